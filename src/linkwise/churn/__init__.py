@@ -1,0 +1,1 @@
+"""Who will be gone in the next two weeks: clean, label, describe, model, explain, rank."""

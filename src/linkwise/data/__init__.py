@@ -1,0 +1,1 @@
+"""Files in, validated records out; splits and simulators."""

@@ -1,0 +1,1 @@
+"""A run's numbers as one self-contained HTML page."""
