@@ -1,0 +1,316 @@
+"""The features of one user up to a cutoff, as one expression for DuckDB, Polars and Spark.
+
+The events of the feature window are aggregated first to one row per user and day, and to distinct pairs of
+user and item, then to users: half the time of one level (see `docs/log.md`). All sums are of integers;
+floats appear in the last division only, so that every engine returns the same numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import narwhals as nw
+
+from linkwise.churn.windows import Window, in_features
+from linkwise.data.engine import Frame, collect, count_where, ratio, total
+from linkwise.data.events import Events
+
+KIND_CODES = {"play": "P", "download": "D", "search": "S"}
+LAST_DAYS = (1, 3, 7, 14, 30, 60, 90, 180, 365)
+MAX_KINDS = 12  # rarer kinds of event count in the totals only
+MAX_DEVICES = 5
+# Hours of the day at which the parts of the time-of-day profile begin.
+DAY_PARTS = {"night": 0, "morning": 6, "afternoon": 12, "evening": 18}
+PLAYED_SHARES = (
+    "time_percentage_0_to_20",
+    "time_percentage_20_to_40",
+    "time_percentage_40_to_60",
+    "time_percentage_60_to_80",
+    "time_percentage_larger_than_80",
+)
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """Which features there are; fixed on the training feature window and saved with the models."""
+
+    feature_days: int
+    kinds: tuple[str, ...]
+    devices: tuple[str, ...]
+    duration: bool
+    length: bool
+    item: bool
+    value: bool
+    paid: bool
+    clock: bool
+
+    @property
+    def last_days(self) -> tuple[int, ...]:
+        """The lengths k of the windows "the last k days", up to the whole feature window."""
+        shorter = [k for k in LAST_DAYS if k < self.feature_days]
+        return (*shorter, self.feature_days)
+
+    @property
+    def short_long(self) -> tuple[int, int]:
+        """The two windows that the trend ratios compare: 7 and 30 days, or what the window holds."""
+        long = min(30, self.feature_days)
+        return min(7, max(1, long // 2)), long
+
+    def to_json(self) -> dict[str, Any]:
+        """The specification as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> FeatureSpec:
+        """The specification saved by `to_json`."""
+        lists = {name: tuple(values[name]) for name in ("kinds", "devices")}
+        return cls(**(values | lists))
+
+
+def code(kind: str) -> str:
+    """The short name of a kind of event in feature names: P, D, S as in the report, else the kind."""
+    return KIND_CODES.get(kind) or re.sub(r"\W+", "_", kind).strip("_")
+
+
+def fit_spec(events: Events, window: Window) -> FeatureSpec:
+    """Look at the training feature window, and at nothing else, for the kinds and devices there are."""
+    seen = in_features(events.frame, window)
+    kinds = collect(seen.group_by("event").agg(nw.len().alias("n")))
+    kinds = kinds.sort("n", "event", descending=[True, False])
+    devices: tuple[str, ...] = ()
+    if "device" in events.columns:
+        counts = collect(
+            seen.filter(~nw.col("device").is_null()).group_by("device").agg(nw.len().alias("n"))
+        ).sort("n", "device", descending=[True, False])
+        # A tie between devices goes to `ip`, as in the Music Box report, then to the alphabet.
+        top = counts["device"].to_list()[:MAX_DEVICES]
+        devices = tuple(sorted(top, key=lambda device: (device != "ip", device)))
+    columns = events.columns
+    return FeatureSpec(
+        feature_days=window.feature_days,
+        kinds=tuple(kinds["event"].to_list()[:MAX_KINDS]),
+        devices=devices,
+        duration="duration" in columns,
+        length="duration" in columns and "length" in columns,
+        item="item" in columns,
+        value="value" in columns,
+        paid="paid" in columns,
+        clock=events.has_clock,
+    )
+
+
+def is_play(spec: FeatureSpec) -> Any:
+    """Whether an event is one whose time is measured: a play, or any event on logs without plays."""
+    return nw.col("event") == "play" if "play" in spec.kinds else ~nw.col("user").is_null()
+
+
+def daily(frame: Frame, spec: FeatureSpec) -> Frame:
+    """One row per user and day: integer counts and sums of the day's events."""
+    col = nw.col
+    columns = [nw.len().cast(nw.Int64).alias("n")]
+    columns += [
+        count_where(col("event") == kind).alias(f"n_{i}") for i, kind in enumerate(spec.kinds)
+    ]
+    if spec.duration:
+        columns += [
+            total(nw.when(is_play(spec)).then(col("duration"))).alias("played_ms"),
+            count_where(is_play(spec) & ~col("duration").is_null()).alias("timed"),
+            count_where(is_play(spec) & col("duration").is_null()).alias("untimed"),
+        ]
+    if spec.length:
+        known = is_play(spec) & ~col("duration").is_null() & (col("length") > 0)
+        # The played share duration / length, compared in integers: no rounding at the borders.
+        five, full = col("duration") * 5, col("length")
+        columns += [
+            count_where(known & (five < full)).alias("share_0"),
+            count_where(known & (five >= full) & (five < full * 2)).alias("share_1"),
+            count_where(known & (five >= full * 2) & (five < full * 3)).alias("share_2"),
+            count_where(known & (five >= full * 3) & (five < full * 4)).alias("share_3"),
+            count_where(known & (five >= full * 4)).alias("share_4"),
+            count_where(is_play(spec) & col("length").is_null()).alias("no_length"),
+        ]
+    if spec.value:
+        columns.append(total(col("value")).alias("value"))
+    if spec.paid:
+        columns.append(count_where(col("paid")).alias("paid"))
+    columns += [
+        count_where(col("device") == device).alias(f"device_{i}")
+        for i, device in enumerate(spec.devices)
+    ]
+    if spec.clock:
+        hour = col("time").dt.hour()
+        starts = [*DAY_PARTS.values(), 24]
+        columns += [
+            count_where((hour >= starts[i]) & (hour < starts[i + 1])).alias(part)
+            for i, part in enumerate(DAY_PARTS)
+        ]
+    return frame.group_by("user", "day").agg(*columns)
+
+
+def user_features(frame: Frame, spec: FeatureSpec, window: Window) -> Frame:
+    """One row per user with an event in the feature window; columns `user` and `feature_names(spec)`.
+
+    `frame` are cleaned events. Nothing from the cutoff on is read. What never happened is missing, not 0:
+    days since a kind of event never done, shares and ratios of nothing.
+    """
+    events = in_features(frame, window)
+    days = daily(events, spec)
+    # Days since the user's active day before this one: the only window function among the features.
+    gaps = days.with_columns(
+        (nw.col("day") - nw.col("day").shift(1).over("user", order_by="day"))
+        .cast(nw.Int64)
+        .alias("gap")
+    )
+    users = gaps.group_by("user").agg(*_user_sums(spec, window))
+    if spec.item:
+        pairs = (
+            events.filter(~nw.col("item").is_null())
+            .group_by("user", "item")
+            .agg(nw.len().cast(nw.Int64).alias("times"))
+        )
+        items = pairs.group_by("user").agg(
+            nw.len().cast(nw.Int64).alias("distinct_items"),
+            total(nw.col("times")).alias("item_events"),
+        )
+        users = users.join(items, on="user", how="left").with_columns(
+            nw.col("distinct_items").fill_null(0)
+        )
+    named = _features(spec, window)
+    return users.select("user", *[expr.alias(name) for name, expr in named.items()]).sort("user")
+
+
+def feature_names(spec: FeatureSpec) -> list[str]:
+    """The names of the features, in the order of their columns."""
+    return list(_features(spec, Window(spec.feature_days, spec.feature_days, 0, 1)))
+
+
+def _user_sums(spec: FeatureSpec, window: Window) -> list[Any]:
+    """Integer aggregates from days to users."""
+    col = nw.col
+    day = col("day")
+
+    def last(k: int) -> Any:
+        return day >= window.cutoff - k
+
+    def within(name: str, k: int) -> Any:
+        if k == spec.feature_days:
+            return total(col(name))
+        return total(nw.when(last(k)).then(col(name)).otherwise(nw.lit(0)))
+
+    short, long = spec.short_long
+    t = (day - window.start).cast(nw.Int64)
+    sums = [
+        nw.len().cast(nw.Int64).alias("active_days"),
+        day.min().cast(nw.Int64).alias("first_day"),
+        day.max().cast(nw.Int64).alias("last_day"),
+        total(t * col("n")).alias("sum_tn"),
+        total(col("gap")).alias("sum_gap"),
+        total(col("gap") * col("gap")).alias("sum_gap2"),
+    ]
+    sums += [within("n", k).alias(f"n_{k}d") for k in spec.last_days]
+    for i, _ in enumerate(spec.kinds):
+        sums += [within(f"n_{i}", k).alias(f"n_{i}_{k}d") for k in spec.last_days]
+        sums.append(nw.when(col(f"n_{i}") > 0).then(day).max().cast(nw.Int64).alias(f"last_{i}"))
+        # The ratio's windows may not be among the windows above (a feature window of 10 days).
+        sums += [within(f"n_{i}", k).alias(f"r_{i}_{k}d") for k in (short, long)]
+    if spec.duration:
+        sums += [total(col(name)).alias(name) for name in ("played_ms", "timed", "untimed")]
+        sums += [within("played_ms", k).alias(f"played_ms_{k}d") for k in (short, long)]
+    if spec.length:
+        sums += [total(col(f"share_{i}")).alias(f"share_{i}") for i in range(5)]
+        sums += [within("share_4", k).alias(f"share_4_{k}d") for k in (short, long)]
+        sums.append(total(col("no_length")).alias("no_length"))
+    names = (["value"] if spec.value else []) + (["paid"] if spec.paid else [])
+    names += [f"device_{i}" for i, _ in enumerate(spec.devices)]
+    names += list(DAY_PARTS) if spec.clock else []
+    return sums + [total(col(name)).alias(name) for name in names]
+
+
+def _features(spec: FeatureSpec, window: Window) -> dict[str, Any]:
+    """Feature name -> expression over the user sums."""
+    col = nw.col
+    short, long = spec.short_long
+    over = f"{short}d_over_{{}}{long}d"
+    last_day = window.cutoff - 1
+    whole = f"n_{spec.feature_days}d"
+    features: dict[str, Any] = {}
+
+    if spec.length:
+        known = sum((col(f"share_{i}") for i in range(1, 5)), col("share_0"))
+        for i, name in enumerate(PLAYED_SHARES):
+            features[name] = ratio(col(f"share_{i}"), known)
+        features[f"{PLAYED_SHARES[4]}_{over.format('')}"] = ratio(
+            col(f"share_4_{short}d"), col(f"share_4_{long}d")
+        )
+    if spec.duration:
+        plays = col("timed") + col("untimed")
+        features["total_play_time"] = _seconds(col("played_ms"))
+        features[f"total_play_time_{over.format('')}"] = ratio(
+            col(f"played_ms_{short}d"), col(f"played_ms_{long}d")
+        )
+        features["average_play_time"] = ratio(_seconds(col("played_ms")), col("timed"))
+        features["missing_play_time_share"] = ratio(col("untimed"), plays)
+        if spec.length:
+            features["missing_song_length_share"] = ratio(col("no_length"), plays)
+    for i, kind in enumerate(spec.kinds):
+        for k in spec.last_days:
+            features[f"freq_{code(kind)}_last_{k}"] = col(f"n_{i}_{k}d")
+    for i, kind in enumerate(spec.kinds):
+        features[f"{code(kind)}_{over.format(code(kind) + '_')}"] = ratio(
+            col(f"r_{i}_{short}d"), col(f"r_{i}_{long}d")
+        )
+    for i, kind in enumerate(spec.kinds):
+        features[f"last_{code(kind)}_time_from_cutoff"] = nw.lit(last_day) - col(f"last_{i}")
+    for i, device in enumerate(spec.devices):
+        features[f"device_{device}"] = _majority(spec, i)
+
+    features["last_event_time_from_cutoff"] = nw.lit(last_day) - col("last_day")
+    if len(spec.kinds) > 1:
+        for k in spec.last_days:
+            features[f"freq_all_last_{k}"] = col(f"n_{k}d")
+    features["tenure_days"] = nw.lit(window.cutoff) - col("first_day")
+    features["active_days"] = col("active_days")
+    if spec.item:
+        features["distinct_items"] = col("distinct_items")
+        features["repeat_share"] = ratio(col("item_events") - col("distinct_items"), col("item_events"))
+    # Least-squares slope of the day's event count over all days of the window, in events per day per day.
+    n = spec.feature_days
+    sum_t, sum_t2 = n * (n - 1) // 2, (n - 1) * n * (2 * n - 1) // 6
+    spread = n * sum_t2 - sum_t**2
+    if spread > 0:
+        features["trend_slope"] = (col("sum_tn") * n - col(whole) * sum_t).cast(nw.Float64) / float(
+            spread
+        )
+    gaps = col("active_days") - 1
+    features["mean_gap_days"] = ratio(col("sum_gap"), gaps)
+    variance = ratio(
+        gaps * col("sum_gap2") - col("sum_gap") * col("sum_gap"), gaps * (gaps - 1)
+    )
+    features["sd_gap_days"] = variance.sqrt()
+    if spec.value:
+        features["total_value"] = col("value").cast(nw.Float64) / 100.0
+        features["average_value"] = ratio(col("value"), col(whole) * 100)
+    if spec.paid:
+        features["paid_share"] = ratio(col("paid"), col(whole))
+    if spec.clock:
+        for part in DAY_PARTS:
+            features[f"{part}_share"] = ratio(col(part), col(whole))
+    return features
+
+
+def _seconds(milliseconds: Any) -> Any:
+    return milliseconds.cast(nw.Float64) / 1000.0
+
+
+def _majority(spec: FeatureSpec, i: int) -> Any:
+    """1 where device `i` has the most events of the user, ties going to the one listed first."""
+    mine = nw.col(f"device_{i}")
+    best: Any = mine > 0
+    for j, _ in enumerate(spec.devices):
+        if j < i:
+            best = best & (mine > nw.col(f"device_{j}"))
+        elif j > i:
+            best = best & (mine >= nw.col(f"device_{j}"))
+    return nw.when(best).then(nw.lit(1)).otherwise(nw.lit(0))
