@@ -274,7 +274,9 @@ def _features(spec: FeatureSpec, window: Window) -> dict[str, Any]:
     features["active_days"] = col("active_days")
     if spec.item:
         features["distinct_items"] = col("distinct_items")
-        features["repeat_share"] = ratio(col("item_events") - col("distinct_items"), col("item_events"))
+        features["repeat_share"] = ratio(
+            col("item_events") - col("distinct_items"), col("item_events")
+        )
     # Least-squares slope of the day's event count over all days of the window, in events per day per day.
     n = spec.feature_days
     sum_t, sum_t2 = n * (n - 1) // 2, (n - 1) * n * (2 * n - 1) // 6
@@ -285,9 +287,7 @@ def _features(spec: FeatureSpec, window: Window) -> dict[str, Any]:
         )
     gaps = col("active_days") - 1
     features["mean_gap_days"] = ratio(col("sum_gap"), gaps)
-    variance = ratio(
-        gaps * col("sum_gap2") - col("sum_gap") * col("sum_gap"), gaps * (gaps - 1)
-    )
+    variance = ratio(gaps * col("sum_gap2") - col("sum_gap") * col("sum_gap"), gaps * (gaps - 1))
     features["sd_gap_days"] = variance.sqrt()
     if spec.value:
         features["total_value"] = col("value").cast(nw.Float64) / 100.0

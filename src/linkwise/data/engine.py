@@ -71,7 +71,9 @@ def open_spark(config: EngineConfig) -> Any:
     )
     try:
         session = builder.getOrCreate()
-    except Exception as error:  # py4j raises bare exceptions where Java is missing or a port is closed
+    except (
+        Exception
+    ) as error:  # py4j raises bare exceptions where Java is missing or a port is closed
         raise ResourceError(
             f'Spark did not start at "{config.spark_master}": {_first_line(error)} '
             "Is Java installed, and the master reachable? Without a cluster use --engine duckdb."

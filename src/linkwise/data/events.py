@@ -140,7 +140,9 @@ def _open(
             import polars as pl
 
             scans = [
-                pl.scan_parquet(path).filter(pl.col("bad").is_null()).drop("bad", "bad_value", "bad_file")
+                pl.scan_parquet(path)
+                .filter(pl.col("bad").is_null())
+                .drop("bad", "bad_value", "bad_file")
                 for path in files
             ]
             frame = nw.from_native(pl.concat(scans, how="diagonal"))
@@ -177,7 +179,11 @@ def summarise(
         raise InputError(
             "the log has no usable rows: every row was malformed, or the files have only a header."
         )
-    kinds = collect(frame.group_by("event").agg(nw.len().alias("n")).sort("n", "event", descending=[True, False]))
+    kinds = collect(
+        frame.group_by("event")
+        .agg(nw.len().alias("n"))
+        .sort("n", "event", descending=[True, False])
+    )
     keep = [name for name in names if name != "time" or (counts["clock"] and not counts["no_time"])]
     return Events(
         frame=frame.select(keep),

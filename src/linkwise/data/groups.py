@@ -77,7 +77,9 @@ def group_files(files: Sequence[LogFile], config: InputConfig) -> list[FileGroup
     if form == "parquet":
         return [_parquet(files, config)]
     if form == "json":
-        layout = sparkify_layout(config) if config.log_schema == "sparkify" else generic_layout(config)
+        layout = (
+            sparkify_layout(config) if config.log_schema == "sparkify" else generic_layout(config)
+        )
         names = tuple(dict.fromkeys(layout.columns.values()))
         _check_json(files, names)
         return [FileGroup("events", tuple(files), "json", layout, names)]

@@ -70,6 +70,8 @@ class InputConfig(BaseModel):
     """How the time is written where it is none of the known ways, in strptime codes: %d/%m/%Y."""
     timezone: str = "UTC"
     """Zone in which days are cut, and in which stamps without a zone are read, such as Europe/Paris."""
+    sample: float = Field(1.0, gt=0, le=1)
+    """Share of the users to read, chosen by a stable hash of their ids; 0.1 keeps a tenth."""
     on_bad_row: Literal["error", "skip"] = "error"
     """What a malformed row does: stop, naming file and line, or be dropped and counted."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from linkwise.data.schema import CANONICAL, InputConfig, Layout
+from linkwise.data.splits import sample_limit
 from linkwise.errors import InputError
 
 TimeForm = Literal["date", "compact-date", "naive", "zoned", "seconds", "milliseconds", "format"]
@@ -47,6 +48,9 @@ class Dialect(Protocol):
 
     def parse(self, sql: str, form: str) -> str:
         """Local timestamp of a text in strptime codes; null where it is none."""
+
+    def md5(self, sql: str) -> str:
+        """The md5 of a text, as 32 hex digits."""
 
     def big_integer(self) -> str:
         """Name of the 64-bit integer type."""
@@ -175,6 +179,14 @@ def select_events(
     chosen = [f"{typed[name]} AS {_quote(name)}" for name in CANONICAL if name in typed]
     chosen += [f"{bad} AS bad", f"CASE ({bad}) {values} END AS bad_value"]
     return ",\n  ".join(chosen)
+
+
+def sampled(column: Column, config: InputConfig, dialect: Dialect) -> str:
+    """The WHERE condition that keeps a share of the users; rows without a user stay, to be counted."""
+    if config.sample == 1:
+        return "true"
+    text = f"trim(CAST({_quote(column.name)} AS {dialect.text()}))"
+    return f"coalesce({dialect.md5(text)} < '{sample_limit(config.sample)}', true)"
 
 
 def _time(

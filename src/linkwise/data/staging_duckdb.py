@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import duckdb
 
 from linkwise.data.engine import engine_errors
-from linkwise.data.files import LogFile, find_line
+from linkwise.data.files import LogFile, find_line, open_text
 from linkwise.data.groups import FileGroup
 from linkwise.data.schema import InputConfig
-from linkwise.data.staging import Column, bad_row_message, select_events, time_form
+from linkwise.data.staging import Column, bad_row_message, sampled, select_events, time_form
 from linkwise.errors import InputError
 
 KINDS = {
@@ -65,6 +66,9 @@ class DuckDB:
         escaped = form.replace("'", "''")
         return f"try_strptime({sql}, '{escaped}')"
 
+    def md5(self, sql: str) -> str:  # noqa: D102
+        return f"md5({sql})"
+
     def big_integer(self) -> str:  # noqa: D102
         return "BIGINT"
 
@@ -83,11 +87,10 @@ class BadRows:
 
 @dataclass(frozen=True)
 class Staged:
-    """What staging left behind: Parquet files, the columns they have, and the dropped rows."""
+    """What staging left behind: Parquet files, and the rows it dropped."""
 
     files: tuple[Path, ...]
-    columns: tuple[str, ...]
-    bad: tuple[BadRows, ...] = field(default=())
+    bad: tuple[BadRows, ...]
 
 
 def stage(
@@ -101,16 +104,28 @@ def stage(
     Raises `InputError` at the first malformed row (naming its file and line) unless bad rows are skipped.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    done = folder / "staged.json"
+    if done.exists():
+        return _load(done)
     written: list[Path] = []
     dropped: list[BadRows] = []
-    columns: list[str] = []
     for number, group in enumerate(groups):
         path = folder / f"{number:03d}-{group.name}.parquet"
-        names, bad = _stage_group(group, number, config, connection, path)
-        columns += [name for name in names if name not in columns]
-        dropped += bad
+        dropped += _stage_group(group, number, config, connection, path)
         written.append(path)
-    return Staged(tuple(written), tuple(columns), tuple(dropped))
+    staged = Staged(tuple(written), tuple(dropped))
+    done.write_text(
+        json.dumps([[path.name for path in written], [asdict(rows) for rows in dropped]])
+    )
+    return staged
+
+
+def _load(done: Path) -> Staged:
+    """What an earlier, interrupted run has staged."""
+    names, dropped = json.loads(done.read_text())
+    return Staged(
+        tuple(done.parent / name for name in names), tuple(BadRows(**rows) for rows in dropped)
+    )
 
 
 def _stage_group(
@@ -119,37 +134,32 @@ def _stage_group(
     config: InputConfig,
     connection: duckdb.DuckDBPyConnection,
     path: Path,
-) -> tuple[list[str], list[BadRows]]:
+) -> list[BadRows]:
     raw = f"raw_{number}"
     with engine_errors():
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {raw} AS {_source(group, number)}")
         described = {
-            name: str(kind)
-            for name, kind, *_ in connection.execute(f"DESCRIBE {raw}").fetchall()
+            name: str(kind) for name, kind, *_ in connection.execute(f"DESCRIBE {raw}").fetchall()
         }
         columns = group.columns(
             {name: _column(name, kind) for name, kind in described.items() if name != "@file"}
         )
         form = None
         if group.file_dates is None and columns["time"].kind not in ("date", "timestamp", "zoned"):
-            form = "format" if config.time_format else _probe(connection, raw, columns["time"], group)
-        select = select_events(
-            group.layout, columns, config, DuckDB(), form, _file_date(group)
+            form = (
+                "format" if config.time_format else _probe(connection, raw, columns["time"], group)
+            )
+        select = select_events(group.layout, columns, config, DuckDB(), form, _file_date(group))
+        query = (
+            f'SELECT {select}, CASE WHEN bad IS NOT NULL THEN "@file" END AS bad_file FROM {raw} '
         )
-        query = f'SELECT {select}, CASE WHEN bad IS NOT NULL THEN "@file" END AS bad_file FROM {raw}'
+        query += f"WHERE {sampled(columns['user'], config, DuckDB())}"
         connection.execute(
             f"COPY ({query}) TO '{_escape(path)}' (FORMAT parquet, COMPRESSION zstd)"
         )
-        names = [
-            name
-            for name, *_ in connection.execute(
-                f"DESCRIBE SELECT * FROM read_parquet('{_escape(path)}')"
-            ).fetchall()
-            if not name.startswith("bad")
-        ]
         bad = _malformed(group, number, config, connection)
         bad += _unreadable(group, config, connection, path)
-    return names, bad
+    return bad
 
 
 def _source(group: FileGroup, number: int) -> str:
@@ -159,7 +169,7 @@ def _source(group: FileGroup, number: int) -> str:
     if group.format == "json":
         wanted = ", ".join(f"'{name}': 'VARCHAR'" for name in group.source_names)
         return (
-            f'SELECT *, filename AS "@file" FROM read_json([{files}], format=\'newline_delimited\', '
+            f"SELECT *, filename AS \"@file\" FROM read_json([{files}], format='newline_delimited', "
             f"columns={{{wanted}}}, ignore_errors=true, filename=true)"
         )
     # Every field is read as text: what does not fit its type is then counted with its row, not guessed.
@@ -274,10 +284,6 @@ def _locate(group: FileGroup, column: str, value: str, name: str) -> str:
 
 def _json_line(file: LogFile, source: str, value: str) -> int | None:
     """The first line that is no JSON object, or whose field `source` reads `value`."""
-    import json
-
-    from linkwise.data.files import open_text
-
     with open_text(file) as stream:
         for number, line in enumerate(stream, start=1):
             try:

@@ -1,0 +1,432 @@
+"""The one path that every command, the service and the tests take: config in, a whole run folder out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from linkwise import __version__
+from linkwise.churn.config import ChurnConfig
+from linkwise.context import Context, Progress, Silent
+from linkwise.data.engine import EngineConfig, disk_or_input, n_threads
+from linkwise.data.schema import InputConfig
+from linkwise.errors import InputError, Interrupted, LinkwiseError, ResourceError, UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+log = logging.getLogger("linkwise")
+
+FORMAT_VERSION = 1
+PACKAGES = (
+    "duckdb",
+    "lightgbm",
+    "narwhals",
+    "numpy",
+    "optuna",
+    "polars",
+    "pyarrow",
+    "pyspark",
+    "scikit-learn",
+    "skops",
+)
+
+
+class RunConfig(BaseModel):
+    """Everything that a run depends on but the files themselves; what `config.toml` holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    verb: Literal["churn"] = "churn"
+    paths: tuple[str, ...] = Field(min_length=1)
+    seed: int = 0
+    input: InputConfig = InputConfig()
+    engine: EngineConfig = EngineConfig()
+    churn: ChurnConfig = ChurnConfig()
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits that differ where anything in the config does."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def to_toml(self) -> str:
+        """The config as TOML; `from_toml` reads it back."""
+        import tomli_w
+
+        values = self.model_dump(mode="json", exclude_none=True, by_alias=True)
+        return tomli_w.dumps(values)
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any], where: str) -> Self:
+        """Validate nested values; raises `UsageError` naming the field, the value and what was expected."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise UsageError(f"{where}: {explain(error)}") from error
+
+    @classmethod
+    def from_toml(cls, path: Path, changes: Sequence[str] = ()) -> Self:
+        """Read a config file and apply changes of the form ``churn.feature_days=20``.
+
+        Raises `UsageError` where the file, a field or a value is wrong.
+        """
+        try:
+            values = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise UsageError(f"{path}: the config cannot be read ({error.strerror}).") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path}: this is not TOML ({error}).") from error
+        return cls.from_values(with_changes(values, changes), str(path))
+
+
+def with_changes(values: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """Nested values with ``a.b=c`` changes applied; c is read as TOML, else taken as text.
+
+    Raises `UsageError` for a change of another form.
+    """
+    changed = json.loads(json.dumps(values, default=str))
+    for change in changes:
+        path, sign, raw = change.partition("=")
+        if not sign or not path.strip():
+            raise UsageError(f'--set "{change}": expected FIELD=VALUE, such as churn.trials=5.')
+        try:
+            value = tomllib.loads(f"value = {raw}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = raw
+        *parents, name = path.strip().split(".")
+        place = changed
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise UsageError(f'--set "{change}": "{parent}" is a value, not a group of fields.')
+        place[name] = value
+    return changed
+
+
+def explain(error: ValidationError) -> str:
+    """A pydantic error in our words: field, what was got, what was expected."""
+    parts = []
+    for item in error.errors(include_url=False):
+        name = ".".join(str(part) for part in item["loc"]) or "the options"
+        if item["type"] == "extra_forbidden":
+            parts.append(f"there is no field {name}")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            message = message[0].lower() + message[1:]
+            parts.append(f'{name} is "{item["input"]}": {message}')
+    return "; ".join(parts) + "."
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, and the numbers in it."""
+
+    folder: Path
+    keep: Any = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Self:
+        """Open a run folder; raises `UsageError` where it is none."""
+        path = Path(folder)
+        if not (path / "run.json").is_file():
+            raise UsageError(f"{path}: this is no run folder (it has no run.json).")
+        found = json.loads((path / "run.json").read_text())["format_version"]
+        if found > FORMAT_VERSION:
+            raise UsageError(
+                f"{path}: the run was written by a newer Linkwise (format {found}; this one reads "
+                f"up to {FORMAT_VERSION}). Upgrade Linkwise to read it."
+            )
+        return cls(path)
+
+    @property
+    def config(self) -> RunConfig:
+        """The configuration that made the run."""
+        return RunConfig.from_toml(self.folder / "config.toml")
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """`run.json`: versions, seed, fingerprints, timings in seconds, peak memory in MiB."""
+        return _read_json(self.folder / "run.json")
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of `metrics.json`."""
+        return _read_json(self.folder / "metrics.json")
+
+    @property
+    def ranking(self) -> pl.DataFrame:
+        """The rows of `ranking.parquet`."""
+        import polars as pl
+
+        return pl.read_parquet(self.folder / "ranking.parquet")
+
+    @property
+    def report(self) -> Path:
+        """The report page."""
+        return self.folder / "report.html"
+
+
+def churn(
+    log: Any,
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Run:
+    """Predict who will be gone: clean, label, describe, model, explain, rank. See `docs/churn.md`.
+
+    `log` is a path, several paths, or a pandas, Polars or Arrow frame with one row per event. `options` are
+    the fields of `InputConfig` (``user="customer", time="date"``, or ``schema="music-box"``),
+    `EngineConfig` and `ChurnConfig` (``feature_days=30``). Without `out` the run lives in a temporary folder
+    as long as the returned `Run`.
+
+    Raises `UsageError`, `InputError` or `ResourceError`, each saying what, where, got and mend.
+    """
+    keep = None
+    if out is None:
+        keep = tempfile.TemporaryDirectory(prefix="linkwise-run-")
+        out = Path(keep.name) / "churn"
+    with _as_paths(log) as paths:
+        config = RunConfig.from_values(
+            {"verb": "churn", "paths": paths, "seed": seed} | _sorted_options(options), "churn"
+        )
+        run = execute(config, Path(out), overwrite=overwrite, resume=resume, progress=progress)
+    return Run(run.folder, keep)
+
+
+def execute(
+    config: RunConfig,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Run:
+    """Carry out a run and leave a whole folder at `out`, or nothing.
+
+    The folder is made beside `out` as ``.NAME.partial-<config hash>`` and renamed when whole. Interrupted
+    runs keep it for `resume`; failed ones remove it.
+
+    Raises `UsageError` where `out` exists and `overwrite` is False, or where there is nothing to resume.
+    """
+    from linkwise.churn.study import study
+
+    out = out.absolute()
+    if out.exists() and not overwrite:
+        raise UsageError(
+            f"{out}: the folder exists. Choose another --out, or replace it with --overwrite."
+        )
+    partial = out.parent / f".{out.name}.partial-{config.digest}"
+    _prepare(partial, out, resume)
+    context = Context(
+        folder=partial,
+        seed=config.seed,
+        threads=n_threads(config.engine),
+        progress=progress or Silent(),
+        cancelled=cancelled,
+    )
+    began = time.monotonic()
+    try:
+        with _system_errors():
+            prints = _check_inputs(config, partial)
+            outcome = study(config.paths, config.input, config.engine, config.churn, context)
+            _write_outcome(outcome, config, context, prints, time.monotonic() - began)
+            shutil.rmtree(partial / ".work", ignore_errors=True)
+            _into_place(partial, out)
+    except Interrupted:
+        raise
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return Run(out)
+
+
+def _prepare(partial: Path, out: Path, resume: bool) -> None:
+    if resume and not partial.exists():
+        others = sorted(path.name for path in out.parent.glob(f".{out.name}.partial-*"))
+        hint = (
+            f" A run with other options was interrupted here ({', '.join(others)}); "
+            "resume it with the same options."
+            if others
+            else ""
+        )
+        raise UsageError(f"{out}: there is no interrupted run to resume.{hint}")
+    if not resume:
+        shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{out}: the folder cannot be made ({error.strerror}).") from error
+
+
+def _check_inputs(config: RunConfig, partial: Path) -> list[dict[str, str | int]]:
+    """Fingerprint the input; a resumed run must find the files that it began with."""
+    from linkwise.data.files import find_files, fingerprint
+
+    prints = [fingerprint(file.path) for file in find_files(config.paths)]
+    path = partial / ".inputs.json"
+    if path.exists() and json.loads(path.read_text()) != prints:
+        raise UsageError(
+            "the input files changed since the run was interrupted; start it afresh without --resume."
+        )
+    path.write_text(json.dumps(prints))
+    return prints
+
+
+@contextmanager
+def _system_errors() -> Iterator[None]:
+    """Give errors of the machine, and Ctrl-C, our words and exit codes."""
+    try:
+        yield
+    except LinkwiseError:
+        raise
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            "the run was interrupted; what was finished is kept. Go on with the same command "
+            "and --resume."
+        ) from error
+    except MemoryError as error:
+        raise ResourceError(
+            "memory ran out. Use a smaller --sample, or a machine with more memory."
+        ) from error
+    except OSError as error:
+        raise disk_or_input(error) from error
+
+
+def _write_outcome(
+    outcome: Any,
+    config: RunConfig,
+    context: Context,
+    prints: list[dict[str, str | int]],
+    seconds: float,
+) -> None:
+    from linkwise.report import save, write_report
+
+    folder = context.folder
+    (folder / "config.toml").write_text(config.to_toml())
+    (folder / "metrics.json").write_text(json.dumps(outcome.metrics, indent=1))
+    outcome.ranking.write_parquet(folder / "ranking.parquet")
+    outcome.evaluation.write_parquet(folder / "evaluation.parquet")
+    save(outcome.report, folder)
+    write_report(folder)
+    (folder / "run.json").write_text(
+        json.dumps(
+            {
+                "format_version": FORMAT_VERSION,
+                "linkwise": __version__,
+                "python": platform.python_version(),
+                "packages": package_versions(),
+                "seed": config.seed,
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                "inputs": prints,
+                "seconds": round(seconds, 2),
+                "timings": {name: round(value, 3) for name, value in context.timings.items()},
+                "peak_memory_mib": peak_memory_mib(),
+            },
+            indent=1,
+        )
+    )
+    (folder / ".inputs.json").unlink(missing_ok=True)
+
+
+def _into_place(partial: Path, out: Path) -> None:
+    """Rename the finished folder to its name; an older one is removed only once the new one stands."""
+    if not out.exists():
+        partial.rename(out)
+        return
+    old = out.with_name(f".{out.name}.old-{os.getpid()}")
+    out.rename(old)
+    partial.rename(out)
+    if old.is_dir() and not old.is_symlink():
+        shutil.rmtree(old)
+    else:
+        old.unlink()
+
+
+def package_versions() -> dict[str, str]:
+    """The installed versions of the packages that a result may depend on."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def peak_memory_mib() -> float:
+    """The most memory this process has held so far, MiB."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+@contextmanager
+def _as_paths(log: Any) -> Iterator[list[str]]:
+    """Paths as they are; a frame written to a Parquet file for as long as the run takes."""
+    if isinstance(log, str | Path):
+        yield [str(log)]
+        return
+    if isinstance(log, list | tuple) and all(isinstance(item, str | Path) for item in log):
+        yield [str(item) for item in log]
+        return
+    import narwhals as nw
+
+    try:
+        frame = nw.from_native(log)
+    except TypeError as error:
+        raise InputError(
+            f"the log is a {type(log).__name__}; expected paths or a pandas, Polars or Arrow frame."
+        ) from error
+    with tempfile.TemporaryDirectory(prefix="linkwise-frame-") as folder:
+        path = Path(folder) / "frame.parquet"
+        if isinstance(frame, nw.LazyFrame):
+            frame = frame.collect()
+        frame.write_parquet(path)
+        yield [str(path)]
+
+
+def _sorted_options(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Flat options by the group whose field they name; raises `UsageError` for a name of none."""
+    groups: dict[str, type[BaseModel]] = {
+        "input": InputConfig,
+        "engine": EngineConfig,
+        "churn": ChurnConfig,
+    }
+    found: dict[str, dict[str, Any]] = {name: {} for name in groups}
+    for option, value in options.items():
+        for name, group in groups.items():
+            if option in group.model_fields or (option == "schema" and name == "input"):
+                found[name][option] = value
+                break
+        else:
+            known = sorted(field for group in groups.values() for field in group.model_fields)
+            raise UsageError(f'there is no option "{option}"; the options are {", ".join(known)}.')
+    return found
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text())
