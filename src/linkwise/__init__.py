@@ -1,3 +1,56 @@
-"""Linkwise predicts links: records in, a ranking out, judged the same honest way."""
+"""Linkwise predicts links: records in, a ranking out, judged the same honest way.
+
+    import linkwise
+    run = linkwise.churn("logs/", schema="music-box")
+    run.ranking, run.metrics, run.report
+
+The verbs are functions; each also names the package that carries it out (`linkwise.churn.features`).
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from linkwise.data.events import Events, read_events
+    from linkwise.errors import LinkwiseError
+    from linkwise.run import Run, churn
 
 __version__ = "0.1.0"
+__all__ = ["Events", "LinkwiseError", "Run", "churn", "read_events"]
+
+_HOMES = {
+    "Events": "linkwise.data.events",
+    "read_events": "linkwise.data.events",
+    "LinkwiseError": "linkwise.errors",
+    "Run": "linkwise.run",
+}
+_VERBS = ("churn",)
+
+
+class _Verb(ModuleType):
+    """A study's package that can be called: ``linkwise.churn(log)`` runs the study.
+
+    The import system binds the package to the verb's name, so the package itself must be the function.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return getattr(import_module("linkwise.run"), self.__name__.rpartition(".")[2])(
+            *args, **kwargs
+        )
+
+
+for _name in _VERBS:
+    import_module(f"linkwise.{_name}")
+    sys.modules[f"linkwise.{_name}"].__class__ = _Verb
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

@@ -215,6 +215,57 @@ def churn(
     return Run(run.folder, keep)
 
 
+def score(
+    run: Run | str | Path,
+    log: Any,
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    engine: EngineConfig | None = None,
+    progress: Progress | None = None,
+) -> pl.DataFrame:
+    """Rank the users of a newer log with a fitted churn run; the log is read as the run's was.
+
+    Returns the list, riskiest first, and writes it to `out` (.parquet or .csv) where given.
+
+    Raises `UsageError` where `run` is no run or `out` exists, `InputError` where the log does not fit.
+    """
+    from linkwise.churn.shortlist import write_csv
+    from linkwise.churn.study import score_log
+
+    found = run if isinstance(run, Run) else Run.open(run)
+    config = found.config
+    path = Path(out) if out is not None else None
+    if path is not None and path.exists() and not overwrite:
+        raise UsageError(f"{path}: the file exists. Choose another --out, or use --overwrite.")
+    if path is not None and path.suffix not in (".parquet", ".csv"):
+        raise UsageError(f"{path}: the list is written as .parquet or .csv; choose one of them.")
+    engine = engine or config.engine
+    with _as_paths(log) as paths, tempfile.TemporaryDirectory(prefix="linkwise-") as folder:
+        context = Context(
+            folder=Path(folder),
+            seed=config.seed,
+            threads=n_threads(engine),
+            progress=progress or Silent(),
+        )
+        with _system_errors():
+            ranked = score_log(
+                found.folder / "model", paths, config.input, engine, config.churn, context
+            )
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                partial = path.with_name(f".{path.name}.partial")
+                try:
+                    if path.suffix == ".csv":
+                        write_csv(ranked, partial)
+                    else:
+                        ranked.write_parquet(partial)
+                    partial.replace(path)
+                finally:
+                    partial.unlink(missing_ok=True)
+    return ranked
+
+
 def execute(
     config: RunConfig,
     out: Path,

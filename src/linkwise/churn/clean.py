@@ -198,7 +198,8 @@ def find_bots(
     a clock time, more than 10 events in a row with a mean gap under a second. `frame` is cleaned.
     """
     events = in_features(frame, window)
-    found: list[pl.DataFrame] = []
+    # Begins with no rows of the users' own type, for logs where every rule is off.
+    found = [collect(events.select("user").head(0)).with_columns(rule=pl.lit("", pl.String))]
 
     def add(users: Frame, rule: str) -> None:
         if rule not in rules.off:
@@ -218,8 +219,6 @@ def find_bots(
             .alias("span_ms"),
         )
         add(gaps.filter(nw.col("span_ms") < BURST_MS).select("user").unique(), BURST_RULE)
-    if not found:
-        return pl.DataFrame(schema={"user": pl.String, "rule": pl.String})
     return pl.concat(found).sort("user", "rule")
 
 

@@ -30,7 +30,7 @@ class ChurnConfig(BaseModel):
     bots_above: float = Field(99.9, gt=0, le=100)
     """Percentile of events per user above which a user is a bot, from the training window; 100 = off."""
     outliers_above: float = Field(99.9, gt=0, le=100)
-    """Percentile above which a play time or song length is an outlier, from the training window; 100 = off."""
+    """Percentile above which a play time or song length is an outlier (training window); 100 = off."""
     impute: Literal["missing", "mean"] = "missing"
     """Missing play times and song lengths stay missing, or become the mean (the report's rule)."""
     search: Literal["optuna", "grid", "none"] = "optuna"
@@ -47,9 +47,7 @@ class ChurnConfig(BaseModel):
     """Stage of the business, or `auto` to read it from retention and paying users."""
     offer_cost: float = Field(2.0, ge=0)
     """Cost of one offer (a trial, a discount, a free month), in money."""
-    email_cost: float = Field(0.05, ge=0)
-    """Cost of one e-mail, in money."""
-    user_value: float = Field(20.0, ge=0)
+    user_value: float = Field(50.0, ge=0)
     """Worth of one user who stays, in money."""
     offer_success: float = Field(0.1, ge=0, le=1)
     """Share of leaving users whom an offer keeps: an assumption until the holdout has measured it."""

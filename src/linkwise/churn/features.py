@@ -132,7 +132,7 @@ def daily(frame: Frame, spec: FeatureSpec) -> Frame:
             count_where(is_play(spec) & col("length").is_null()).alias("no_length"),
         ]
     if spec.value:
-        columns.append(total(col("value")).alias("value"))
+        columns += [total(col("value")).alias("value"), col("value").count().alias("valued")]
     if spec.paid:
         columns.append(count_where(col("paid")).alias("paid"))
     columns += [
@@ -199,7 +199,9 @@ def _user_sums(spec: FeatureSpec, window: Window) -> list[Any]:
             return total(col(name))
         return total(nw.when(last(k)).then(col(name)).otherwise(nw.lit(0)))
 
-    short, long = spec.short_long
+    # The ratios' windows may not be among the others (a feature window of 10 days), or be one and the same.
+    ratio_days = tuple(dict.fromkeys(spec.short_long))
+    kind_days = tuple(dict.fromkeys((*spec.last_days, *ratio_days)))
     t = (day - window.start).cast(nw.Int64)
     sums = [
         nw.len().cast(nw.Int64).alias("active_days"),
@@ -211,18 +213,16 @@ def _user_sums(spec: FeatureSpec, window: Window) -> list[Any]:
     ]
     sums += [within("n", k).alias(f"n_{k}d") for k in spec.last_days]
     for i, _ in enumerate(spec.kinds):
-        sums += [within(f"n_{i}", k).alias(f"n_{i}_{k}d") for k in spec.last_days]
+        sums += [within(f"n_{i}", k).alias(f"n_{i}_{k}d") for k in kind_days]
         sums.append(nw.when(col(f"n_{i}") > 0).then(day).max().cast(nw.Int64).alias(f"last_{i}"))
-        # The ratio's windows may not be among the windows above (a feature window of 10 days).
-        sums += [within(f"n_{i}", k).alias(f"r_{i}_{k}d") for k in (short, long)]
     if spec.duration:
         sums += [total(col(name)).alias(name) for name in ("played_ms", "timed", "untimed")]
-        sums += [within("played_ms", k).alias(f"played_ms_{k}d") for k in (short, long)]
+        sums += [within("played_ms", k).alias(f"played_ms_{k}d") for k in ratio_days]
     if spec.length:
         sums += [total(col(f"share_{i}")).alias(f"share_{i}") for i in range(5)]
-        sums += [within("share_4", k).alias(f"share_4_{k}d") for k in (short, long)]
+        sums += [within("share_4", k).alias(f"share_4_{k}d") for k in ratio_days]
         sums.append(total(col("no_length")).alias("no_length"))
-    names = (["value"] if spec.value else []) + (["paid"] if spec.paid else [])
+    names = (["value", "valued"] if spec.value else []) + (["paid"] if spec.paid else [])
     names += [f"device_{i}" for i, _ in enumerate(spec.devices)]
     names += list(DAY_PARTS) if spec.clock else []
     return sums + [total(col(name)).alias(name) for name in names]
@@ -246,7 +246,8 @@ def _features(spec: FeatureSpec, window: Window) -> dict[str, Any]:
         )
     if spec.duration:
         plays = col("timed") + col("untimed")
-        features["total_play_time"] = _seconds(col("played_ms"))
+        # Missing, not 0, for users none of whose plays has a known time: sums of nothing are 0 in Narwhals.
+        features["total_play_time"] = nw.when(col("timed") > 0).then(_seconds(col("played_ms")))
         features[f"total_play_time_{over.format('')}"] = ratio(
             col(f"played_ms_{short}d"), col(f"played_ms_{long}d")
         )
@@ -259,7 +260,7 @@ def _features(spec: FeatureSpec, window: Window) -> dict[str, Any]:
             features[f"freq_{code(kind)}_last_{k}"] = col(f"n_{i}_{k}d")
     for i, kind in enumerate(spec.kinds):
         features[f"{code(kind)}_{over.format(code(kind) + '_')}"] = ratio(
-            col(f"r_{i}_{short}d"), col(f"r_{i}_{long}d")
+            col(f"n_{i}_{short}d"), col(f"n_{i}_{long}d")
         )
     for i, kind in enumerate(spec.kinds):
         features[f"last_{code(kind)}_time_from_cutoff"] = nw.lit(last_day) - col(f"last_{i}")
@@ -290,8 +291,8 @@ def _features(spec: FeatureSpec, window: Window) -> dict[str, Any]:
     variance = ratio(gaps * col("sum_gap2") - col("sum_gap") * col("sum_gap"), gaps * (gaps - 1))
     features["sd_gap_days"] = variance.sqrt()
     if spec.value:
-        features["total_value"] = col("value").cast(nw.Float64) / 100.0
-        features["average_value"] = ratio(col("value"), col(whole) * 100)
+        features["total_value"] = ratio(col("value"), nw.when(col("valued") > 0).then(nw.lit(100)))
+        features["average_value"] = ratio(col("value"), col("valued") * 100)
     if spec.paid:
         features["paid_share"] = ratio(col("paid"), col(whole))
     if spec.clock:

@@ -90,7 +90,7 @@ def count_where(condition: Any) -> Any:
 
 
 def total(expression: Any) -> Any:
-    """The int64 sum of an integer expression; null values count as nothing, an empty group as null."""
+    """The int64 sum of an integer expression; null values count as nothing, a sum of nothing is 0."""
     return expression.sum().cast(nw.Int64)
 
 
@@ -136,6 +136,23 @@ def write_parquet(frame: Frame, path: Path) -> None:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def materialise(
+    frame: Frame, path: Path, connection: duckdb.DuckDBPyConnection | None
+) -> Frame:
+    """Compute a lazy frame once; what follows reads the result, from `path` or the cluster's cache."""
+    native = nw.to_native(frame)
+    if connection is None:
+        return nw.from_native(native.persist())
+    if not path.exists():
+        write_parquet(frame, path)
+    if frame.implementation.is_polars():
+        import polars as pl
+
+        return nw.from_native(pl.scan_parquet(path))
+    escaped = str(path).replace("'", "''")
+    return nw.from_native(connection.sql(f"SELECT * FROM read_parquet('{escaped}')"))
 
 
 @contextmanager

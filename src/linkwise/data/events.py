@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import narwhals as nw
 
 from linkwise.data.engine import EngineConfig, Frame, collect, engine_errors, open_duckdb
-from linkwise.data.files import find_files, fingerprint
+from linkwise.data.files import find_files
 from linkwise.data.groups import group_files
 from linkwise.data.schema import InputConfig
 from linkwise.data.staging_duckdb import BadRows, stage
@@ -62,7 +62,7 @@ class Events:
     kinds: tuple[str, ...]
     """Kinds of event, most frequent first."""
     bad_rows: tuple[BadRows, ...] = ()
-    fingerprints: tuple[dict[str, str | int], ...] = ()
+    files: tuple[Path, ...] = ()
     connection: duckdb.DuckDBPyConnection | None = field(default=None, repr=False, compare=False)
     scratch: Any = field(default=None, repr=False, compare=False)
 
@@ -110,21 +110,21 @@ def read_events(
     if not _is_path(paths):
         paths = _frame_to_parquet(paths, folder)
     files = find_files([paths] if isinstance(paths, str | Path) else list(paths))
-    prints = tuple(fingerprint(file.path) for file in files)
+    sources = tuple(file.path for file in files)
     groups = group_files(files, config)
     if engine.engine == "spark":
         from linkwise.data.staging_spark import stage_spark
 
-        return stage_spark(groups, config, engine, prints)
+        return stage_spark(groups, config, engine, sources)
     connection = open_duckdb(engine, folder / "spill")
     staged = stage(groups, config, connection, folder / "events")
-    return _open(staged.files, staged.bad, prints, engine, connection, scratch)
+    return _open(staged.files, staged.bad, sources, engine, connection, scratch)
 
 
 def _open(
     files: Sequence[Path],
     bad: tuple[BadRows, ...],
-    prints: tuple[dict[str, str | int], ...],
+    sources: tuple[Path, ...],
     engine: EngineConfig,
     connection: duckdb.DuckDBPyConnection,
     scratch: Any,
@@ -146,14 +146,14 @@ def _open(
                 for path in files
             ]
             frame = nw.from_native(pl.concat(scans, how="diagonal"))
-            return summarise(frame, bad, prints, connection, scratch)
-        return summarise(nw.from_native(relation), bad, prints, connection, scratch)
+            return summarise(frame, bad, sources, connection, scratch)
+        return summarise(nw.from_native(relation), bad, sources, connection, scratch)
 
 
 def summarise(
     frame: Frame,
     bad: tuple[BadRows, ...],
-    prints: tuple[dict[str, str | int], ...],
+    sources: tuple[Path, ...],
     connection: duckdb.DuckDBPyConnection | None,
     scratch: Any,
 ) -> Events:
@@ -162,17 +162,17 @@ def summarise(
     Raises `InputError` where no row is left.
     """
     names = frame.collect_schema().names()
-    clock = (
+    clock = [
         (nw.col("time") != nw.col("time").dt.truncate("1d")).any().alias("clock"),
         nw.col("time").is_null().any().alias("no_time"),
-    )
+    ]
     counts = collect(
         frame.select(
             nw.len().alias("rows"),
             nw.col("user").n_unique().alias("users"),
             nw.col("day").min().alias("first"),
             nw.col("day").max().alias("last"),
-            *clock,
+            *(clock if "time" in names else []),
         )
     ).row(0, named=True)
     if not counts["rows"]:
@@ -194,7 +194,7 @@ def summarise(
         n_users=counts["users"],
         kinds=tuple(kinds["event"]),
         bad_rows=bad,
-        fingerprints=prints,
+        files=sources,
         connection=connection,
         scratch=scratch,
     )

@@ -1,0 +1,298 @@
+"""The models of the churn study: recency alone, and three tabular scorers, tuned on log-loss."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import polars as pl
+
+from linkwise.churn.config import ChurnConfig
+from linkwise.churn.windows import Plan, Role
+from linkwise.context import Context
+from linkwise.data.splits import user_hash
+from linkwise.errors import InputError
+from linkwise.estimators.tabular import (
+    Boosting,
+    BoostingConfig,
+    Forest,
+    ForestConfig,
+    Logistic,
+    Vector,
+    matrix,
+    write_atomically,
+)
+from linkwise.metrics import binary
+
+RECENCY_FEATURE = "last_event_time_from_cutoff"
+MAX_ROUNDS = 600  # of boosting while tuning; early stopping ends it sooner
+PATIENCE = 30
+GRIDS: dict[str, dict[str, list[Any]]] = {
+    "forest": {"min_samples_leaf": [5, 20, 50], "max_features": ["sqrt", 0.3]},
+    "boosting": {"num_leaves": [7, 15, 31], "learning_rate": [0.03, 0.1]},
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """The users of one cutoff: ids, features, labels (0 or 1), and which were found to be bots."""
+
+    users: pl.Series
+    rows: pl.DataFrame
+    labels: Vector
+    bot: pl.Series
+
+    def where(self, mask: np.ndarray[Any, Any]) -> Table:
+        """The users of a boolean mask."""
+        kept = pl.Series(mask)
+        return Table(
+            self.users.filter(kept), self.rows.filter(kept), self.labels[mask], self.bot.filter(kept)
+        )
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The rows that each step may see. `check` and `fit` serve the tuning; `train` the final fit."""
+
+    fit: Table
+    check: Table
+    train: Table
+    calibrate: Table
+    report: Table
+    how: str
+
+
+def split(plan: Plan, tables: dict[Role, Table]) -> Parts:
+    """Give each step its rows: by cutoff where the log reaches, else by a stable hash of the users."""
+    train, report = tables["train"], tables["report"]
+    place = user_hash(train.users, "split")
+    if plan.single:
+        return Parts(
+            fit=train.where(place < 0.45),
+            check=train.where((place >= 0.45) & (place < 0.6)),
+            train=train.where(place < 0.6),
+            calibrate=train.where((place >= 0.6) & (place < 0.8)),
+            report=train.where(place >= 0.8),
+            how="one cutoff: users are split 60/20/20 by hash into training (a quarter of it for "
+            "tuning), calibration and report",
+        )
+    if "calibrate" not in tables:
+        return Parts(
+            fit=train.where(place < 0.6),
+            check=train.where((place >= 0.6) & (place < 0.8)),
+            train=train.where(place < 0.8),
+            calibrate=train.where(place >= 0.8),
+            report=report,
+            how="two cutoffs: at the earlier one users are split 60/20/20 by hash into training, "
+            "tuning and calibration; the later one is reported",
+        )
+    if "tune" not in tables:
+        return Parts(
+            fit=train.where(place < 0.75),
+            check=train.where(place >= 0.75),
+            train=train,
+            calibrate=tables["calibrate"],
+            report=report,
+            how="three cutoffs: training (a quarter of its users, by hash, tune), calibration, report",
+        )
+    tune = tables["tune"]
+    tuned = user_hash(tune.users, "split")
+    return Parts(
+        fit=tune.where(tuned < 0.75),
+        check=tune.where(tuned >= 0.75),
+        train=train,
+        calibrate=tables["calibrate"],
+        report=report,
+        how="four cutoffs, one each for tuning, training, calibration and report",
+    )
+
+
+def check_classes(parts: Parts) -> None:
+    """Raise `InputError` where a part has no users, or users of one class only."""
+    for name in ("fit", "check", "train", "calibrate", "report"):
+        table: Table = getattr(parts, name)
+        if len(table) == 0:
+            raise InputError(
+                f"no users are left for {_STEP[name]} ({parts.how}). "
+                "Use a longer log, or a larger --sample."
+            )
+        churned = int(table.labels.sum())
+        if churned in (0, len(table)):
+            what = "churned" if churned else "stayed"
+            raise InputError(
+                f"all {len(table)} users at hand for {_STEP[name]} {what}; both classes are needed. "
+                "Use other windows (--feature-days, --label-days), other --activity, or more users."
+            )
+
+
+_STEP = {
+    "fit": "tuning",
+    "check": "checking the tuning",
+    "train": "training",
+    "calibrate": "calibration",
+    "report": "the report",
+}
+
+
+class Recency:
+    """The trivial baseline: the longer since the last event of any kind, the likelier gone."""
+
+    columns_ = (RECENCY_FEATURE,)
+
+    def fit(self, rows: pl.DataFrame, labels: Vector, *, seed: int, threads: int) -> Self:
+        """Learn nothing."""
+        return self
+
+    def score(self, rows: pl.DataFrame) -> Vector:
+        """Days since the last event (n,)."""
+        return matrix(rows, self.columns_)[:, 0]
+
+    def save(self, folder: Path) -> None:
+        """Write `recency.json`."""
+        write_atomically(folder / "recency.json", json.dumps({"columns": self.columns_}))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """There is nothing to read but the name of the column."""
+        return cls()
+
+
+Model = Recency | Logistic | Forest | Boosting
+CLASSES: dict[str, type[Recency] | type[Logistic] | type[Forest] | type[Boosting]] = {
+    "recency": Recency,
+    "logistic": Logistic,
+    "forest": Forest,
+    "boosting": Boosting,
+}
+
+
+def fit_models(parts: Parts, config: ChurnConfig, context: Context) -> dict[str, Model]:
+    """Tune and fit every model, saving each as soon as it is done; found ones are loaded instead."""
+    folder = context.folder / "model"
+    folder.mkdir(exist_ok=True)
+    models: dict[str, Model] = {}
+    for name, cls in CLASSES.items():
+        # The settings are written last, so a model with settings is whole.
+        if (folder / f"{name}.json").exists():
+            models[name] = cls.load(folder)
+            continue
+        model: Model
+        if name == "forest":
+            model = Forest(_tuned_forest(parts, config, context))
+        elif name == "boosting":
+            model = Boosting(_tuned_boosting(parts, config, context))
+        else:
+            model = Logistic(config.logistic) if name == "logistic" else Recency()
+        with context.step(f"fit {name}"):
+            model.fit(parts.train.rows, parts.train.labels, seed=context.seed, threads=context.threads)
+            model.save(folder)
+        models[name] = model
+    return models
+
+
+def _tuned_forest(parts: Parts, config: ChurnConfig, context: Context) -> ForestConfig:
+    start = config.forest
+
+    def suggest(trial: Any) -> ForestConfig:
+        return start.model_copy(
+            update={
+                "min_samples_leaf": trial.suggest_int("min_samples_leaf", 2, 100, log=True),
+                "max_features": trial.suggest_categorical("max_features", ["sqrt", 0.2, 0.5]),
+                "max_depth": trial.suggest_categorical("max_depth", [None, 6, 10, 16]),
+            }
+        )
+
+    def loss(settings: ForestConfig) -> tuple[float, ForestConfig]:
+        quick = settings.model_copy(update={"trees": min(settings.trees, 100)})
+        model = Forest(quick).fit(
+            parts.fit.rows, parts.fit.labels, seed=context.seed, threads=context.threads
+        )
+        value = binary.log_loss(parts.check.labels, model.score(parts.check.rows))
+        return value, settings
+
+    return _search("forest", start, suggest, loss, config, context)
+
+
+def _tuned_boosting(parts: Parts, config: ChurnConfig, context: Context) -> BoostingConfig:
+    start = config.boosting
+
+    def suggest(trial: Any) -> BoostingConfig:
+        return start.model_copy(
+            update={
+                "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.2, log=True),
+                "num_leaves": trial.suggest_int("num_leaves", 4, 63, log=True),
+                "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 10, 200, log=True),
+                "feature_fraction": trial.suggest_float("feature_fraction", 0.4, 1.0),
+                "lambda_l2": trial.suggest_float("lambda_l2", 0.01, 20.0, log=True),
+            }
+        )
+
+    def loss(settings: BoostingConfig) -> tuple[float, BoostingConfig]:
+        return Boosting(settings).stopped_early(
+            (parts.fit.rows, parts.fit.labels),
+            (parts.check.rows, parts.check.labels),
+            max_rounds=MAX_ROUNDS,
+            patience=PATIENCE,
+            seed=context.seed,
+            threads=context.threads,
+        )
+
+    return _search("boosting", start, suggest, loss, config, context)
+
+
+C = TypeVar("C", ForestConfig, BoostingConfig)
+
+
+def _search(
+    name: str,
+    start: C,
+    suggest: Callable[[Any], C],
+    loss: Callable[[C], tuple[float, C]],
+    config: ChurnConfig,
+    context: Context,
+) -> C:
+    """The settings with the least log-loss on the tuning rows; the starting ones are tried first."""
+    if config.search == "none":
+        return start
+    path = context.work / f"tuned-{name}.json"
+    if path.exists():
+        return type(start).model_validate_json(path.read_text())
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    logging.getLogger("optuna").setLevel(logging.WARNING)
+    tried: list[tuple[float, C]] = []
+
+    def objective(trial: Any) -> float:
+        if config.search == "grid":
+            choice = {key: trial.suggest_categorical(key, values) for key, values in grid.items()}
+            settings = start.model_copy(update=choice)
+        else:
+            settings = start if not tried else suggest(trial)
+        value, found = loss(settings)
+        tried.append((value, found))
+        context.progress.advance(len(tried))
+        return value
+
+    grid = GRIDS[name]
+    sampler: Any
+    if config.search == "grid":
+        sampler = optuna.samplers.GridSampler(grid, seed=context.seed)
+        trials = int(np.prod([len(values) for values in grid.values()]))
+    else:
+        sampler = optuna.samplers.TPESampler(seed=context.seed)
+        trials = config.trials
+    with context.step(f"tune {name}", total=trials):
+        study = optuna.create_study(direction="minimize", sampler=sampler)
+        study.optimize(objective, n_trials=trials, catch=())
+    best = min(tried, key=lambda pair: pair[0])[1]
+    write_atomically(path, best.model_dump_json())
+    return best

@@ -1,0 +1,198 @@
+"""The list: every user with risk, interval, reasons in words, and what to do about it."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from linkwise.churn.config import ChurnConfig
+from linkwise.churn.features import FeatureSpec
+from linkwise.churn.models import RECENCY_FEATURE, Table
+from linkwise.churn.windows import Window
+from linkwise.churn.words import describe_feature, format_value
+from linkwise.context import Context
+from linkwise.estimators.calibrate import IsotonicCalibrator
+from linkwise.estimators.tabular import Boosting, Vector
+
+REASONS = 3
+CHUNK = 50_000  # users whose contributions are in memory at a time
+WATCH_DAYS, REACH_DAYS = 7, 14
+
+TRIAL = "offer a trial of the paid version"
+DISCOUNT = "offer a discount or a free month"
+WATCH = "watch: silent for 7 to 13 days"
+REACH_SONGS = "reach out with recommended songs: silent for 14 days or more"
+REACH_ITEMS = "reach out with recommended items: silent for 14 days or more"
+EMAIL = "e-mail: an offer costs more than the user is worth"
+LEAVE = "leave alone: the risk does not pay for an offer"
+HOLDOUT = "control: no action, so that the effect of acting can be measured"
+
+# A cell that begins with one of these is a formula to a spreadsheet; so is one after a tab or line end.
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+
+COLUMNS = (
+    "user",
+    "rank",
+    "score",
+    "probability",
+    "low",
+    "high",
+    "reason",
+    "action",
+    "holdout",
+    "bot",
+)
+
+
+def make_list(
+    table: Table,
+    model: Boosting,
+    calibrator: IsotonicCalibrator,
+    spec: FeatureSpec,
+    stage: str,
+    config: ChurnConfig,
+    context: Context,
+) -> pl.DataFrame:
+    """Every user of a table, riskiest first: columns `COLUMNS`.
+
+    `score` is the model's log-odds; `probability` with `low` and `high` is the calibrator's observed rate
+    and its 95 % bootstrap interval; `reason` names the three features that raise this user's risk the most
+    (exact TreeSHAP). Risk is not persuadability: `holdout` marks a random share to leave alone.
+    """
+    scores = model.score(table.rows)
+    probability = calibrator.predict(scores)
+    low, high = calibrator.interval(scores)
+    reasons = reasons_of(table.rows, model)
+    held = context.rng("holdout").random(len(table)) < config.holdout
+    silent = table.rows[RECENCY_FEATURE].to_numpy()
+    paying = (
+        table.rows["paid_share"].fill_null(0).to_numpy() > 0 if spec.paid else np.zeros(len(table))
+    )
+    actions = suggest(probability, silent, paying, held, stage, "play" in spec.kinds, config)
+    frame = pl.DataFrame(
+        {
+            "user": table.users,
+            "score": scores,
+            "probability": probability,
+            "low": low,
+            "high": high,
+            "reason": reasons,
+            "action": actions,
+            "holdout": held,
+            "bot": table.bot,
+        }
+    )
+    # Equal scores keep the order of the ids, so that the list is the same every time.
+    frame = frame.sort("score", "user", descending=[True, False])
+    ranks = frame["score"].rank("max", descending=True).cast(pl.Int64)
+    return frame.with_columns(rank=ranks).select(COLUMNS)
+
+
+def reasons_of(rows: pl.DataFrame, model: Boosting) -> list[str]:
+    """The features with the largest positive contributions to each user's risk, in words (n,)."""
+    names = model.columns_
+    found: list[str] = []
+    for start in range(0, len(rows), CHUNK):
+        part = rows.slice(start, CHUNK)
+        values = model.contributions(part)[:, :-1]  # (chunk, p)
+        top = np.argsort(-values, axis=1, kind="stable")[:, :REASONS]  # (chunk, 3)
+        columns = [part[name].to_list() for name in names]
+        for i, features in enumerate(top):
+            found.append(
+                "; ".join(
+                    reason(names[j], columns[j][i]) for j in features if values[i, j] > 0
+                )
+                or "nothing raises this user's risk above the average"
+            )
+    return found
+
+
+def reason(name: str, value: float | None) -> str:
+    """One feature of one user in words: `Days since the last event: 12 days`."""
+    if value is None:
+        return f"{describe_feature(name)}: {'never' if 'time_from_cutoff' in name else 'none'}"
+    return f"{describe_feature(name)}: {format_value(name, value)}"
+
+
+def suggest(
+    probability: Vector,
+    silent: Vector,
+    paying: np.ndarray[Any, Any],
+    held: np.ndarray[Any, Any],
+    stage: str,
+    songs: bool,
+    config: ChurnConfig,
+) -> list[str]:
+    """The action for each user, from the report's rules and the costs (n,).
+
+    Users silent for 14 days or more are reached out to, those for 7 to 13 watched. The others get an offer
+    where what it is expected to save, risk x success x value, is more than it costs: a trial for free users,
+    a discount for paid ones. E-mail takes the offer's place only at the stage of revenue, where the offer
+    costs more than the user is worth.
+    """
+    reach = REACH_SONGS if songs else REACH_ITEMS
+    worth = probability * config.offer_success * config.user_value >= config.offer_cost
+    mail_only = stage == "revenue" and config.offer_cost > config.user_value
+    actions = []
+    for i, days in enumerate(silent):
+        if held[i]:
+            actions.append(HOLDOUT)
+        elif days >= REACH_DAYS:
+            actions.append(reach)
+        elif days >= WATCH_DAYS:
+            actions.append(WATCH)
+        elif mail_only:
+            actions.append(EMAIL)
+        elif not worth[i]:
+            actions.append(LEAVE)
+        else:
+            actions.append(DISCOUNT if paying[i] else TRIAL)
+    return actions
+
+
+def profit_curve(probability: Vector, config: ChurnConfig) -> tuple[Vector, int]:
+    """Expected profit of offering to the k riskiest users, k = 0 ... n, and the k that is best.
+
+    Each offer costs `offer_cost` and keeps a leaving user, worth `user_value`, with `offer_success`.
+    """
+    ordered = -np.sort(-probability)
+    gain = ordered * config.offer_success * config.user_value - config.offer_cost
+    curve = np.concatenate(([0.0], np.cumsum(gain)))
+    return curve, int(np.argmax(curve))
+
+
+def ranking_of(shortlist: pl.DataFrame, model: str, window: Window) -> pl.DataFrame:
+    """The list in the shape that every study's ranking has."""
+    return shortlist.select(
+        pl.lit(model).alias("model"),
+        pl.lit(window.describe()["cutoff"]).alias("query"),
+        pl.col("user").cast(pl.String).alias("item"),
+        "score",
+        "rank",
+        "probability",
+        "low",
+        "high",
+        "reason",
+        "action",
+        "holdout",
+    )
+
+
+def write_csv(shortlist: pl.DataFrame, path: Path) -> None:
+    """Write the list as CSV that a spreadsheet opens without running anything in it."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(shortlist.columns)
+        for row in shortlist.iter_rows():
+            writer.writerow([neutral(value) for value in row])
+
+
+def neutral(value: Any) -> Any:
+    """Text that begins like a formula gets an apostrophe in front; numbers stay numbers."""
+    if isinstance(value, str) and value.startswith(FORMULA_SIGNS):
+        return "'" + value
+    return round(value, 6) if isinstance(value, float) else value

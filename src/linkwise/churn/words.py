@@ -1,0 +1,77 @@
+"""Feature names in plain words, for sentences and reasons."""
+
+from __future__ import annotations
+
+import re
+
+KINDS = {"P": "plays", "D": "downloads", "S": "searches", "all": "events", "event": "events"}
+
+FIXED = {
+    "total_play_time": "Total play time",
+    "average_play_time": "Average play time",
+    "missing_play_time_share": "Share of plays without a play time",
+    "missing_song_length_share": "Share of plays without a song length",
+    "tenure_days": "Days since the first event in the window",
+    "active_days": "Active days",
+    "distinct_items": "Distinct items",
+    "repeat_share": "Share of repeats",
+    "trend_slope": "Trend of daily activity",
+    "mean_gap_days": "Mean gap between active days",
+    "sd_gap_days": "Spread of the gaps between active days",
+    "total_value": "Total value",
+    "average_value": "Average value of an event",
+    "paid_share": "Share of events as a paying user",
+    "last_event_time_from_cutoff": "Days since the last event",
+    "time_percentage_larger_than_80": "Share of plays heard past 80 %",
+}
+
+
+def kind_words(code: str) -> str:
+    """The plural of a kind of event: plays, or `Home` events."""
+    return KINDS.get(code, f'"{code.replace("_", " ")}" events')
+
+
+def describe_feature(name: str) -> str:
+    """A feature's name in words, capitalised."""
+    if name in FIXED:
+        return FIXED[name]
+    if match := re.fullmatch(r"freq_(.+)_last_(\d+)", name):
+        days = "the last day" if match[2] == "1" else f"the last {match[2]} days"
+        return _capital(f"{kind_words(match[1])} in {days}")
+    if match := re.fullmatch(r"last_(.+)_time_from_cutoff", name):
+        return _capital(f"days since the last of the {kind_words(match[1])}")
+    if match := re.fullmatch(r"time_percentage_(\d+)_to_(\d+)", name):
+        return f"Share of plays broken off at {match[1]} to {match[2]} %"
+    if match := re.fullmatch(r"(.*?)_?(\d+)d_over_.*?(\d+)d", name):
+        what = {
+            "total_play_time": "play time",
+            "time_percentage_larger_than_80": "plays heard past 80 %",
+        }.get(match[1], kind_words(match[1]))
+        return f"Share of {match[3]} days' {what} that fell in the last {match[2]}"
+    if match := re.fullmatch(r"(night|morning|afternoon|evening)_share", name):
+        return f"Share of events in the {match[1]}"
+    if match := re.fullmatch(r"device_(.+)", name):
+        return f"Mostly on device {match[1]}"
+    return _capital(name.replace("_", " "))
+
+
+def is_share(name: str) -> bool:
+    """Whether a feature is a share between 0 and 1."""
+    return "share" in name or "percentage" in name or bool(re.search(r"d_over_.*d$", name))
+
+
+def format_value(name: str, value: float) -> str:
+    """A feature's value with its unit."""
+    if is_share(name):
+        return f"{value:.0%}"
+    if name in ("total_play_time", "average_play_time"):
+        return f"{value / 3600:.1f} h" if value >= 3600 else f"{value:.0f} s"
+    if name == "trend_slope":
+        return f"{value:+.2f} events a day per day"
+    if "time_from_cutoff" in name or name.endswith("_days") and name != "active_days":
+        return f"{value:g} days" if value != 1 else "1 day"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:g}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,141 @@
+"""The application: global options, errors in our words, exit codes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cyclopts
+from cyclopts import App, CycloptsError
+from pydantic import ValidationError
+from rich.console import Console
+
+from linkwise import __version__
+from linkwise.cli import churn, data, doctor, report, run, simulate
+from linkwise.errors import Interrupted, LinkwiseError
+
+HELP = """Predict links: what a person will choose next, who is about to leave.
+
+Options come from the command line, then from the environment (LINKWISE_CHURN_TRIALS=5), then from a
+linkwise.toml in this folder. Exit codes: 0 done, 2 wrong usage, 3 bad input, 4 not enough resources,
+130 interrupted.
+"""
+
+
+def build() -> App:
+    """The whole command line."""
+    app = App(
+        name="linkwise",
+        help=HELP,
+        help_format="markdown",
+        version=__version__,
+        config=[
+            cyclopts.config.Env("LINKWISE_", command=True),
+            cyclopts.config.Toml("linkwise.toml", must_exist=False, search_parents=False),
+        ],
+        default_parameter=cyclopts.Parameter(negative=(), consume_multiple=False),
+    )
+    for module in (churn, simulate, data, report, run, doctor):
+        module.add_to(app)
+    app.register_install_completion_command(add_to_startup=False)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    words, log_file = _take(words, "--log-file")
+    _logging(debug, log_file)
+    try:
+        result = build()(
+            words, exit_on_error=False, print_error=False, result_action="return_value"
+        )
+        return result if isinstance(result, int) else 0
+    except (LinkwiseError, CycloptsError, ValidationError, KeyboardInterrupt) as error:
+        if debug:
+            raise
+        return _fail(error)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+    except BrokenPipeError:
+        # The reader of our output has gone; say nothing more into the closed pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _take(words: list[str], option: str) -> tuple[list[str], str | None]:
+    """Remove a global option and its value from the words."""
+    for i, word in enumerate(words):
+        if word == option and i + 1 < len(words):
+            return words[:i] + words[i + 2 :], words[i + 1]
+        if word.startswith(f"{option}="):
+            return words[:i] + words[i + 1 :], word.partition("=")[2]
+    return words, None
+
+
+def _logging(debug: bool, log_file: str | None) -> None:
+    logger = logging.getLogger("linkwise")
+    logger.setLevel(logging.DEBUG if debug else logging.INFO)
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    if log_file is not None:
+        path = Path(log_file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.addHandler(handler)
+    else:
+        logger.addHandler(logging.NullHandler())
+
+
+def _fail(error: BaseException) -> int:
+    """Say what went wrong, in one sentence or two, on standard error; returns the exit code."""
+    from linkwise.run import explain
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    code, text = 2, str(error)
+    if isinstance(error, LinkwiseError):
+        code = error.exit_code
+    elif isinstance(error, KeyboardInterrupt):
+        code, text = Interrupted.exit_code, "interrupted."
+    elif isinstance(error, ValidationError):
+        text = _as_options(explain(error))
+    else:
+        text = _in_our_words(error)
+    logging.getLogger("linkwise").error("%s", text)
+    console.print(f"[bold red]linkwise:[/] {_plain(text)}", markup=True)
+    return code
+
+
+def _in_our_words(error: Any) -> str:
+    cause: Any = getattr(error, "__cause__", None)
+    if isinstance(cause, ValidationError):
+        from linkwise.run import explain
+
+        return _as_options(explain(cause))
+    text = " ".join(str(error).split())
+    return f"{text} See linkwise --help." if text else "the command is wrong; see linkwise --help."
+
+
+def _as_options(text: str) -> str:
+    """Name fields as they are typed: feature_days becomes --feature-days."""
+    import re
+
+    return re.sub(
+        r"(?:^|(?<=; ))([a-z_]+(?:\.[a-z_]+)*)(?= is \")",
+        lambda m: "--" + m[1].replace("_", "-"),
+        text,
+    )
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

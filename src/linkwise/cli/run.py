@@ -1,0 +1,49 @@
+"""`linkwise run`: repeat a run from its config file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from linkwise.cli.churn import show_run
+from linkwise.cli.options import Changes, Json, Out, Overwrite, Quiet, Resume
+from linkwise.cli.show import progress
+
+
+def run(
+    config: Annotated[str, Parameter(help="A config.toml, such as every run folder holds.")],
+    /,
+    *,
+    out: Out,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    json_: Json = False,
+    quiet: Quiet = False,
+    changes: Changes = (),
+) -> None:
+    """Repeat a run from its config file, with or without changes.
+
+    ```
+    linkwise simulate music --users 3000 --days 86 --seed 7 --out sim
+    linkwise churn sim --schema music-box --on-bad-row skip --out runs/churn
+    linkwise run runs/churn/config.toml --set churn.trials=4 --out runs/again
+    ```
+    """
+    from linkwise.run import RunConfig, execute
+
+    settings = RunConfig.from_toml(Path(config), changes)
+    shown = progress(quiet)
+    try:
+        finished = execute(
+            settings, Path(out), overwrite=overwrite, resume=resume, progress=shown
+        )
+    finally:
+        shown.close()
+    show_run(finished, json_, quiet)
+
+
+def add_to(app: App) -> None:
+    """Add the verb to the command line."""
+    app.command(run)

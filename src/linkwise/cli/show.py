@@ -1,0 +1,124 @@
+"""Progress and results on a terminal: a bar there, plain lines in a pipe, nothing under --quiet."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from linkwise.context import Silent
+
+
+class Bar:
+    """A progress bar on a terminal, with count, time spent and time left."""
+
+    def __init__(self, console: Console) -> None:
+        self.progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True),
+            console=console,
+        )
+        self.progress.start()
+        self.task: TaskID | None = None
+
+    def start(self, name: str, total: int | None) -> None:
+        """Show a new line for the step."""
+        self.task = self.progress.add_task(name, total=total or 1)
+
+    def advance(self, done: int) -> None:
+        """Move the bar."""
+        if self.task is not None:
+            self.progress.update(self.task, completed=done)
+
+    def finish(self, seconds: float) -> None:
+        """Fill the bar."""
+        if self.task is not None:
+            total = self.progress.tasks[self.task].total
+            self.progress.update(self.task, completed=total or 1)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self.progress.stop()
+
+
+class Lines:
+    """One plain line for each finished step."""
+
+    def __init__(self) -> None:
+        self.name = ""
+
+    def start(self, name: str, total: int | None) -> None:
+        """Remember the step."""
+        self.name = name
+
+    def advance(self, done: int) -> None:
+        """Write nothing."""
+
+    def finish(self, seconds: float) -> None:
+        """Write the step and its time."""
+        print(f"{self.name}: {seconds:.1f} s", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Nothing is left to undo."""
+
+
+class Quiet(Silent):
+    """Shows nothing."""
+
+    def close(self) -> None:
+        """Nothing is left to undo."""
+
+
+def progress(quiet: bool) -> Bar | Lines | Quiet:
+    """The progress that fits where the output goes."""
+    if quiet:
+        return Quiet()
+    console = Console(stderr=True)
+    return Bar(console) if console.is_terminal else Lines()
+
+
+def metrics_table(rows: list[dict[str, Any]], metrics: tuple[str, ...]) -> Table:
+    """The models on the reported rows: one line per model, the chosen metrics with intervals."""
+    table = Table(title=None, box=None, pad_edge=False, header_style="bold")
+    table.add_column("model")
+    for metric in metrics:
+        table.add_column(metric.replace("_", " "), justify="right")
+    table.add_column("AUC over the baseline", justify="right")
+    shown = [row for row in rows if row["split"] == "test" and row["slice"] == "all"]
+    for model in dict.fromkeys(row["model"] for row in shown):
+        found = {row["metric"]: row for row in shown if row["model"] == model and row["k"] is None}
+        cells = [_cell(found[metric]) for metric in metrics]
+        table.add_row(model, *cells, _difference(found["auc"]))
+    return table
+
+
+def _cell(row: dict[str, Any]) -> str:
+    if row["value"] is None:
+        return "-"
+    if row["low"] is None:
+        return f"{row['value']:.3f}"
+    return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+
+
+def _difference(row: dict[str, Any]) -> str:
+    if row["difference"] is None:
+        return "baseline"
+    if row["difference_low"] is None:
+        return f"{row['difference']:+.3f}"
+    return f"{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]"
