@@ -223,6 +223,33 @@ class Boosting:
         )
         return self
 
+    def stopped_early(
+        self,
+        rows: tuple[pl.DataFrame, Vector],
+        check: tuple[pl.DataFrame, Vector],
+        *,
+        max_rounds: int,
+        patience: int,
+        seed: int,
+        threads: int,
+    ) -> tuple[float, BoostingConfig]:
+        """Fit until the log-loss on `check` has not fallen for `patience` rounds.
+
+        Returns the least log-loss and the config with the number of rounds that reached it.
+        """
+        import lightgbm as lgb
+
+        columns = tuple(rows[0].columns)
+        booster = lgb.train(
+            self._parameters(seed, threads) | {"metric": "binary_logloss"},
+            lgb.Dataset(matrix(rows[0], columns), label=rows[1]),
+            num_boost_round=max_rounds,
+            valid_sets=[lgb.Dataset(matrix(check[0], columns), label=check[1])],
+            callbacks=[lgb.early_stopping(patience, verbose=False)],
+        )
+        best = float(booster.best_score["valid_0"]["binary_logloss"])
+        return best, self.config.model_copy(update={"rounds": max(1, booster.best_iteration)})
+
     def _parameters(self, seed: int, threads: int) -> dict[str, Any]:
         return {
             "objective": "binary",
