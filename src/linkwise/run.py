@@ -102,7 +102,7 @@ def with_changes(values: dict[str, Any], changes: Sequence[str]) -> dict[str, An
 
     Raises `UsageError` for a change of another form.
     """
-    changed = json.loads(json.dumps(values, default=str))
+    changed: dict[str, Any] = json.loads(json.dumps(values, default=str))
     for change in changes:
         path, sign, raw = change.partition("=")
         if not sign or not path.strip():
@@ -164,12 +164,14 @@ class Run:
     @property
     def info(self) -> dict[str, Any]:
         """`run.json`: versions, seed, fingerprints, timings in seconds, peak memory in MiB."""
-        return _read_json(self.folder / "run.json")
+        info: dict[str, Any] = _read_json(self.folder / "run.json")
+        return info
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of `metrics.json`."""
-        return _read_json(self.folder / "metrics.json")
+        rows: list[dict[str, Any]] = _read_json(self.folder / "metrics.json")
+        return rows
 
     @property
     def ranking(self) -> pl.DataFrame:

@@ -68,9 +68,7 @@ def events_per_user(days: Frame) -> tuple[list[float], list[int]]:
 
 def events_per_day(frame: Frame) -> pl.DataFrame:
     """Events by `day` and kind (`event`): columns `day, event, n`, days as days since 1970."""
-    return collect(
-        frame.group_by("day", "event").agg(nw.len().alias("n")).sort("day", "event")
-    )
+    return collect(frame.group_by("day", "event").agg(nw.len().alias("n")).sort("day", "event"))
 
 
 def cohorts(days: Frame, events: Events) -> pl.DataFrame:
@@ -143,7 +141,9 @@ def churn_by_cohort(fitted: Fitted, days: Frame) -> dict[int, Rate]:
     labelled = pl.DataFrame({"user": table.users, "churned": table.labels})
     joined = labelled.join(collect(first), on="user", how="inner")
     weeks = joined.with_columns(cohort=(pl.col("first") - events.first_day) // 7)
-    rates = weeks.group_by("cohort").agg(pl.len().alias("n"), pl.col("churned").sum()).sort("cohort")
+    rates = (
+        weeks.group_by("cohort").agg(pl.len().alias("n"), pl.col("churned").sum()).sort("cohort")
+    )
     return {
         row["cohort"]: rate(row["cohort"], int(row["churned"]), row["n"])
         for row in rates.iter_rows(named=True)
@@ -172,7 +172,9 @@ class Missing:
 def missingness(fitted: Fitted, rng: np.random.Generator, samples: int = 200) -> list[Missing]:
     """Is missing at random? Effect sizes between users with and without missing raw values."""
     spec = fitted.spec
-    fields = [f for f in ("duration", "length") if (spec.duration if f == "duration" else spec.length)]
+    fields = [
+        f for f in ("duration", "length") if (spec.duration if f == "duration" else spec.length)
+    ]
     if not fields:
         return []
     plays = in_features(fitted.events.frame, fitted.plan.report).filter(is_play(spec))

@@ -218,7 +218,7 @@ def _sentence(name: str, cut: float, x: Vector, labels: Vector) -> str:
         if mask.any():
             found = rate(side, int(labels[mask].sum()), int(mask.sum()))
             parts.append((side, found))
-    rates = {side: found for side, found in parts}
+    rates = dict(parts)
     missing = np.isnan(x)
     words = describe_feature(name)
     high, low = rates["above"], rates["up to"]

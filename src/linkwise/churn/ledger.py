@@ -53,9 +53,7 @@ class Entry:
     high: float | None = None
 
 
-def make_ledger(
-    fitted: Fitted, config: ChurnConfig, context: Context
-) -> list[Entry]:
+def make_ledger(fitted: Fitted, config: ChurnConfig, context: Context) -> list[Entry]:
     """Count every rule on the training feature window, and measure what it does to AUC.
 
     For each rule that touched anything, features are made anew without it at the training and report
@@ -121,9 +119,7 @@ def _count_bots(
     return counted
 
 
-def _without(
-    fitted: Fitted, rules: CleaningRules, config: ChurnConfig
-) -> tuple[Table, Table]:
+def _without(fitted: Fitted, rules: CleaningRules, config: ChurnConfig) -> tuple[Table, Table]:
     """Training and report users with their features made without a rule.
 
     Without a bot rule its bots are trained on too, but the reported users stay the same, so that the two
@@ -164,7 +160,7 @@ def _quick_scores(train: Table, report: Table, context: Context) -> Vector:
 
 def _difference(
     labels: Vector, with_rule: Vector, without: Vector, config: ChurnConfig, context: Context
-) -> dict[str, float | None]:
+) -> dict[str, Any]:
     """AUC of both, their difference, and its paired bootstrap interval."""
     positive = labels.astype(bool)
     ranked = [order_rows(positive, scores) for scores in (with_rule, without)]

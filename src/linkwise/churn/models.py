@@ -51,7 +51,10 @@ class Table:
         """The users of a boolean mask."""
         kept = pl.Series(mask)
         return Table(
-            self.users.filter(kept), self.rows.filter(kept), self.labels[mask], self.bot.filter(kept)
+            self.users.filter(kept),
+            self.rows.filter(kept),
+            self.labels[mask],
+            self.bot.filter(kept),
         )
 
     def __len__(self) -> int:
@@ -192,7 +195,9 @@ def fit_models(parts: Parts, config: ChurnConfig, context: Context) -> dict[str,
         else:
             model = Logistic(config.logistic) if name == "logistic" else Recency()
         with context.step(f"fit {name}"):
-            model.fit(parts.train.rows, parts.train.labels, seed=context.seed, threads=context.threads)
+            model.fit(
+                parts.train.rows, parts.train.labels, seed=context.seed, threads=context.threads
+            )
             model.save(folder)
         models[name] = model
     return models
@@ -211,7 +216,7 @@ def _tuned_forest(parts: Parts, config: ChurnConfig, context: Context) -> Forest
         )
 
     def loss(settings: ForestConfig) -> tuple[float, ForestConfig]:
-        quick = settings.model_copy(update={"trees": min(settings.trees, 100)})
+        quick = settings.model_copy(update={"trees": min(settings.trees, 60)})
         model = Forest(quick).fit(
             parts.fit.rows, parts.fit.labels, seed=context.seed, threads=context.threads
         )
@@ -270,6 +275,7 @@ def _search(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("optuna").setLevel(logging.WARNING)
     tried: list[tuple[float, C]] = []
+    grid = GRIDS[name]
 
     def objective(trial: Any) -> float:
         if config.search == "grid":
@@ -282,7 +288,6 @@ def _search(
         context.progress.advance(len(tried))
         return value
 
-    grid = GRIDS[name]
     sampler: Any
     if config.search == "grid":
         sampler = optuna.samplers.GridSampler(grid, seed=context.seed)

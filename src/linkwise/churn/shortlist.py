@@ -103,9 +103,7 @@ def reasons_of(rows: pl.DataFrame, model: Boosting) -> list[str]:
         columns = [part[name].to_list() for name in names]
         for i, features in enumerate(top):
             found.append(
-                "; ".join(
-                    reason(names[j], columns[j][i]) for j in features if values[i, j] > 0
-                )
+                "; ".join(reason(names[j], columns[j][i]) for j in features if values[i, j] > 0)
                 or "nothing raises this user's risk above the average"
             )
     return found

@@ -68,7 +68,7 @@ def format_value(name: str, value: float) -> str:
         return f"{value / 3600:.1f} h" if value >= 3600 else f"{value:.0f} s"
     if name == "trend_slope":
         return f"{value:+.2f} events a day per day"
-    if "time_from_cutoff" in name or name.endswith("_days") and name != "active_days":
+    if "time_from_cutoff" in name or (name.endswith("_days") and name != "active_days"):
         return f"{value:g} days" if value != 1 else "1 day"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:g}"
 

@@ -71,9 +71,7 @@ def study(
     config = RunConfig.from_values(with_changes(values, changes), "linkwise churn")
     shown = progress(quiet)
     try:
-        run = execute(
-            config, Path(out), overwrite=overwrite, resume=resume, progress=shown
-        )
+        run = execute(config, Path(out), overwrite=overwrite, resume=resume, progress=shown)
     finally:
         shown.close()
     show_run(run, json_, quiet)
@@ -103,7 +101,9 @@ def score(
     /,
     *,
     out: Annotated[str, Parameter(help="List to write, .parquet or .csv; must not exist yet.")],
-    overwrite: Annotated[bool, Parameter(help="Replace the list if it exists.", negative=())] = False,
+    overwrite: Annotated[
+        bool, Parameter(help="Replace the list if it exists.", negative=())
+    ] = False,
     quiet: Quiet = False,
     engine: Engine = EngineConfig(),  # noqa: B008
 ) -> None:

@@ -68,14 +68,25 @@ def _print_columns(found: list[dict[str, Any]], as_json: bool) -> None:
 def _print_events(described: dict[str, Any]) -> None:
     console = Console(highlight=False)
     head = Table(box=None, show_header=False, pad_edge=False)
-    for key in ("rows", "users", "items", "first day", "last day", "days", "clock times", "columns"):
+    for key in (
+        "rows",
+        "users",
+        "items",
+        "first day",
+        "last day",
+        "days",
+        "clock times",
+        "columns",
+    ):
         value = described[key]
         text = ", ".join(value) if isinstance(value, list) else str(value)
         head.add_row(key, f"{value:,}" if isinstance(value, int) else text)
     console.print(head)
     kinds = Table("kind of event", "events", "users", "share")
     for row in described["kinds"]:
-        kinds.add_row(row["event"], f"{row['events']:,}", f"{row['users']:,}", f"{row['share']:.1%}")
+        kinds.add_row(
+            row["event"], f"{row['events']:,}", f"{row['users']:,}", f"{row['share']:.1%}"
+        )
     console.print(kinds)
     if described["malformed"]:
         bad = Table("malformed rows, skipped", "rows")

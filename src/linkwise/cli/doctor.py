@@ -43,7 +43,10 @@ def doctor() -> int:
             whole = whole and (fits or part != "core")
             shown = found or "[red]missing[/]"
             table.add_row(
-                part, need.name, shown if fits or not found else f"[red]{found}[/]", str(need.specifier)
+                part,
+                need.name,
+                shown if fits or not found else f"[red]{found}[/]",
+                str(need.specifier),
             )
     console.print(table)
     for part, purpose in PURPOSES.items():
@@ -52,7 +55,9 @@ def doctor() -> int:
             console.print(f'{purpose}: pip install "linkwise[{part}]"', markup=False)
     free = shutil.disk_usage(".").free / 2**30
     java = shutil.which("java") or "not found (only --engine spark needs it)"
-    console.print(f"cores {os.cpu_count()}, free disk here {free:.0f} GiB, java {java}", markup=False)
+    console.print(
+        f"cores {os.cpu_count()}, free disk here {free:.0f} GiB, java {java}", markup=False
+    )
     return 0 if whole else 4
 
 

@@ -36,9 +36,7 @@ def run(
     settings = RunConfig.from_toml(Path(config), changes)
     shown = progress(quiet)
     try:
-        finished = execute(
-            settings, Path(out), overwrite=overwrite, resume=resume, progress=shown
-        )
+        finished = execute(settings, Path(out), overwrite=overwrite, resume=resume, progress=shown)
     finally:
         shown.close()
     show_run(finished, json_, quiet)

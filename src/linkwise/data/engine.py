@@ -52,6 +52,8 @@ def open_duckdb(config: EngineConfig, scratch: Path) -> duckdb.DuckDBPyConnectio
         }
     )
     connection.execute("SET enable_progress_bar = false")
+    # Stamps without a zone among stamps with one: the same on every machine.
+    connection.execute("SET TimeZone = 'UTC'")
     return connection
 
 
@@ -67,7 +69,12 @@ def open_spark(config: EngineConfig) -> Any:
         .config("spark.ui.enabled", "false")
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.sql.shuffle.partitions", str(max(2 * n_threads(config), 4)))
+        .config("spark.ui.showConsoleProgress", "false")
+        # The staging SQL is shared with DuckDB: "names" and \\ as the standard has them, no silent nulls.
         .config("spark.sql.ansi.enabled", "true")
+        .config("spark.sql.ansi.doubleQuotedIdentifiers", "true")
+        .config("spark.sql.parser.escapedStringLiterals", "true")
+        .config("spark.sql.legacy.parquet.nanosAsLong", "true")  # pandas writes nanoseconds
     )
     try:
         session = builder.getOrCreate()
@@ -109,7 +116,8 @@ def collect(frame: Frame) -> pl.DataFrame:
         if isinstance(native, duckdb.DuckDBPyRelation):
             return _polars(native.to_arrow_table())
         if frame.implementation.is_polars():
-            return frame.collect("polars", engine="streaming").to_native()
+            collected: pl.DataFrame = frame.collect("polars", engine="streaming").to_native()
+            return collected
         return _polars(native.toArrow())
 
 
@@ -144,7 +152,8 @@ def materialise(
     """Compute a lazy frame once; what follows reads the result, from `path` or the cluster's cache."""
     native = nw.to_native(frame)
     if connection is None:
-        return nw.from_native(native.persist())
+        cached: Frame = nw.from_native(native.persist())
+        return cached
     if not path.exists():
         write_parquet(frame, path)
     if frame.implementation.is_polars():
@@ -170,6 +179,10 @@ def engine_errors() -> Iterator[None]:
     except duckdb.InvalidInputException as error:
         raise InputError(f"the log cannot be read: {_first_line(error)}") from error
     except OSError as error:
+        raise disk_or_input(error) from error
+    except Exception as error:  # Spark's, told by their module: pyspark need not be installed
+        if type(error).__module__.split(".")[0] not in ("pyspark", "py4j"):
+            raise
         raise disk_or_input(error) from error
 
 

@@ -100,7 +100,8 @@ def matrix(rows: pl.DataFrame, columns: tuple[str, ...]) -> np.ndarray[Any, np.d
                 f'the table has no column "{name}", which the model was fitted on; '
                 f"it has {', '.join(rows.columns[:20])}."
             )
-    return rows.select(pl.col(columns).cast(pl.Float64).fill_null(float("nan"))).to_numpy()
+    table = rows.select(pl.col(columns).cast(pl.Float64).fill_null(float("nan")))
+    return np.asarray(table.to_numpy(), dtype=np.float64)
 
 
 def check_labels(labels: Vector) -> None:
@@ -313,7 +314,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def _signed_root(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return np.sign(values) * np.sqrt(np.abs(values))
+    return np.asarray(np.sign(values) * np.sqrt(np.abs(values)))
 
 
 def _plain(names: tuple[str, ...]) -> list[str]:

@@ -1,0 +1,5 @@
+"""Contract tests that every model must pass, as public API: subclass one, name the model, run pytest."""
+
+from linkwise.testing.scorer import ScorerContract
+
+__all__ = ["ScorerContract"]
