@@ -284,6 +284,8 @@ def execute(
 
     Raises `UsageError` where `out` exists and `overwrite` is False, or where there is nothing to resume.
     """
+    from threadpoolctl import threadpool_limits
+
     from linkwise.churn.study import study
 
     out = out.absolute()
@@ -302,7 +304,8 @@ def execute(
     )
     began = time.monotonic()
     try:
-        with _system_errors():
+        # One thread of BLAS: the matrices here are small, and two threads on a busy machine collapse.
+        with _system_errors(), threadpool_limits(limits=1, user_api="blas"):
             prints = _check_inputs(config, partial)
             outcome = study(config.paths, config.input, config.engine, config.churn, context)
             _write_outcome(outcome, config, context, prints, time.monotonic() - began)

@@ -32,7 +32,9 @@ SPEC = FeatureSpec(
 )  # fmt: skip
 
 
-def plays(duration: list[int | None], length: list[int | None], **columns: Any) -> nw.LazyFrame[Any]:
+def plays(
+    duration: list[int | None], length: list[int | None], **columns: Any
+) -> nw.LazyFrame[Any]:
     n = len(duration)
     base = {"user": ["a"] * n, "event": ["play"] * n, "day": [0] * n}
     frame = pl.DataFrame(
@@ -65,7 +67,9 @@ def test_impossible_values_become_missing_and_zero_play_time_stays() -> None:
 def test_counts_of_each_rule() -> None:
     frame = plays([0, -5, None, 1000, 10**9], [None, 0, -7, 1000, 1000])
     rules = fit_rules(frame, SPEC, WINDOW, ChurnConfig(outliers_above=50))
-    counts = {row["rule"]: (row["rows"], row["users"]) for row in count_rules(frame, SPEC, rules, WINDOW)}
+    counts = {
+        row["rule"]: (row["rows"], row["users"]) for row in count_rules(frame, SPEC, rules, WINDOW)
+    }
     assert counts == {
         "song_length missing": (1, 1),
         "song_length zero": (1, 1),

@@ -15,7 +15,8 @@ from linkwise.errors import InputError
 
 def log(rows: list[tuple[str, int]], kind: str = "play") -> Events:
     frame = pl.DataFrame(
-        {"user": [r[0] for r in rows], "day": [r[1] for r in rows]}, schema_overrides={"day": pl.Int32}
+        {"user": [r[0] for r in rows], "day": [r[1] for r in rows]},
+        schema_overrides={"day": pl.Int32},
     ).with_columns(event=pl.lit(kind))
     days = frame["day"]
     return Events(
@@ -79,9 +80,7 @@ def test_labels_by_hand() -> None:
 def test_activity_narrows_what_counts() -> None:
     window = Window(cutoff=10, feature_days=5, gap_days=0, label_days=5)
     play, visit = log([("a", 9)]), log([("a", 12), ("b", 9)], "visit")
-    frame = nw.from_native(
-        pl.concat([play.frame.to_native(), visit.frame.to_native()])
-    )
+    frame = nw.from_native(pl.concat([play.frame.to_native(), visit.frame.to_native()]))
     assert dict(collect(labels(frame, window, ())).iter_rows()) == {"a": 0, "b": 1}
     assert dict(collect(labels(frame, window, ("play",))).iter_rows()) == {"a": 1}
 

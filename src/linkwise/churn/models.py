@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -72,11 +72,46 @@ class Parts:
     report: Table
     how: str
 
+    def named(self) -> list[tuple[str, Table]]:
+        """What each part serves, and its users."""
+        return [
+            ("tuning", self.fit),
+            ("checking the tuning", self.check),
+            ("training", self.train),
+            ("calibration", self.calibrate),
+            ("the report", self.report),
+        ]
+
 
 def split(plan: Plan, tables: dict[Role, Table]) -> Parts:
-    """Give each step its rows: by cutoff where the log reaches, else by a stable hash of the users."""
+    """Give each step its rows: by cutoff where the log reaches, else by a stable hash of the users.
+
+    On small logs a part may come out with one class only; the users are then split by the order of their
+    hashes within each class, so that every part gets its share of both.
+    """
+    parts = _split(plan, tables, lambda table: user_hash(table.users, "split"))
+    if any(len(set(table.labels.tolist())) < 2 for _, table in parts.named()):
+        return replace(
+            _split(plan, tables, _place_within_class),
+            how=f"{parts.how}; the log is small, so each class is split by itself",
+        )
+    return parts
+
+
+def _place_within_class(table: Table) -> Vector:
+    """The place of each user's hash among those of its class, in [0, 1) (n,)."""
+    hashes = user_hash(table.users, "split")
+    places = np.empty(len(table))
+    for label in (0, 1):
+        members = np.flatnonzero(table.labels == label)
+        order = np.argsort(np.argsort(hashes[members], kind="stable"), kind="stable")
+        places[members] = (order + 0.5) / max(len(members), 1)
+    return places
+
+
+def _split(plan: Plan, tables: dict[Role, Table], placed: Callable[[Table], Vector]) -> Parts:
     train, report = tables["train"], tables["report"]
-    place = user_hash(train.users, "split")
+    place = placed(train)
     if plan.single:
         return Parts(
             fit=train.where(place < 0.45),
@@ -107,7 +142,7 @@ def split(plan: Plan, tables: dict[Role, Table]) -> Parts:
             how="three cutoffs: training (a quarter of its users, by hash, tune), calibration, report",
         )
     tune = tables["tune"]
-    tuned = user_hash(tune.users, "split")
+    tuned = placed(tune)
     return Parts(
         fit=tune.where(tuned < 0.75),
         check=tune.where(tuned >= 0.75),
@@ -120,29 +155,19 @@ def split(plan: Plan, tables: dict[Role, Table]) -> Parts:
 
 def check_classes(parts: Parts) -> None:
     """Raise `InputError` where a part has no users, or users of one class only."""
-    for name in ("fit", "check", "train", "calibrate", "report"):
-        table: Table = getattr(parts, name)
+    for name, table in parts.named():
         if len(table) == 0:
             raise InputError(
-                f"no users are left for {_STEP[name]} ({parts.how}). "
+                f"no users are left for {name} ({parts.how}). "
                 "Use a longer log, or a larger --sample."
             )
         churned = int(table.labels.sum())
         if churned in (0, len(table)):
             what = "churned" if churned else "stayed"
             raise InputError(
-                f"all {len(table)} users at hand for {_STEP[name]} {what}; both classes are needed. "
+                f"all {len(table)} users at hand for {name} {what}; both classes are needed. "
                 "Use other windows (--feature-days, --label-days), other --activity, or more users."
             )
-
-
-_STEP = {
-    "fit": "tuning",
-    "check": "checking the tuning",
-    "train": "training",
-    "calibrate": "calibration",
-    "report": "the report",
-}
 
 
 class Recency:

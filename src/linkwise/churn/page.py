@@ -11,7 +11,6 @@ from linkwise.churn.config import ChurnConfig
 from linkwise.churn.fitted import LISTED_MODEL, Fitted
 from linkwise.churn.insight import Insight
 from linkwise.churn.ledger import Entry
-from linkwise.churn.models import Parts
 from linkwise.churn.page_insight import (
     cleaning_section,
     items_section,
@@ -223,7 +222,10 @@ def _windows_section(fitted: Fitted, insight: Insight, config: ChurnConfig) -> S
                     Column(name="users", format="int"),
                     Column(name="churned", format="percent"),
                 ),
-                rows=tuple(part_rows(fitted.parts)),
+                rows=tuple(
+                    (name, len(table), float(np.mean(table.labels)))
+                    for name, table in fitted.parts.named()
+                ),
                 note=f"How they are separated: {fitted.parts.how}.",
             ),
             Text(
@@ -236,18 +238,6 @@ def _windows_section(fitted: Fitted, insight: Insight, config: ChurnConfig) -> S
             ),
         ),
     )
-
-
-def part_rows(parts: Parts) -> list[tuple[str, int, float]]:
-    """Name, users and churn rate of each part."""
-    names = {
-        "tuning": parts.fit,
-        "tuning check": parts.check,
-        "training": parts.train,
-        "calibration": parts.calibrate,
-        "report": parts.report,
-    }
-    return [(name, len(t), float(np.mean(t.labels))) for name, t in names.items()]
 
 
 def _method_section(config: ChurnConfig, fitted: Fitted) -> Section:

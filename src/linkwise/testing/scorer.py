@@ -1,10 +1,10 @@
 """The contract of a `Scorer` (`linkwise.estimators.tabular`): rows in, one score per row out.
 
-    class TestMyScorer(ScorerContract):
-        def make(self) -> Scorer:
-            return MyScorer()
+class TestMyScorer(ScorerContract):
+    def make(self) -> Scorer:
+        return MyScorer()
 
-        cls = MyScorer
+    cls = MyScorer
 """
 
 from __future__ import annotations

@@ -1,0 +1,228 @@
+"""The whole study: nothing leaks back from after a cutoff, and the parts are what they claim to be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from conftest import QUICK
+
+from linkwise.churn.features import feature_names, user_features
+from linkwise.churn.clean import cleaned
+from linkwise.churn.models import split
+from linkwise.churn.study import labelled_table, load_fitted
+from linkwise.churn.windows import plan
+from linkwise.churn.config import ChurnConfig
+from linkwise.data.engine import collect
+from linkwise.data.events import epoch_day, read_events
+from linkwise.data.splits import user_hash
+from linkwise.errors import InputError
+from linkwise.run import Run, RunConfig, execute
+
+COLUMNS = {
+    name: name for name in ("user", "item", "event", "duration", "length", "device", "paid", "text")
+} | {"time": "date"}
+MODEL_FILES = (
+    "logistic.skops", "logistic.json", "forest.skops", "forest.json", "boosting.txt",
+    "boosting.json", "recency.json", "preparation.json",
+)  # fmt: skip
+
+
+def run_on(table: pl.DataFrame, folder: Path, **churn: object) -> Run:
+    folder.mkdir()
+    log = folder / "log.parquet"
+    table.write_parquet(log)
+    settings = QUICK | {"trials": 2, "ledger_auc": False} | churn
+    values = {
+        "paths": [str(log)], "input": COLUMNS, "engine": {"threads": 1}, "churn": settings,
+    }  # fmt: skip
+    return execute(RunConfig.from_values(values, "test"), folder / "run")
+
+
+def mutated(table: pl.DataFrame, day: int) -> pl.DataFrame:
+    """The log with every row from a day on changed: other users, items, kinds and times; half dropped.
+
+    The last day keeps a row, because the cutoffs are counted from it.
+    """
+    late = pl.col("date") >= pl.from_epoch(pl.lit(day), time_unit="d")
+    after = table.filter(late)
+    last = after.filter(pl.col("date") == table["date"].max()).head(1)
+    changed = pl.concat([after.gather_every(2), last]).with_columns(
+        user=pl.col("user").reverse(),
+        item=pl.col("item").reverse(),
+        event=pl.lit("play"),
+        duration=pl.lit(10.0),
+        length=pl.lit(100.0),
+        device=pl.lit("ip"),
+        paid=~pl.col("paid"),
+    )
+    return pl.concat([table.filter(~late), changed.select(table.columns)])
+
+
+@pytest.mark.slow
+def test_models_do_not_change_when_everything_after_the_training_labels_does(
+    music_table: pl.DataFrame, tmp_path: Path
+) -> None:
+    before = run_on(music_table, tmp_path / "before")
+    first, last = music_table["date"].min(), music_table["date"].max()
+    train_label_end = epoch_day(last) + 1 - 3 * 14 + 14
+    assert train_label_end > epoch_day(first) + 30
+    after = run_on(mutated(music_table, train_label_end), tmp_path / "after")
+    for name in MODEL_FILES:
+        old, new = (run.folder / "model" / name for run in (before, after))
+        assert old.read_bytes() == new.read_bytes(), name
+    assert before.metrics != after.metrics, "the mutation did not reach the reported users"
+
+
+@pytest.mark.slow
+def test_calibrators_do_not_change_when_everything_after_their_labels_does(
+    music_table: pl.DataFrame, tmp_path: Path
+) -> None:
+    before = run_on(music_table, tmp_path / "before")
+    report_cutoff = epoch_day(music_table["date"].max()) + 1 - 14
+    after = run_on(mutated(music_table, report_cutoff), tmp_path / "after")
+    for name in ("logistic", "forest", "boosting", "recency"):
+        old, new = (
+            run.folder / "model" / "calibrators" / name / "calibrator.json"
+            for run in (before, after)
+        )
+        assert old.read_bytes() == new.read_bytes(), name
+    kept = pl.read_parquet(before.folder / "features.parquet").drop("churned")
+    found = pl.read_parquet(after.folder / "features.parquet").drop("churned")
+    assert kept.equals(found), (
+        "features of the reported users changed with what came after the cutoff"
+    )
+
+
+def test_features_do_not_change_when_everything_from_the_cutoff_on_does(
+    music_table: pl.DataFrame, music_run: Run
+) -> None:
+    spec, rules, _, _ = load_fitted(music_run.folder / "model")
+    tables = []
+    for table in (music_table, mutated(music_table, epoch_day(music_table["date"].max()) + 1 - 28)):
+        events = read_events(table, **COLUMNS)
+        window = plan(events, 30, 0, 14).windows["calibrate"]
+        tables.append(collect(user_features(cleaned(events.frame, spec, rules), spec, window)))
+    assert tables[0].equals(tables[1])
+    assert len(tables[0]) > 100
+
+
+def test_features_file_has_a_row_per_reported_user(music_run: Run) -> None:
+    features = pl.read_parquet(music_run.folder / "features.parquet")
+    spec, *_ = load_fitted(music_run.folder / "model")
+    assert features.columns == ["user", *feature_names(spec), "bot", "churned"]
+    assert features["user"].n_unique() == len(features)
+    boosting = pl.read_parquet(music_run.folder / "evaluation.parquet").filter(
+        pl.col("model") == "boosting"
+    )
+    assert set(boosting["item"]) == set(features["user"])
+    joined = boosting.join(features, left_on="item", right_on="user")
+    assert (joined["label"] == joined["churned"]).all()
+
+
+def test_report_names(music_run: Run) -> None:
+    """The report's 32 features are there under their own names."""
+    names = pl.read_parquet(music_run.folder / "features.parquet").columns
+    expected = [
+        *(f"time_percentage_{a}_to_{a + 20}" for a in (0, 20, 40, 60)),
+        "time_percentage_larger_than_80",
+        "time_percentage_larger_than_80_7d_over_30d",
+        "total_play_time",
+        "total_play_time_7d_over_30d",
+        "average_play_time",
+        *(f"freq_{kind}_last_{k}" for kind in "PDS" for k in (1, 3, 7, 14, 30)),
+        *(f"{kind}_7d_over_{kind}_30d" for kind in "PDS"),
+        *(f"last_{kind}_time_from_cutoff" for kind in "PDS"),
+        "device_ar",
+        "device_ip",
+    ]
+    assert len(expected) == 32
+    assert set(expected) <= set(names)
+
+
+@pytest.mark.parametrize(("days", "parts"), [(44, 1), (58, 2), (72, 3), (86, 4)])
+def test_no_user_is_in_two_parts_of_one_cutoff(
+    music_table: pl.DataFrame, music_run: Run, days: int, parts: int
+) -> None:
+    first = music_table["date"].min()
+    table = music_table.filter(pl.col("date") < first + pl.duration(days=days))
+    events = read_events(table, **COLUMNS)
+    spec, rules, _, _ = load_fitted(music_run.folder / "model")
+    cutoffs = plan(events, 30, 0, 14)
+    assert len({window.cutoff for window in cutoffs.windows.values()}) == parts
+    made = {}
+    for window in cutoffs.windows.values():
+        made[window] = labelled_table(events, spec, rules, window, ChurnConfig())
+    found = split(cutoffs, {role: made[window] for role, window in cutoffs.windows.items()})
+    fit, check = set(found.fit.users), set(found.check.users)
+    train, calibrate, report = (
+        set(part.users) for part in (found.train, found.calibrate, found.report)
+    )
+    assert not fit & check
+    if parts == 1:
+        assert not train & calibrate
+        assert not train & report
+        assert not calibrate & report
+        assert fit | check == train
+        everyone = len(train) + len(calibrate) + len(report)
+        assert len(train) / everyone == pytest.approx(0.6, abs=0.08)
+        assert all(user_hash(found.report.users, "split") >= 0.8)
+    if parts == 2:
+        assert not train & calibrate
+        assert len(found.report) == len(made[cutoffs.report])
+
+
+def test_an_activity_that_the_log_lacks_is_named(music_table: pl.DataFrame, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match='"purchase", which the log does not have; it has play'):
+        run_on(music_table, tmp_path / "log", activity=["purchase"])
+
+
+def test_flagged_bots_stay_and_are_marked(music_table: pl.DataFrame, tmp_path: Path) -> None:
+    run = run_on(music_table, tmp_path / "log", bots="flag", bots_above=99, search="none")
+    features = pl.read_parquet(run.folder / "features.parquet")
+    assert features["bot"].sum() > 0
+    dropped = run_on(music_table, tmp_path / "dropped", bots_above=99, search="none")
+    fewer = pl.read_parquet(dropped.folder / "features.parquet")
+    assert set(features.filter(~pl.col("bot"))["user"]) == set(fewer["user"])
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_boosting_beats_recency_on_a_real_shop_log(shared_data: Path, tmp_path: Path) -> None:
+    config = RunConfig.from_values(
+        {
+            "paths": [str(shared_data / "cdnow" / "cdnow.parquet")],
+            "input": {"user": "customer", "time": "date", "value": "amount"},
+            "engine": {"threads": 1},
+            "churn": {"feature_days": 180, "label_days": 90, "trials": 4, "bootstrap": 200},
+        },
+        "test",
+    )
+    run = execute(config, tmp_path / "cdnow")
+    row = next(
+        r for r in run.metrics
+        if (r["model"], r["metric"], r["split"]) == ("boosting", "auc", "test")
+    )  # fmt: skip
+    assert row["difference_low"] > 0
+    names = pl.read_parquet(run.folder / "features.parquet").columns
+    assert not [name for name in names if "play_time" in name or "percentage" in name]
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_a_short_log_with_clock_times_runs(shared_data: Path, tmp_path: Path) -> None:
+    config = RunConfig.from_values(
+        {
+            "paths": [str(shared_data / "sparkify-log-2018-11" / "events-2018-11.parquet")],
+            "input": {"schema": "sparkify", "on_bad_row": "skip"},
+            "engine": {"threads": 1},
+            "churn": {"feature_days": 14, "label_days": 7, "trials": 2, "bootstrap": 100},
+        },
+        "test",
+    )
+    run = execute(config, tmp_path / "sparkify")
+    names = pl.read_parquet(run.folder / "features.parquet").columns
+    assert "freq_P_last_14" in names
+    assert "evening_share" in names
+    assert "freq_Home_last_7" in names
