@@ -222,7 +222,8 @@ def _sentence(name: str, cut: float, x: Vector, labels: Vector) -> str:
     missing = np.isnan(x)
     words = describe_feature(name)
     high, low = rates["above"], rates["up to"]
-    direction = "more" if high.rate > low.rate else "less"
+    apart = high.low > low.high or low.low > high.high
+    direction = ("more" if high.rate > low.rate else "less") if apart else "about as often"
     sentence = (
         f"{words} ({name}): users above {format_value(name, cut)} churn {direction}, "
         f"{_interval(high)} against {_interval(low)} below"

@@ -83,8 +83,8 @@ def why_section(insight: Insight) -> Section:
             rows=tuple(
                 (
                     c.feature,
-                    format_value(c.feature, round(c.safest, 2)),
-                    format_value(c.feature, round(c.others, 2)),
+                    format_value(c.feature, c.safest),
+                    format_value(c.feature, c.others),
                     c.difference,
                 )
                 for c in insight.safest

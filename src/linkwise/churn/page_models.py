@@ -17,7 +17,6 @@ from linkwise.report.document import (
     Figure,
     LineChart,
     LineSeries,
-    Reference,
     ReliabilityChart,
     ReliabilitySeries,
     Section,
@@ -58,7 +57,7 @@ def models_section(metrics: Metrics, fitted: Fitted) -> Section:
 
 
 def _model_table(metrics: Metrics, names: list[str]) -> Table:
-    shown = ("auc", "average_precision", "brier", "log_loss")
+    shown = ("auc", "average_precision", "brier")
     columns = [Column(name="model")]
     for metric in shown:
         words = metric.replace("_", " ") if metric != "auc" else "AUC"
@@ -79,7 +78,7 @@ def _model_table(metrics: Metrics, names: list[str]) -> Table:
         columns=tuple(columns),
         rows=tuple(rows),
         source="metrics.json",
-        note="Less is better for brier and log loss.",
+        note="Less is better for brier. Chance has an AUC of .5.",
     )
 
 
@@ -171,7 +170,6 @@ def _auc_figure(metrics: Metrics, names: list[str]) -> Figure:
                 ),
             ),
             value_label="AUC",
-            references=(Reference(value=0.5, label="chance"),),
         ),
     )
 

@@ -61,16 +61,22 @@ def is_share(name: str) -> bool:
 
 
 def format_value(name: str, value: float) -> str:
-    """A feature's value with its unit."""
+    """A feature's value with its unit, to three digits."""
     if is_share(name):
         return f"{value:.0%}"
     if name in ("total_play_time", "average_play_time"):
-        return f"{value / 3600:.1f} h" if value >= 3600 else f"{value:.0f} s"
+        return _duration(value)
     if name == "trend_slope":
-        return f"{value:+.2f} events a day per day"
+        return f"{value:+.2g} events a day per day"
     if "time_from_cutoff" in name or (name.endswith("_days") and name != "active_days"):
-        return f"{value:g} days" if value != 1 else "1 day"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:g}"
+        return f"{value:.3g} days" if value != 1 else "1 day"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds >= 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"
 
 
 def _capital(text: str) -> str:
