@@ -1,5 +1,17 @@
 """The command line: parse, call `linkwise.run`, show. `main` is the entry point."""
 
-from linkwise.cli.app import main
+from __future__ import annotations
 
-__all__ = ["main"]
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        from linkwise.cli.app import run_words
+
+        return run_words(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:  # while the modules above were still loading
+        print("linkwise: interrupted.", file=sys.stderr)
+        return 130

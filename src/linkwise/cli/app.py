@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ def build() -> App:
         help=HELP,
         help_format="markdown",
         version=__version__,
+        suppress_keyboard_interrupt=False,
         config=[
             cyclopts.config.Env("LINKWISE_", command=True),
             cyclopts.config.Toml("linkwise.toml", must_exist=False, search_parents=False),
@@ -45,9 +45,8 @@ def build() -> App:
     return app
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+def run_words(words: list[str]) -> int:
+    """Run the words of a command line; returns the exit code."""
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     words, log_file = _take(words, "--log-file")

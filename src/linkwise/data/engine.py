@@ -70,10 +70,9 @@ def open_spark(config: EngineConfig) -> Any:
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.sql.shuffle.partitions", str(max(2 * n_threads(config), 4)))
         .config("spark.ui.showConsoleProgress", "false")
-        # The staging SQL is shared with DuckDB: "names" and \\ as the standard has them, no silent nulls.
+        # The staging SQL is shared with DuckDB: names in double quotes, no silent nulls.
         .config("spark.sql.ansi.enabled", "true")
         .config("spark.sql.ansi.doubleQuotedIdentifiers", "true")
-        .config("spark.sql.parser.escapedStringLiterals", "true")
         .config("spark.sql.legacy.parquet.nanosAsLong", "true")  # pandas writes nanoseconds
     )
     try:
@@ -146,9 +145,7 @@ def write_parquet(frame: Frame, path: Path) -> None:
             partial.unlink(missing_ok=True)
 
 
-def materialise(
-    frame: Frame, path: Path, connection: duckdb.DuckDBPyConnection | None
-) -> Frame:
+def materialise(frame: Frame, path: Path, connection: duckdb.DuckDBPyConnection | None) -> Frame:
     """Compute a lazy frame once; what follows reads the result, from `path` or the cluster's cache."""
     native = nw.to_native(frame)
     if connection is None:
@@ -169,6 +166,11 @@ def engine_errors() -> Iterator[None]:
     """Turn an engine's own errors about space and broken files into ours."""
     try:
         yield
+    except RuntimeError as error:
+        # DuckDB turns Ctrl-C in the middle of a query into this.
+        if "interrupted" in str(error).lower():
+            raise KeyboardInterrupt from error
+        raise
     except duckdb.OutOfMemoryException as error:
         raise ResourceError(
             f"DuckDB ran out of memory: {_first_line(error)} Give it more with --memory, "
