@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from linkwise.data.events import read_events
 from linkwise.data.engine import collect
+from linkwise.data.events import read_events
 from linkwise.data.simulate_music import MusicSimulation, simulate_music
 from linkwise.run import Run, RunConfig, execute
 

@@ -183,9 +183,9 @@ def test_changes_reach_nested_fields_and_name_what_is_wrong(music_run: Run) -> N
     )
     assert changed.churn.boosting.num_leaves == 9
     assert changed.input.timezone == "Europe/Paris"
-    with pytest.raises(UsageError, match="no field churn.leaves"):
+    with pytest.raises(UsageError, match=r"no field churn\.leaves"):
         RunConfig.from_toml(path, ["churn.leaves=9"])
-    with pytest.raises(UsageError, match=r'churn.label_days is "-1"'):
+    with pytest.raises(UsageError, match=r'churn\.label_days is "-1"'):
         RunConfig.from_toml(path, ["churn.label_days=-1"])
     with pytest.raises(UsageError, match="FIELD=VALUE"):
         with_changes({}, ["churn.trials"])

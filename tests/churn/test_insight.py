@@ -127,7 +127,7 @@ def test_log_odds_of_equal_use_is_zero_and_grows_with_evidence() -> None:
     a, b = np.array([50, 100, 40, 4, 400]), np.array([50, 100, 10, 1, 433])
     odds, z = log_odds(a, b, prior=10)
     assert z[2] > 2 > z[3] > 0, "four against one is no evidence"
-    doubled, larger = log_odds(10 * a, 10 * b, prior=10)
+    _, larger = log_odds(10 * a, 10 * b, prior=10)
     assert (np.abs(larger[2:]) > np.abs(z[2:])).all()
     same, _ = log_odds(a, a, prior=10)
     np.testing.assert_allclose(same, 0, atol=1e-12)

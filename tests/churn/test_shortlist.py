@@ -77,7 +77,7 @@ def test_list_and_ranking_agree_and_are_in_order(music_run: Run) -> None:
 
 
 def test_probabilities_are_the_calibrators(music_run: Run) -> None:
-    _, _, model, calibrator = load_fitted(music_run.folder / "model")
+    *_, calibrator = load_fitted(music_run.folder / "model")
     assert isinstance(calibrator, IsotonicCalibrator)
     ranking = music_run.ranking
     np.testing.assert_allclose(

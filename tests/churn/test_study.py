@@ -6,14 +6,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import QUICK
 
-from linkwise.churn.features import feature_names, user_features
+from conftest import QUICK
 from linkwise.churn.clean import cleaned
+from linkwise.churn.config import ChurnConfig
+from linkwise.churn.features import feature_names, user_features
 from linkwise.churn.models import split
 from linkwise.churn.study import labelled_table, load_fitted
 from linkwise.churn.windows import plan
-from linkwise.churn.config import ChurnConfig
 from linkwise.data.engine import collect
 from linkwise.data.events import epoch_day, read_events
 from linkwise.data.splits import user_hash

@@ -20,7 +20,7 @@ from linkwise.churn.page_insight import (
     why_section,
 )
 from linkwise.churn.page_models import Metrics, interval, models_section, pick
-from linkwise.churn.shortlist import profit_curve
+from linkwise.churn.shortlist import DISCOUNT, LEAVE, TRIAL, profit_curve
 from linkwise.data.events import from_epoch_day
 from linkwise.report.document import (
     Bullets,
@@ -120,8 +120,10 @@ def _facts(fitted: Fitted, shortlist: pl.DataFrame, rate: float) -> tuple[Fact, 
 def _list_section(
     fitted: Fitted, shortlist: pl.DataFrame, insight: Insight, config: ChurnConfig
 ) -> Section:
-    curve, best = profit_curve(shortlist["probability"].to_numpy(), config)
-    n = len(shortlist)
+    # Offers go to users who are neither silent nor held out; the curve is theirs.
+    open_to_offers = shortlist.filter(pl.col("action").is_in([TRIAL, DISCOUNT, LEAVE]))
+    curve, best = profit_curve(open_to_offers["probability"].to_numpy(), config)
+    n, listed = len(open_to_offers), len(shortlist)
     places = np.unique(np.linspace(0, n, min(n + 1, 101)).astype(int))
     shares = places / max(n, 1)
     rows = tuple(
@@ -145,7 +147,7 @@ def _list_section(
         blocks=(
             Text(
                 paragraphs=(
-                    f"{n:,} users were active in the {fitted.spec.feature_days} days before "
+                    f"{listed:,} users were active in the {fitted.spec.feature_days} days before "
                     f"{fitted.plan.final.describe()['cutoff']}, the log's end. They are not labelled yet: "
                     "these are forecasts.",
                     "Risk is not persuadability: a user who is likely to leave is not for that reason "
@@ -178,7 +180,7 @@ def _list_section(
                 rows=tuple(actions.iter_rows()),
             ),
             Figure(
-                caption="Expected profit of offers to the riskiest users",
+                caption="Expected profit of offers to the riskiest of the users who are not silent",
                 alt=f"Profit rises to {curve[best]:,.0f} at {best:,} users and is {curve[-1]:,.0f} for "
                 f"all {n:,}.",
                 chart=LineChart(

@@ -273,6 +273,7 @@ def log_section(insight: Insight, fitted: Fitted) -> Section:
         y = [found.get(day, 0) for day in days]
         series.append(LineSeries(name=kind, x=[str(from_epoch_day(d)) for d in days], y=y))
     shares = (totals["n"] / totals["n"].sum()).to_list()
+    counted = tuple(zip(totals["event"].to_list(), totals["n"].to_list(), shares, strict=True))
     return Section(
         title="The log",
         blocks=(
@@ -300,7 +301,7 @@ def log_section(insight: Insight, fitted: Fitted) -> Section:
                 chart=LineChart(x_label="Day", y_label="Events", series=tuple(series)),
             ),
             Figure(
-                caption="Kinds of event",
+                caption="Kinds of event, by share of all events",
                 alt="Shares of all events: "
                 + ", ".join(f"{k} {s:.1%}" for k, s in zip(totals["event"], shares, strict=True))
                 + ".",
@@ -310,6 +311,15 @@ def log_section(insight: Insight, fitted: Fitted) -> Section:
                     value_label="Share of events",
                     value_format="percent",
                 ),
+            ),
+            Table(
+                caption="Events of each kind",
+                columns=(
+                    Column(name="kind"),
+                    Column(name="events", format="int"),
+                    Column(name="share", format="percent"),
+                ),
+                rows=counted,
             ),
         ),
     )
