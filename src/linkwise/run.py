@@ -385,7 +385,7 @@ def _write_outcome(
     (folder / "metrics.json").write_text(json.dumps(outcome.metrics, indent=1))
     outcome.ranking.write_parquet(folder / "ranking.parquet")
     outcome.evaluation.write_parquet(folder / "evaluation.parquet")
-    save(outcome.report, folder)
+    save(outcome.report.model_copy(update={"details": _details(config, prints)}), folder)
     write_report(folder)
     (folder / "run.json").write_text(
         json.dumps(
@@ -405,6 +405,20 @@ def _write_outcome(
         )
     )
     (folder / ".inputs.json").unlink(missing_ok=True)
+
+
+def _details(config: RunConfig, prints: list[dict[str, str | int]]) -> tuple[Any, ...]:
+    """How the report was made, for its foot; nothing that differs between two equal runs."""
+    from linkwise.report import Fact
+
+    versions = ", ".join(f"{name} {number}" for name, number in package_versions().items())
+    size = sum(int(entry["bytes"]) for entry in prints)
+    return (
+        Fact(label="Repeat it", value="linkwise run config.toml --out FOLDER", code=True),
+        Fact(label="Input", value=f"{len(prints)} files, {size / 2**20:,.1f} MiB"),
+        Fact(label="Seed", value=str(config.seed)),
+        Fact(label="Versions", value=f"linkwise {__version__}, {versions}"),
+    )
 
 
 def _into_place(partial: Path, out: Path) -> None:

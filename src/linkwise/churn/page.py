@@ -59,7 +59,7 @@ def build_report(
             verdict,
             f"Of {len(fitted.parts.report):,} users active from {report['features']}, {rate:.1%} "
             f"did nothing from {report['label']}.",
-            *insight.sentences[:1],
+            *[s for s in insight.sentences if "about as often" not in s][:1],
         ),
         simulated=simulated,
         beats_baseline=beats,

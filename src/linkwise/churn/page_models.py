@@ -255,6 +255,7 @@ def _published_table() -> Table:
         caption="For comparison: the Music Box report's own AUCs, on another data set",
         columns=(Column(name="model"), Column(name="AUC", format="float4")),
         rows=tuple((row["model"], row["auc"]) for row in report["auc"]),
+        external=True,
         note="These are that report's figures on its own users; nothing here was fitted to them.",
     )
 
