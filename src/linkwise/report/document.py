@@ -1,0 +1,336 @@
+"""A report as data: what a study hands to the page, and what `report.json` holds.
+
+A `Report` has a verdict, facts and sections; a section has blocks: text, bullets, tables and figures; a
+figure holds a chart with all the numbers that it draws. All models are frozen and refuse unknown fields.
+Numbers may be given as Python, NumPy or Polars sequences; they are finite or None (None is a gap). All text
+is plain: markup in it is shown, never run.
+
+Building a model from bad values raises `pydantic.ValidationError`, which says which value is bad.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from linkwise.report.values import (
+    Amounts,
+    Cells,
+    Numbers,
+    PlainText,
+    Position,
+    Positions,
+    Value,
+    check_count,
+    check_interval,
+    check_one_kind,
+    check_rising,
+)
+
+Format = Literal[
+    "text",
+    "number",
+    "int",
+    "float1",
+    "float2",
+    "float3",
+    "float4",
+    "percent",
+    "percent0",
+    "difference",
+]
+AxisFormat = Literal["number", "percent"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# ------------------------------------------------------------------------------------------------- charts
+
+
+class Mark(_Model):
+    """A labelled vertical line at `x`, such as "7 days" or the chosen cut."""
+
+    x: Position
+    label: PlainText
+
+
+class Reference(_Model):
+    """A labelled line at one `value` of the value axis, such as the base rate."""
+
+    value: Value
+    label: PlainText
+
+
+class LineSeries(_Model):
+    """One line; `low` and `high`, where given, are drawn as a band around it."""
+
+    name: PlainText
+    x: Positions
+    """Numbers or ISO dates, rising."""
+    y: Numbers
+    low: Numbers | None = None
+    high: Numbers | None = None
+    baseline: bool = False
+    """Draw it grey and dashed: chance, recency alone, popularity."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in ("y", "low", "high"):
+            check_count(name, getattr(self, name), len(self.x), "values of x")
+        check_interval(self.low, self.high)
+        check_one_kind(self.x)
+        check_rising("x", self.x)
+        return self
+
+
+class LineChart(_Model):
+    """Curves over numbers or dates: ROC, lift, profit, retention, events per day."""
+
+    kind: Literal["line"] = "line"
+    x_label: PlainText
+    y_label: PlainText
+    series: tuple[LineSeries, ...] = Field(min_length=1)
+    log_x: bool = False
+    log_y: bool = False
+    x_format: AxisFormat = "number"
+    y_format: AxisFormat = "number"
+    y_from_zero: bool = True
+    """Let the value axis begin at 0; has no meaning on a log axis."""
+    marks: tuple[Mark, ...] = ()
+    references: tuple[Reference, ...] = ()
+    interval: PlainText = "95 % interval"
+    """What `low` and `high` are."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_one_kind([series.x[0] for series in self.series] + [mark.x for mark in self.marks])
+        for series in self.series:
+            if self.log_x and (isinstance(series.x[0], str) or series.x[0] <= 0):
+                raise ValueError(f'log_x needs x above 0; series "{series.name}" has {series.x[0]}')
+            if self.log_y and any(y is not None and y < 0 for y in series.y):
+                raise ValueError(f'log_y needs y of 0 or more; series "{series.name}" has less')
+        return self
+
+
+class BarSeries(_Model):
+    """One value per category; `low` and `high`, where given, are drawn as error bars."""
+
+    name: PlainText
+    values: Numbers
+    low: Numbers | None = None
+    high: Numbers | None = None
+    baseline: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in ("low", "high"):
+            check_count(name, getattr(self, name), len(self.values), "values")
+        check_interval(self.low, self.high)
+        return self
+
+
+class BarChart(_Model):
+    """Amounts per category, first category on top: importances, event shares."""
+
+    kind: Literal["bar"] = "bar"
+    categories: tuple[PlainText, ...] = Field(min_length=1)
+    series: tuple[BarSeries, ...] = Field(min_length=1)
+    value_label: PlainText
+    category_label: PlainText = ""
+    horizontal: bool = True
+    value_format: AxisFormat = "number"
+    references: tuple[Reference, ...] = ()
+    interval: PlainText = "95 % interval"
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for series in self.series:
+            check_count(
+                f'series "{series.name}"', series.values, len(self.categories), "categories"
+            )
+        return self
+
+
+class HistogramChart(_Model):
+    """Counts per bin; bin i holds the values from `edges[i]` to below `edges[i + 1]`."""
+
+    kind: Literal["histogram"] = "histogram"
+    edges: Amounts = Field(min_length=2)
+    counts: Amounts
+    x_label: PlainText
+    y_label: PlainText
+    log_x: bool = False
+    log_y: bool = False
+    marks: tuple[Mark, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_count("counts", self.counts, len(self.edges) - 1, "bins (edges less one)")
+        check_one_kind([self.edges[0], *(mark.x for mark in self.marks)])
+        for i in range(1, len(self.edges)):
+            if self.edges[i] <= self.edges[i - 1]:
+                raise ValueError(
+                    f"edges do not rise at value {i}: {self.edges[i - 1]}, {self.edges[i]}"
+                )
+        if any(count < 0 for count in self.counts):
+            raise ValueError("counts must be 0 or more")
+        if self.log_x and self.edges[0] <= 0:
+            raise ValueError(f"log_x needs edges above 0, got {self.edges[0]}")
+        return self
+
+
+class ReliabilitySeries(_Model):
+    """One model's bins: mean predicted probability, observed share with interval, rows in the bin."""
+
+    name: PlainText
+    predicted: Numbers = Field(min_length=1)
+    observed: Numbers
+    low: Numbers
+    high: Numbers
+    count: Numbers
+    baseline: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in ("observed", "low", "high", "count"):
+            check_count(name, getattr(self, name), len(self.predicted), "values of predicted")
+        check_interval(self.low, self.high)
+        for name in ("predicted", "observed", "low", "high"):
+            if any(v is not None and not 0 <= v <= 1 for v in getattr(self, name)):
+                raise ValueError(f"{name} must lie between 0 and 1")
+        return self
+
+
+class ReliabilityChart(_Model):
+    """Predicted against observed probability; the diagonal is perfect calibration."""
+
+    kind: Literal["reliability"] = "reliability"
+    series: tuple[ReliabilitySeries, ...] = Field(min_length=1)
+    x_label: PlainText = "Predicted probability"
+    y_label: PlainText = "Observed share"
+    interval: PlainText = "95 % interval"
+
+
+Chart = Annotated[
+    LineChart | BarChart | HistogramChart | ReliabilityChart, Field(discriminator="kind")
+]
+
+# ------------------------------------------------------------------------------------------------- blocks
+
+
+class Text(_Model):
+    """Paragraphs. The tone "note" or "warning" sets them off from the rest."""
+
+    kind: Literal["text"] = "text"
+    paragraphs: tuple[PlainText, ...] = Field(min_length=1)
+    tone: Literal["plain", "note", "warning"] = "plain"
+
+
+class Bullets(_Model):
+    """A list of short points."""
+
+    kind: Literal["bullets"] = "bullets"
+    items: tuple[PlainText, ...] = Field(min_length=1)
+
+
+class Column(_Model):
+    """A table's column.
+
+    `low` and `high` name two other columns, which are then shown inside this one: ``0.91 [0.90, 0.92]``.
+    """
+
+    name: PlainText
+    format: Format = "text"
+    """How numbers are shown. "percent" takes shares: 0.25 is 25.0 %; "difference" shows the sign."""
+    align: Literal["left", "right"] | None = None
+    """None: text left, numbers right."""
+    low: PlainText | None = None
+    high: PlainText | None = None
+
+
+class Table(_Model):
+    """Rows of cells. The first `limit` rows are shown and the rest folded away."""
+
+    kind: Literal["table"] = "table"
+    caption: PlainText
+    columns: tuple[Column, ...] = Field(min_length=1)
+    rows: tuple[Cells, ...]
+    note: PlainText = ""
+    limit: int = Field(20, ge=1)
+    heat: tuple[PlainText, ...] = ()
+    """Names of columns whose cells are shaded by value, as in a cohort table."""
+    heat_scale: Literal["table", "column"] = "table"
+    """Shade all `heat` columns on one scale, or each on its own."""
+    external: bool = False
+    """The numbers are from elsewhere, such as a published report: never marked as simulated."""
+    source: PlainText = "report.json"
+    """File of the run folder that holds all rows; named where the page shows only some."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [column.name for column in self.columns]
+        if len(set(names)) < len(names):
+            raise ValueError(f"column names must differ, got {names}")
+        for i, row in enumerate(self.rows):
+            check_count(f"row {i}", row, len(names), "columns")
+        ends = [end for column in self.columns for end in (column.low, column.high)]
+        if any((column.low is None) != (column.high is None) for column in self.columns):
+            raise ValueError("low and high of a column belong together: give both or neither")
+        unknown = {end for end in ends if end is not None} - set(names) | set(self.heat) - set(
+            names
+        )
+        if unknown:
+            raise ValueError(f"no such column: {sorted(unknown)}; the columns are {names}")
+        return self
+
+
+class Figure(_Model):
+    """A chart with its caption and `alt`, which tells in words what the chart shows."""
+
+    kind: Literal["figure"] = "figure"
+    caption: PlainText
+    alt: PlainText = Field(min_length=1)
+    chart: Chart
+    note: PlainText = ""
+
+
+Block = Annotated[Text | Bullets | Table | Figure, Field(discriminator="kind")]
+
+# ------------------------------------------------------------------------------------------------- report
+
+
+class Fact(_Model):
+    """A label and its value, both as shown; `code` sets the value as code, for commands."""
+
+    label: PlainText
+    value: PlainText
+    note: PlainText = ""
+    code: bool = False
+
+
+class Section(_Model):
+    """A title and the blocks below it."""
+
+    title: PlainText = Field(min_length=1)
+    blocks: tuple[Block, ...] = ()
+
+
+class Report(_Model):
+    """A whole report."""
+
+    format_version: Literal[1] = 1
+    title: PlainText = Field(min_length=1)
+    lead: tuple[PlainText, ...] = Field(min_length=1)
+    """The verdict in plain words; its first line stands first on the page."""
+    simulated: bool
+    """The data are simulated: the page says so on top and beside every number."""
+    beats_baseline: bool | None
+    """Does the study beat its trivial baseline? False is said before the lead; None: not asked."""
+    facts: tuple[Fact, ...] = ()
+    """Key numbers, under the lead."""
+    sections: tuple[Section, ...] = ()
+    details: tuple[Fact, ...] = ()
+    """How the report was made, at its foot: command, seed, versions, inputs."""
