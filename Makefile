@@ -10,7 +10,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 demo: $(VENV)/.core  ## simulate a small music log, run the churn study on it, say where the report is
 	rm -rf sim runs/demo
 	$(BIN)/linkwise simulate music --users 6000 --days 86 --seed 7 --out sim
-	$(BIN)/linkwise churn sim --schema music-box --on-bad-row skip --feature-days 30 --label-days 14 --out runs/demo
+	$(BIN)/linkwise churn sim --schema music-box --feature-days 30 --label-days 14 --out runs/demo
 	@echo "Open $(CURDIR)/runs/demo/report.html"
 
 test: $(VENV)/.test  ## all tests, once

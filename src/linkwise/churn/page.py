@@ -104,6 +104,11 @@ def _facts(fitted: Fitted, shortlist: pl.DataFrame, rate: float) -> tuple[Fact, 
     events = fitted.events
     return (
         Fact(label="Events read", value=f"{events.n_rows:,}"),
+        *(
+            [Fact(label="Malformed rows skipped", value=f"{skipped:,}", note="see the ledger")]
+            if (skipped := sum(bad.rows for bad in events.bad_rows))
+            else []
+        ),
         Fact(label="Users in the log", value=f"{events.n_users:,}"),
         Fact(
             label="Days",

@@ -52,7 +52,7 @@ def study(
 
     ```
     linkwise simulate music --users 3000 --days 86 --seed 7 --out sim
-    linkwise churn sim --schema music-box --on-bad-row skip --out runs/churn
+    linkwise churn sim --schema music-box --out runs/churn
     ```
 
     A shop's log: `linkwise churn orders.csv --user customer --time date --value amount
@@ -92,6 +92,8 @@ def show_run(run: Any, as_json: bool, quiet: bool) -> None:
 def _verdict(run: Any) -> str:
     report = json.loads((run.folder / "report.json").read_text())
     note = "Simulated data. " if report["simulated"] else ""
+    skipped = [f["value"] for f in report["facts"] if f["label"] == "Malformed rows skipped"]
+    note = f"{skipped[0]} malformed rows were skipped. {note}" if skipped else note
     return note + str(report["lead"][0])
 
 
@@ -113,7 +115,7 @@ def score(
 
     ```
     linkwise simulate music --users 3000 --days 86 --seed 7 --out sim
-    linkwise churn sim --schema music-box --on-bad-row skip --out runs/churn
+    linkwise churn sim --schema music-box --out runs/churn
     linkwise churn score runs/churn sim --out list.parquet
     ```
     """

@@ -26,7 +26,7 @@ def describe(
 
     ```
     linkwise simulate music --users 3000 --days 86 --seed 7 --out sim
-    linkwise data describe sim --schema music-box --on-bad-row skip
+    linkwise data describe sim --schema music-box
     ```
 
     Without a schema or columns named, it lists the columns of the files and looks no further.

@@ -19,7 +19,7 @@ def report(
 
     ```
     linkwise simulate music --users 3000 --days 86 --seed 7 --out sim
-    linkwise churn sim --schema music-box --on-bad-row skip --out runs/churn
+    linkwise churn sim --schema music-box --out runs/churn
     linkwise report runs/churn
     ```
     """

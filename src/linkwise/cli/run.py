@@ -27,7 +27,7 @@ def run(
 
     ```
     linkwise simulate music --users 3000 --days 86 --seed 7 --out sim
-    linkwise churn sim --schema music-box --on-bad-row skip --out runs/churn
+    linkwise churn sim --schema music-box --out runs/churn
     linkwise run runs/churn/config.toml --set churn.trials=4 --out runs/again
     ```
     """

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cyclopts import Parameter
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator, model_validator
 
 from linkwise.errors import UsageError
 
@@ -29,6 +30,9 @@ CANONICAL = (
 )
 
 SENTINEL_ITEMS = ("0", "-1")  # Music Box writes these where a song has no id
+FILE_DATE = "@file"  # as the column of the time: the date in the file's name
+# The options that name columns, which only the generic schema has.
+NAMING = tuple(name for name in CANONICAL if name != "day")
 
 
 class InputConfig(BaseModel):
@@ -47,7 +51,8 @@ class InputConfig(BaseModel):
     item: str | None = None
     """Column with the item's id."""
     time: str | None = None
-    """Column with the time: a date, an ISO stamp, epoch seconds or epoch milliseconds."""
+    """Column with the time: a date, an ISO stamp, epoch seconds or epoch milliseconds. @file takes the date
+    in each file's name."""
     event: str | None = None
     """Column with the kind of event; without it every row is of the kind `event`."""
     duration: str | None = None
@@ -55,7 +60,7 @@ class InputConfig(BaseModel):
     length: str | None = None
     """Column with the item's own length, seconds."""
     value: str | None = None
-    """Column with an amount, in money or points; kept to two decimals."""
+    """Column with an amount, in money or points; rounded to two decimals."""
     device: str | None = None
     """Column with the device."""
     paid: str | None = None
@@ -73,7 +78,17 @@ class InputConfig(BaseModel):
     sample: float = Field(1.0, gt=0, le=1)
     """Share of the users to read, chosen by a stable hash of their ids; 0.1 keeps a tenth."""
     on_bad_row: Literal["error", "skip"] = "error"
-    """What a malformed row does: stop, naming file and line, or be dropped and counted."""
+    """What a malformed row does: stop, naming file and line, or be dropped and counted. Music Box logs,
+    which are known to hold some, are read with `skip` unless told otherwise."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_to_be_broken(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "on_bad_row" not in values:
+            schema = values.get("schema", values.get("log_schema"))
+            if schema == "music-box":
+                return values | {"on_bad_row": "skip"}
+        return values
 
     @field_validator("rename_event")
     @classmethod
@@ -82,6 +97,15 @@ class InputConfig(BaseModel):
             if pair.count("=") != 1 or pair.startswith("=") or pair.endswith("="):
                 raise ValueError(f'"{pair}" is not of the form OLD=NEW')
         return pairs
+
+    @field_validator("time_format")
+    @classmethod
+    def _format(cls, form: str | None) -> str | None:
+        if form is not None and not re.search(r"%-?[yYcxG]", form):
+            raise ValueError(
+                "a format needs the year, such as %Y in %d/%m/%Y; without it no day is known"
+            )
+        return form
 
     @field_validator("timezone")
     @classmethod
@@ -92,6 +116,21 @@ class InputConfig(BaseModel):
             raise ValueError(f'"{zone}" is not a time zone name such as Europe/Paris') from error
         return zone
 
+    @model_validator(mode="after")
+    def _has_effect(self) -> Self:
+        if self.log_schema == "generic":
+            return self
+        idle = [name for name in NAMING if getattr(self, name)]
+        if self.log_schema != "sparkify" and self.rename_event:
+            idle.append("rename_event")
+        if idle:
+            option = idle[0].replace("_", "-")
+            raise ValueError(
+                f"--{option} has no effect on the schema {self.log_schema}, whose columns and events are known; "
+                "leave it out, or use --schema generic"
+            )
+        return self
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -99,7 +138,7 @@ class Layout:
 
     `fields` are the column names of a file without a header (None: the file has a header, or is typed).
     `columns` maps canonical columns to source columns; `constant_event` is the kind where no column
-    says it. `time` may be the literal "@file", the date in the file's name.
+    says it. The time's column may be `FILE_DATE`, the date in the file's name.
     """
 
     columns: dict[str, str]
@@ -125,7 +164,7 @@ MUSIC_BOX = {
             "duration": "play_time",
             "length": "song_length",
             "paid": "paid_flag",
-            "time": "@file",
+            "time": FILE_DATE,
         },
         fields=(
             "uid",
@@ -151,7 +190,7 @@ MUSIC_BOX = {
             "item": "song_id",
             "text": "song_name",
             "paid": "paid_flag",
-            "time": "@file",
+            "time": FILE_DATE,
         },
         fields=("uid", "device", "song_id", "song_name", "singer", "paid_flag"),
         delimiter="\t",
@@ -190,8 +229,8 @@ def generic_layout(config: InputConfig) -> Layout:
     """
     names = {
         name: getattr(config, name)
-        for name in CANONICAL
-        if name != "day" and getattr(config, name, None)
+        for name in NAMING
+        if getattr(config, name)
     }
     missing = [name for name in ("user", "time") if name not in names]
     if missing:
