@@ -276,12 +276,16 @@ class Table(_Model):
             raise ValueError(f"column names must differ, got {names}")
         for i, row in enumerate(self.rows):
             check_count(f"row {i}", row, len(names), "columns")
-        ends = [end for column in self.columns for end in (column.low, column.high)]
-        if any((column.low is None) != (column.high is None) for column in self.columns):
-            raise ValueError("low and high of a column belong together: give both or neither")
-        unknown = {end for end in ends if end is not None} - set(names) | set(self.heat) - set(
-            names
-        )
+        for column in self.columns:
+            if (column.low is None) != (column.high is None):
+                raise ValueError(f'column "{column.name}": give both low and high, or neither')
+        ranged = {column.name for column in self.columns if column.low is not None}
+        ends = {
+            end for column in self.columns for end in (column.low, column.high) if end is not None
+        }
+        if ranged & ends:
+            raise ValueError(f"{sorted(ranged & ends)}: a low or high column has none of its own")
+        unknown = (ends | set(self.heat)) - set(names)
         if unknown:
             raise ValueError(f"no such column: {sorted(unknown)}; the columns are {names}")
         return self

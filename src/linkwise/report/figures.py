@@ -1,8 +1,7 @@
 """Charts as SVG, drawn with Matplotlib's object interface.
 
 The same chart gives the same bytes. Figures are 5.4 inches wide with 12.5 pt text, to be read on a phone.
-Text stays text. At most `MAX_SERIES` series, `MAX_BARS` categories and `MAX_POINTS` points per line are
-drawn; `left_out` says what is not.
+Text stays text. Of large data only a part is drawn: see `limits`.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
-from numpy.typing import NDArray
 
 from linkwise.report.document import (
     AxisFormat,
@@ -38,13 +36,8 @@ from linkwise.report.document import (
 )
 from linkwise.report.inline import inline
 from linkwise.report.labels import Labels, columns_of, cut, tick
+from linkwise.report.limits import MAX_BARS, MAX_POINTS, MAX_SERIES, Floats, thin
 from linkwise.report.looks import CARD, FIRST, GRID, HATCHES, INK, MUTED, looks
-
-Floats = NDArray[np.float64]
-
-MAX_SERIES = 8
-MAX_BARS = 40
-MAX_POINTS = 1000
 
 WIDTH, HEIGHT = 5.4, 3.3  # inches; 72 units of the view box each
 TEXT = 12.5  # pt; 11 pixels on a phone
@@ -90,36 +83,6 @@ def svg(chart: Chart, alt: str, prefix: str = "figure") -> str:
         file = io.StringIO()
         canvas.print_svg(file, metadata={"Date": None})
     return inline(file.getvalue(), alt, prefix, drawing.label.originals)
-
-
-def left_out(chart: Chart) -> str:
-    """What of `chart` is in its data but not drawn, in words; empty if all is drawn."""
-    said = []
-    if not isinstance(chart, HistogramChart) and len(chart.series) > MAX_SERIES:
-        said.append(f"The first {MAX_SERIES} of {len(chart.series)} series are drawn.")
-    if isinstance(chart, BarChart) and len(chart.categories) > MAX_BARS:
-        said.append(f"The first {MAX_BARS} of {len(chart.categories)} categories are drawn.")
-    if isinstance(chart, LineChart) and any(len(s.x) > MAX_POINTS for s in chart.series):
-        said.append(f"Lines are thinned to {MAX_POINTS:,} points that keep highs and lows.")
-    return " ".join(said)
-
-
-def thin(y: Floats, n: int) -> NDArray[np.int64]:
-    """Rows of `y` to draw, at most `n`: ends, gaps (NaN), and the lowest and highest of each stretch.
-
-    This is the min-max decimation of oscilloscopes: the outline of the line stays as it was.
-    """
-    if len(y) <= n:
-        return np.arange(len(y))
-    kept = {0, len(y) - 1}
-    for stretch in np.array_split(np.arange(len(y)), (n - 2) // 3):
-        part = y[stretch]
-        missing = np.isnan(part)
-        if missing.any():
-            kept.add(int(stretch[np.argmax(missing)]))
-        if not missing.all():
-            kept.update((int(stretch[np.nanargmin(part)]), int(stretch[np.nanargmax(part)])))
-    return np.array(sorted(kept))
 
 
 def _height(chart: Chart) -> float:
@@ -202,7 +165,9 @@ class _Drawing:
             axes.set_xlim(first, last)
             axes.xaxis.set_major_formatter(FuncFormatter(lambda day, _: _date(day, last - first)))
         else:
-            self._scale("x", chart.x_format)
+            numbers = chart.x_format == "number"
+            whole = numbers and all(float(x).is_integer() for line in series for x in line.x)
+            self._scale("x", chart.x_format, whole=whole)
         self._scale("y", chart.y_format, zero=chart.y_from_zero)
         self._name(chart.x_label, chart.y_label)
         self._label_references(chart.references)
@@ -245,7 +210,7 @@ class _Drawing:
         axes.margins(**{value_axis: room, category_axis: 0.01})
         self._lines_at((), chart.references, value_axis)
         self._categories(
-            [self.label(name, 26 if flat else 14) for name in chart.categories[:n]], flat
+            [self.label(name, 28 if flat else 14) for name in chart.categories[:n]], flat
         )
         self._scale(value_axis, chart.value_format, zero=True)
         if flat:
@@ -311,8 +276,13 @@ class _Drawing:
         if y:
             self.axes.set_title(self.label(y, 44), loc="left", fontsize=TEXT, color=MUTED, pad=9)
 
-    def _scale(self, which: str, style: AxisFormat, zero: bool = False) -> None:
-        """Ticks and grid of a value axis; with `zero` it begins at 0 unless values are below."""
+    def _scale(
+        self, which: str, style: AxisFormat, zero: bool = False, whole: bool = False
+    ) -> None:
+        """Ticks and grid of a value axis.
+
+        With `zero` it begins at 0 unless values are below; with `whole` ticks are whole numbers.
+        """
         axes, axis = self.axes, getattr(self.axes, f"{which}axis")
         low, high = getattr(axes, f"get_{which}lim")()
         if axis.get_scale() == "log":
@@ -320,7 +290,7 @@ class _Drawing:
                 LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,), numticks=7)
             )
         else:
-            axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+            axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10], integer=whole))
             if zero and getattr(axes.dataLim, f"{which}0") >= 0 and high > 0:
                 getattr(axes, f"set_{which}lim")(0, None)
         axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, style)))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from pydantic import ValidationError
 
 from linkwise.errors import InputError
@@ -28,7 +28,8 @@ from linkwise.report.document import (
     Table,
     Text,
 )
-from linkwise.report.figures import left_out, svg
+from linkwise.report.figures import svg
+from linkwise.report.limits import left_out
 from linkwise.report.looks import COLOURS
 from linkwise.report.tables import csv_link, data_of, show
 
@@ -110,7 +111,13 @@ def _template() -> Template:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["breakable"] = _breakable
     return environment.from_string(source)
+
+
+def _breakable(text: str) -> Markup:
+    """Text, escaped, whose lines may break after underscores, as in long names of features."""
+    return escape(text).replace("_", Markup("_<wbr>"))
 
 
 def _sections(

@@ -1,0 +1,44 @@
+"""How much of a chart's data is drawn; all of it is in the data below the figure."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linkwise.report.document import BarChart, Chart, HistogramChart, LineChart
+
+Floats = NDArray[np.float64]
+
+MAX_SERIES = 8
+MAX_BARS = 40  # categories
+MAX_POINTS = 1000  # per line
+
+
+def left_out(chart: Chart) -> str:
+    """What of `chart` is in its data but not drawn, in words; empty if all is drawn."""
+    said = []
+    if not isinstance(chart, HistogramChart) and len(chart.series) > MAX_SERIES:
+        said.append(f"The first {MAX_SERIES} of {len(chart.series)} series are drawn.")
+    if isinstance(chart, BarChart) and len(chart.categories) > MAX_BARS:
+        said.append(f"The first {MAX_BARS} of {len(chart.categories)} categories are drawn.")
+    if isinstance(chart, LineChart) and any(len(s.x) > MAX_POINTS for s in chart.series):
+        said.append(f"Lines are thinned to {MAX_POINTS:,} points that keep highs and lows.")
+    return " ".join(said)
+
+
+def thin(y: Floats, n: int) -> NDArray[np.int64]:
+    """Rows of `y` to draw, at most `n`: ends, gaps (NaN), and the lowest and highest of each stretch.
+
+    This is the min-max decimation of oscilloscopes: the outline of the line stays as it was.
+    """
+    if len(y) <= n:
+        return np.arange(len(y))
+    kept = {0, len(y) - 1}
+    for stretch in np.array_split(np.arange(len(y)), (n - 2) // 3):
+        part = y[stretch]
+        missing = np.isnan(part)
+        if missing.any():
+            kept.add(int(stretch[np.argmax(missing)]))
+        if not missing.all():
+            kept.update((int(stretch[np.nanargmin(part)]), int(stretch[np.nanargmax(part)])))
+    return np.array(sorted(kept))
