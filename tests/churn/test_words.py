@@ -33,8 +33,8 @@ def test_names(name: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("repeat_share", 0.256, "26%"),
-        ("P_7d_over_P_30d", 0.5, "50%"),
+        ("repeat_share", 0.256, "26 %"),
+        ("P_7d_over_P_30d", 0.5, "50 %"),
         ("total_play_time", 45.2, "45 s"),
         ("total_play_time", 765, "12.8 min"),
         ("total_play_time", 20226, "5.6 h"),

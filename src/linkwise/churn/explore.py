@@ -17,6 +17,7 @@ from linkwise.churn.config import ChurnConfig
 from linkwise.churn.features import FeatureSpec, is_play
 from linkwise.churn.fitted import Fitted
 from linkwise.churn.windows import in_features
+from linkwise.churn.words import percent
 from linkwise.data.engine import Frame, collect, count_where, materialise
 from linkwise.data.events import Events, from_epoch_day
 from linkwise.metrics import bootstrap_weights, percentile_interval, proportion_interval
@@ -272,19 +273,19 @@ def read_stage(
         flat = fall < 0.1
         shape = "has flattened" if flat else "still falls"
         reasons.append(
-            f"The retention curve {shape}: {tail[0]:.0%} of users are active {len(later) - len(tail) + 1} "
-            f"weeks after their first, {tail[-1]:.0%} after {len(later)} weeks."
+            f"The retention curve {shape}: {percent(tail[0])} of users are active {len(later) - len(tail) + 1} "
+            f"weeks after their first, {percent(tail[-1])} after {len(later)} weeks."
         )
     else:
         reasons.append("The log is too short for a retention curve of three weeks or more.")
     single = float((active_days == 1).mean())
     reasons.append(
-        f"{single:.0%} of the users were active on one day only; the median is "
+        f"{percent(single)} of the users were active on one day only; the median is "
         f"{np.median(active_days):.0f} active days of {spec.feature_days}."
     )
     pays = paying is not None and paying >= 0.01
     if paying is None:
         reasons.append("The log does not say who pays.")
     else:
-        reasons.append(f"{paying:.1%} of the users pay.")
+        reasons.append(f"{percent(paying, 1)} of the users pay.")
     return Stage("revenue" if flat and pays else "stickiness", tuple(reasons))

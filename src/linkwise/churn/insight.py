@@ -15,7 +15,7 @@ from linkwise.churn.explore import Missing, Rate, Stage, rate
 from linkwise.churn.fitted import LISTED_MODEL, Fitted
 from linkwise.churn.models import RECENCY_FEATURE, Table
 from linkwise.churn.windows import in_features, labels, newcomers
-from linkwise.churn.words import describe_feature, format_value
+from linkwise.churn.words import describe_feature, format_value, percent
 from linkwise.context import Context
 from linkwise.data.engine import collect
 from linkwise.estimators.tabular import Vector
@@ -235,7 +235,7 @@ def _sentence(name: str, cut: float, x: Vector, labels: Vector) -> str:
 
 
 def _interval(found: Rate) -> str:
-    return f"{found.rate:.0%} [{found.low:.0%}, {found.high:.0%}]"
+    return f"{percent(found.rate)} [{percent(found.low)}, {percent(found.high)}]"
 
 
 def churn_by_recency(table: Table) -> list[Rate]:

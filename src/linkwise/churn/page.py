@@ -21,6 +21,7 @@ from linkwise.churn.page_insight import (
 )
 from linkwise.churn.page_models import Metrics, interval, models_section, pick
 from linkwise.churn.shortlist import DISCOUNT, LEAVE, TRIAL, profit_curve
+from linkwise.churn.words import percent
 from linkwise.data.events import from_epoch_day
 from linkwise.report.document import (
     Bullets,
@@ -57,7 +58,7 @@ def build_report(
         title="Who will be gone",
         lead=(
             verdict,
-            f"Of {len(fitted.parts.report):,} users active from {report['features']}, {rate:.1%} "
+            f"Of {len(fitted.parts.report):,} users active from {report['features']}, {percent(rate, 1)} "
             f"did nothing from {report['label']}.",
             *[s for s in insight.sentences if "about as often" not in s][:1],
         ),
@@ -115,7 +116,7 @@ def _facts(fitted: Fitted, shortlist: pl.DataFrame, rate: float) -> tuple[Fact, 
             value=f"{events.end_day - events.first_day}",
             note=f"{from_epoch_day(events.first_day)} to {from_epoch_day(events.last_day)}",
         ),
-        Fact(label="Churn rate", value=f"{rate:.1%}", note="of the reported users"),
+        Fact(label="Churn rate", value=f"{percent(rate, 1)}", note="of the reported users"),
         Fact(
             label="Users on the list", value=f"{len(shortlist):,}", note="active at the log's end"
         ),
@@ -157,7 +158,7 @@ def _list_section(
                     "these are forecasts.",
                     "Risk is not persuadability: a user who is likely to leave is not for that reason "
                     "likely to be kept by an offer. "
-                    f"{held:,} users ({config.holdout:.0%} at random) are held out from any action, "
+                    f"{held:,} users ({percent(config.holdout)} at random) are held out from any action, "
                     "so that the effect of acting can be measured against them.",
                 ),
                 tone="note",
@@ -197,7 +198,7 @@ def _list_section(
                     y_from_zero=False,
                 ),
                 note=f"Assumes that an offer costs {config.offer_cost:g}, keeps "
-                f"{config.offer_success:.0%} of the leaving users, and that a user is worth "
+                f"{percent(config.offer_success)} of the leaving users, and that a user is worth "
                 f"{config.user_value:g}. Change them with --offer-cost, --offer-success, --user-value.",
             ),
         ),

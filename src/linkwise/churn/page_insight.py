@@ -11,7 +11,7 @@ from linkwise.churn.explore import MAX_COHORTS, Rate
 from linkwise.churn.fitted import Fitted
 from linkwise.churn.insight import Insight
 from linkwise.churn.ledger import Entry
-from linkwise.churn.words import describe_feature, format_value
+from linkwise.churn.words import describe_feature, format_value, percent
 from linkwise.data.events import from_epoch_day
 from linkwise.report.document import (
     BarChart,
@@ -89,8 +89,8 @@ def why_section(insight: Insight) -> Section:
                 )
                 for c in insight.safest
             ),
-            note=f"{insight.safest_rate.rate:.1%} of them churned "
-            f"[{insight.safest_rate.low:.1%}, {insight.safest_rate.high:.1%}].",
+            note=f"{percent(insight.safest_rate.rate, 1)} of them churned "
+            f"[{percent(insight.safest_rate.low, 1)}, {percent(insight.safest_rate.high, 1)}].",
         ),
     ]
     return Section(title="Why they leave", blocks=tuple(blocks))
@@ -115,8 +115,8 @@ def time_section(insight: Insight, fitted: Fitted) -> Section:
     blocks: list[Any] = [
         Figure(
             caption="Churn by days since the last activity",
-            alt=f"Churn is {recency[0].rate:.0%} for users last active {recency[0].x} days before the "
-            f"cutoff and {recency[-1].rate:.0%} at {recency[-1].x} days.",
+            alt=f"Churn is {percent(recency[0].rate)} for users last active {recency[0].x} days before the "
+            f"cutoff and {percent(recency[-1].rate)} at {recency[-1].x} days.",
             chart=LineChart(
                 x_label="Days since the last event",
                 y_label="Churn rate",
@@ -131,7 +131,7 @@ def time_section(insight: Insight, fitted: Fitted) -> Section:
         blocks.append(
             Figure(
                 caption="Churn over time",
-                alt=f"From {rates[0].rate:.1%} at {rates[0].x} to {rates[-1].rate:.1%} at {rates[-1].x}.",
+                alt=f"From {percent(rates[0].rate, 1)} at {rates[0].x} to {percent(rates[-1].rate, 1)} at {rates[-1].x}.",
                 chart=LineChart(
                     x_label="Cutoff",
                     y_label="Churn rate",
@@ -145,7 +145,7 @@ def time_section(insight: Insight, fitted: Fitted) -> Section:
         blocks.append(
             Figure(
                 caption="Retention: users active again, by weeks since their first",
-                alt=f"{curve[1].rate:.0%} after one week, {curve[-1].rate:.0%} after {curve[-1].x}.",
+                alt=f"{percent(curve[1].rate)} after one week, {percent(curve[-1].rate)} after {curve[-1].x}.",
                 chart=LineChart(
                     x_label="Weeks since the first week",
                     y_label="Share of users active",
@@ -303,7 +303,9 @@ def log_section(insight: Insight, fitted: Fitted) -> Section:
             Figure(
                 caption="Kinds of event, by share of all events",
                 alt="Shares of all events: "
-                + ", ".join(f"{k} {s:.1%}" for k, s in zip(totals["event"], shares, strict=True))
+                + ", ".join(
+                    f"{k} {percent(s, 1)}" for k, s in zip(totals["event"], shares, strict=True)
+                )
                 + ".",
                 chart=BarChart(
                     categories=tuple(totals["event"].to_list()),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from linkwise.churn.fitted import Fitted
+from linkwise.churn.words import percent
 from linkwise.estimators.calibrate import reliability_bins
 from linkwise.report.document import (
     BarChart,
@@ -184,7 +185,9 @@ def _lift_figure(fitted: Fitted) -> Figure:
         series.append(LineSeries(name=TITLES[name], x=shares, y=caught, baseline=name == "recency"))
     series.append(LineSeries(name="chance", x=shares, y=shares, baseline=True))
     tenth = {s.name: s.y[4] for s in series}
-    words = ", ".join(f"{name} {value:.0%}" for name, value in tenth.items() if value is not None)
+    words = ", ".join(
+        f"{name} {percent(value)}" for name, value in tenth.items() if value is not None
+    )
     return Figure(
         caption="Share of all churners caught among the riskiest users",
         alt=f"Gain curves. The riskiest tenth of the users holds this share of all churners: {words}.",

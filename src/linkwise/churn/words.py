@@ -60,10 +60,15 @@ def is_share(name: str) -> bool:
     return "share" in name or "percentage" in name or bool(re.search(r"d_over_.*d$", name))
 
 
+def percent(share: float, digits: int = 0) -> str:
+    """A share as text: .256 is 26 %."""
+    return f"{100 * share:.{digits}f} %"
+
+
 def format_value(name: str, value: float) -> str:
     """A feature's value with its unit, to three digits."""
     if is_share(name):
-        return f"{value:.0%}"
+        return percent(value)
     if name in ("total_play_time", "average_play_time"):
         return _duration(value)
     if name == "trend_slope":
