@@ -273,7 +273,8 @@ def read_stage(
         flat = fall < 0.1
         shape = "has flattened" if flat else "still falls"
         reasons.append(
-            f"The retention curve {shape}: {percent(tail[0])} of users are active {len(later) - len(tail) + 1} "
+            f"The retention curve {shape}: {percent(tail[0])} of users are active "
+            f"{len(later) - len(tail) + 1} "
             f"weeks after their first, {percent(tail[-1])} after {len(later)} weeks."
         )
     else:

@@ -131,7 +131,8 @@ def time_section(insight: Insight, fitted: Fitted) -> Section:
         blocks.append(
             Figure(
                 caption="Churn over time",
-                alt=f"From {percent(rates[0].rate, 1)} at {rates[0].x} to {percent(rates[-1].rate, 1)} at {rates[-1].x}.",
+                alt=f"From {percent(rates[0].rate, 1)} at {rates[0].x} "
+                f"to {percent(rates[-1].rate, 1)} at {rates[-1].x}.",
                 chart=LineChart(
                     x_label="Cutoff",
                     y_label="Churn rate",
@@ -145,7 +146,8 @@ def time_section(insight: Insight, fitted: Fitted) -> Section:
         blocks.append(
             Figure(
                 caption="Retention: users active again, by weeks since their first",
-                alt=f"{percent(curve[1].rate)} after one week, {percent(curve[-1].rate)} after {curve[-1].x}.",
+                alt=f"{percent(curve[1].rate)} after one week, "
+                f"{percent(curve[-1].rate)} after {curve[-1].x}.",
                 chart=LineChart(
                     x_label="Weeks since the first week",
                     y_label="Share of users active",
