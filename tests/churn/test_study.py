@@ -178,6 +178,7 @@ def test_an_activity_that_the_log_lacks_is_named(music_table: pl.DataFrame, tmp_
         run_on(music_table, tmp_path / "log", activity=["purchase"])
 
 
+@pytest.mark.slow
 def test_flagged_bots_stay_and_are_marked(music_table: pl.DataFrame, tmp_path: Path) -> None:
     run = run_on(music_table, tmp_path / "log", bots="flag", bots_above=99, search="none")
     features = pl.read_parquet(run.folder / "features.parquet")

@@ -107,6 +107,7 @@ def test_a_cut_parquet_file_and_mixed_folders_exit_3(
     assert "different formats" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_json_goes_to_standard_output_and_nothing_else_does(
     music_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
