@@ -146,9 +146,29 @@ def test_resuming_needs_the_same_options_and_files(
         execute(config(), out)
     with pytest.raises(UsageError, match="same options"):
         execute(config(label_days=13), out, resume=True)
+    whole = log.read_bytes()
     music_table.head(len(music_table) - 1).write_parquet(log)
     with pytest.raises(UsageError, match="input files changed"):
         execute(config(), out, resume=True)
+    log.write_bytes(whole)
+    with pytest.raises(Interrupted):  # what was finished is still there: it got as far as before
+        execute(config(), out, resume=True)
+
+
+def test_overwrite_never_removes_what_is_no_run(music_config: RunConfig, tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / "thesis.txt").write_text("years of work")
+    with pytest.raises(UsageError, match=r"no run folder.*leaves it alone"):
+        execute(music_config, out, overwrite=True)
+    (out / "run.json").write_text("{}")
+    log = out / "log.csv"
+    log.write_text("user,time\na,2024-01-01\n")
+    inside = music_config.model_copy(update={"paths": (str(log),)})
+    with pytest.raises(UsageError, match="input lies inside"):
+        execute(inside, out, overwrite=True)
+    assert (out / "thesis.txt").read_text() == "years of work"
+    assert log.exists()
 
 
 @pytest.mark.slow
@@ -157,6 +177,7 @@ def test_overwrite_replaces_only_once_the_new_run_stands(
 ) -> None:
     out = tmp_path / "churn"
     out.mkdir()
+    (out / "run.json").write_text("{}")
     (out / "old.txt").write_text("old")
     with monkeypatch.context() as patch:
         patch.setattr(models, "check_classes", lambda _: 1 / 0)

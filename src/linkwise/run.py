@@ -148,7 +148,10 @@ class Run:
         path = Path(folder)
         if not (path / "run.json").is_file():
             raise UsageError(f"{path}: this is no run folder (it has no run.json).")
-        found = json.loads((path / "run.json").read_text())["format_version"]
+        try:
+            found = int(json.loads((path / "run.json").read_text())["format_version"])
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise UsageError(f"{path}: run.json is damaged; run the study again.") from error
         if found > FORMAT_VERSION:
             raise UsageError(
                 f"{path}: the run was written by a newer Linkwise (format {found}; this one reads "
@@ -252,7 +255,12 @@ def score(
         )
         with _system_errors():
             ranked = score_log(
-                found.folder / "model", paths, config.input, engine, config.churn, context
+                found.folder / "model",
+                paths,
+                config.input.model_copy(update={"sample": 1.0}),  # every user of the new log
+                engine,
+                config.churn,
+                context,
             )
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -289,10 +297,7 @@ def execute(
     from linkwise.churn.study import study
 
     out = out.absolute()
-    if out.exists() and not overwrite:
-        raise UsageError(
-            f"{out}: the folder exists. Choose another --out, or replace it with --overwrite."
-        )
+    _check_out(out, overwrite, config.paths)
     partial = out.parent / f".{out.name}.partial-{config.digest}"
     _prepare(partial, out, resume)
     context = Context(
@@ -303,10 +308,16 @@ def execute(
         cancelled=cancelled,
     )
     began = time.monotonic()
+    with _system_errors():
+        try:
+            prints = _check_inputs(config, partial)
+        except BaseException:
+            if not resume:
+                shutil.rmtree(partial, ignore_errors=True)
+            raise
     try:
         # One thread of BLAS: the matrices here are small, and two threads on a busy machine collapse.
         with _system_errors(), threadpool_limits(limits=1, user_api="blas"):
-            prints = _check_inputs(config, partial)
             outcome = study(config.paths, config.input, config.engine, config.churn, context)
             _write_outcome(outcome, config, context, prints, time.monotonic() - began)
             shutil.rmtree(partial / ".work", ignore_errors=True)
@@ -317,6 +328,25 @@ def execute(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return Run(out)
+
+
+def _check_out(out: Path, overwrite: bool, paths: Sequence[str]) -> None:
+    """Refuse to write where something else than a run stands, or where the input lies."""
+    if not out.exists():
+        return
+    if not overwrite:
+        raise UsageError(
+            f"{out}: the folder exists. Choose another --out, or replace it with --overwrite."
+        )
+    is_run = (out / "run.json").is_file()
+    if not is_run and not (out.is_dir() and not any(out.iterdir())):
+        raise UsageError(
+            f"{out}: this is no run folder (it has no run.json), so --overwrite leaves it alone. "
+            "Choose another --out, or remove it yourself."
+        )
+    for path in paths:
+        if Path(path).absolute().is_relative_to(out):
+            raise UsageError(f"{path}: the input lies inside --out {out}; choose another --out.")
 
 
 def _prepare(partial: Path, out: Path, resume: bool) -> None:
@@ -413,8 +443,11 @@ def _details(config: RunConfig, prints: list[dict[str, str | int]]) -> tuple[Any
 
     versions = ", ".join(f"{name} {number}" for name, number in package_versions().items())
     size = sum(int(entry["bytes"]) for entry in prints)
+    repeat = Fact(label="Repeat it", value="linkwise run config.toml --out FOLDER", code=True)
+    if any("linkwise-frame-" in path for path in config.paths):
+        repeat = Fact(label="Repeat it", value="call linkwise.churn again with the same frame")
     return (
-        Fact(label="Repeat it", value="linkwise run config.toml --out FOLDER", code=True),
+        repeat,
         Fact(label="Input", value=f"{len(prints)} files, {size / 2**20:,.1f} MiB"),
         Fact(label="Seed", value=str(config.seed)),
         Fact(label="Versions", value=f"linkwise {__version__}, {versions}"),
@@ -465,18 +498,29 @@ def _as_paths(log: Any) -> Iterator[list[str]]:
         return
     import narwhals as nw
 
+    from linkwise.data.files import fingerprint
+
     try:
         frame = nw.from_native(log)
     except TypeError as error:
         raise InputError(
             f"the log is a {type(log).__name__}; expected paths or a pandas, Polars or Arrow frame."
         ) from error
-    with tempfile.TemporaryDirectory(prefix="linkwise-frame-") as folder:
-        path = Path(folder) / "frame.parquet"
+    with tempfile.TemporaryDirectory(prefix="linkwise-") as scratch:
+        written = Path(scratch) / "frame.parquet"
         if isinstance(frame, nw.LazyFrame):
             frame = frame.collect()
-        frame.write_parquet(path)
-        yield [str(path)]
+        frame.write_parquet(written)
+        # Named by its content: the same frame gives the same config, so that its run can be resumed.
+        digest = fingerprint(written)["sha256"]
+        folder = Path(tempfile.gettempdir()) / f"linkwise-frame-{str(digest)[:16]}"
+        folder.mkdir(exist_ok=True)
+        path = folder / "frame.parquet"
+        shutil.move(written, path)
+        try:
+            yield [str(path)]
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sorted_options(options: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from linkwise.churn import explore
-from linkwise.churn.insight import churn_by_recency, log_odds, threshold
+from linkwise.churn.insight import churn_by_recency, difference_interval, log_odds, threshold
 from linkwise.churn.models import RECENCY_FEATURE, Table
 from linkwise.data.engine import collect
 from linkwise.data.events import Events
@@ -147,22 +147,55 @@ def test_churn_by_recency_equals_a_group_by() -> None:
         assert point.rate == pytest.approx(labels[recency == point.x].mean())
 
 
-def test_stage_needs_a_flat_curve_and_payers(music_run: Any) -> None:
+def cohort_table(curves: list[list[float]], size: int = 1000) -> pl.DataFrame:
+    """Cohorts of one size, a week apart, each with its own share of active users by age."""
+    rows = [
+        (cohort, week, round(size * share), size)
+        for cohort, curve in enumerate(curves)
+        for week, share in enumerate(curve)
+    ]
+    return pl.DataFrame(rows, schema=["cohort", "week", "active", "size"], orient="row")
+
+
+def test_stage_needs_a_flat_tail_and_payers(music_run: Any) -> None:
     from linkwise.churn.study import load_fitted
 
     spec, *_ = load_fitted(music_run.folder / "model")
-    flat = [
-        explore.rate(week, n, 1000) for week, n in enumerate([1000, 500, 400, 390, 385, 380, 378])
-    ]
-    falling = [
-        explore.rate(week, n, 1000) for week, n in enumerate([1000, 500, 300, 200, 100, 60, 30])
-    ]
+    flat = [[1.0, 0.5, 0.4, *[0.39] * 9][: 12 - c] for c in range(12)]
+    falling = [[0.8**week for week in range(12 - c)] for c in range(12)]
     active = np.array([1, 5, 9])
-    assert explore.read_stage(flat, active, spec, 0.05).name == "revenue"
-    assert explore.read_stage(flat, active, spec, 0.0).name == "stickiness"
-    assert explore.read_stage(flat, active, spec, None).name == "stickiness"
-    assert explore.read_stage(falling, active, spec, 0.05).name == "stickiness"
-    assert explore.read_stage(flat[:2], active, spec, 0.05).name == "stickiness"
+    tail = explore.retention_tail(cohort_table(flat))
+    assert explore.read_stage(tail, active, spec, 0.05).name == "revenue"
+    assert explore.read_stage(tail, active, spec, 0.0).name == "stickiness"
+    assert explore.read_stage(tail, active, spec, None).name == "stickiness"
+    assert explore.retention_tail(cohort_table([[1.0, 0.5], [1.0]])) is None
+    steep = explore.retention_tail(cohort_table(falling))
+    assert explore.read_stage(steep, active, spec, 0.05).name == "stickiness"
+    assert explore.read_stage(None, active, spec, 0.05).name == "stickiness"
+
+
+def test_the_tail_of_retention_follows_the_same_users() -> None:
+    # Every cohort loses users, but the older the better: pooled over cohorts the curve would rise.
+    curves = [[0.9 * 0.9**c * 0.93**week for week in range(12 - c)] for c in range(12)]
+    tail = explore.retention_tail(cohort_table([[1.0, *curve[1:]] for curve in curves]))
+    assert tail is not None
+    assert tail.early.n == tail.late.n
+    assert tail.late.rate < 0.9 * tail.early.rate
+
+
+def test_difference_interval_equals_newcombes_example() -> None:
+    # Newcombe 1998, table II, row (a) 56/70 - 48/80, method 10: .0524 to .3339.
+    low, high = difference_interval(explore.rate("a", 56, 70), explore.rate("b", 48, 80))
+    assert low == pytest.approx(0.0524, abs=1e-4)
+    assert high == pytest.approx(0.3339, abs=1e-4)
+
+
+def test_a_log_shorter_than_a_week_has_no_cohorts(days: pl.DataFrame) -> None:
+    short = days.filter(pl.col("day") < days["day"].min() + 5)
+    table = explore.cohorts(lazy(short), events_of(short))
+    assert table.is_empty()
+    assert explore.retention_curve(table) == []
+    assert explore.retention_tail(table) is None
 
 
 def test_events_per_day(days: pl.DataFrame) -> None:

@@ -78,7 +78,7 @@ def test_numbers_of_the_page_are_those_of_the_run(music_run: Run) -> None:
     assert report["simulated"] is True
     assert "Simulated data" in page
     features = pl.read_parquet(music_run.folder / "features.parquet")
-    assert f"Of {len(features):,} users" in report["lead"][1]
+    assert f"Of the {len(features):,} reported users" in report["lead"][1]
     assert f"{100 * features['churned'].mean():.1f} %" in report["lead"][1]
     evaluation = pl.read_parquet(music_run.folder / "evaluation.parquet")
     part = evaluation.filter(pl.col("model") == "boosting")

@@ -13,16 +13,17 @@ from linkwise.churn import shortlist
 from linkwise.churn.config import ChurnConfig
 from linkwise.churn.shortlist import neutral, profit_curve, reason, suggest, write_csv
 from linkwise.churn.study import load_fitted
+from linkwise.data.splits import user_hash
 from linkwise.estimators.calibrate import IsotonicCalibrator
 from linkwise.run import Run
 
 
-def actions(stage: str = "stickiness", **costs: float) -> list[str]:
+def actions(stage: str = "stickiness", paid: bool = True, **costs: float) -> list[str]:
     """Actions for: risky and free, risky and paid, safe, silent 7, silent 13, silent 14, held out."""
     return suggest(
         probability=np.array([0.9, 0.9, 0.01, 0.9, 0.9, 0.9, 0.9]),
         silent=np.array([0, 0, 0, 7, 13, 14, 20.0]),
-        paying=np.array([False, True, False, False, False, False, False]),
+        paying=np.array([False, True, False, False, False, False, False]) if paid else None,
         held=np.array([False] * 6 + [True]),
         stage=stage,
         songs=True,
@@ -35,6 +36,17 @@ def test_actions_follow_the_rules() -> None:
         shortlist.TRIAL, shortlist.DISCOUNT, shortlist.LEAVE, shortlist.WATCH, shortlist.WATCH,
         shortlist.REACH_SONGS, shortlist.HOLDOUT,
     ]  # fmt: skip
+
+
+def test_a_log_that_does_not_say_who_pays_gets_plain_offers() -> None:
+    assert actions(paid=False)[:3] == [shortlist.OFFER, shortlist.OFFER, shortlist.LEAVE]
+
+
+def test_holdout_does_not_depend_on_who_else_is_listed(music_run: Run) -> None:
+    held = music_run.ranking.filter(pl.col("holdout"))["item"].to_list()
+    hashes = user_hash(held, f"holdout-{music_run.config.seed}")
+    assert len(held) > 0
+    assert (hashes < music_run.config.churn.holdout).all()
 
 
 def test_email_only_at_the_stage_of_revenue_where_the_offer_costs_more_than_the_user() -> None:

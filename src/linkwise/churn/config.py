@@ -39,7 +39,7 @@ class ChurnConfig(BaseModel):
     """Settings that Optuna tries for each of the two models."""
     bootstrap: int = Field(1000, ge=20, le=10000)
     """Resamples of the users behind each interval."""
-    ledger_auc: bool = True
+    ledger_auc: Annotated[bool, Parameter(negative="--no-ledger-auc")] = True
     """Measure each cleaning rule's effect on AUC, by fitting once without it."""
     holdout: float = Field(0.1, ge=0, lt=1)
     """Share of the listed users held out from any action at random, so that its effect can be measured."""

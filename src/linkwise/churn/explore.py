@@ -94,6 +94,8 @@ def cohorts(days: Frame, events: Events) -> pl.DataFrame:
 
 def retention_curve(table: pl.DataFrame) -> list[Rate]:
     """Share of users active k weeks after their first week, over all cohorts old enough to tell."""
+    if table.is_empty():  # a log shorter than a week
+        return []
     newest = int(table.select((pl.col("cohort") + pl.col("week")).max()).item())
     sizes = table.filter(pl.col("week") == 0)
     curve = []
@@ -254,31 +256,64 @@ class Stage:
     reasons: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Tail:
+    """The same users at two ages: the share active `early` and `late` weeks after their first."""
+
+    early: Rate
+    late: Rate
+
+
+def retention_tail(table: pl.DataFrame) -> Tail | None:
+    """The tail of retention, on one set of cohorts at both its ends; None where the log is too short.
+
+    Comparing points of `retention_curve` would compare different cohorts. The first week's cohort, whose
+    users may be older than the log, is left out unless there is no other. The tail ends at half the log's
+    weeks and begins at half of that.
+    """
+    if table.is_empty():
+        return None
+    newest = int(table.select((pl.col("cohort") + pl.col("week")).max()).item())
+    late = newest // 2
+    early = late // 2
+    if late < 3:
+        return None
+    starts = sorted(set(table["cohort"].to_list()))
+    old = [cohort for cohort in starts if cohort > 0 and cohort + late <= newest] or [0]
+    cohorts = table.filter(pl.col("cohort").is_in(old))
+    n = int(cohorts.filter(pl.col("week") == 0)["size"].sum())
+    if n == 0:
+        return None
+
+    def at(week: int) -> Rate:
+        return rate(week, int(cohorts.filter(pl.col("week") == week)["active"].sum()), n)
+
+    return Tail(at(early), at(late))
+
+
 def read_stage(
-    curve: list[Rate], active_days: np.ndarray[Any, Any], spec: FeatureSpec, paying: float | None
+    tail: Tail | None, active_days: np.ndarray[Any, Any], spec: FeatureSpec, paying: float | None
 ) -> Stage:
-    """Stickiness or revenue, read from the retention curve and the share of paying users.
+    """Stickiness or revenue, read from the tail of retention and the share of paying users.
 
     Croll and Yoskovitz (Lean Analytics, 2013) order a business's stages: users must first stay, then pay.
-    The stage is read as revenue where the retention curve has flattened (its last third falls by less than
-    a tenth of its level) and at least 1 % of the users pay; else as stickiness. A rule of thumb: overrule it
-    with --stage.
+    The stage is read as revenue where retention has flattened (the same users' share falls by less than
+    a tenth along the tail) and at least 1 % of the users pay; else as stickiness. A rule of thumb: overrule
+    it with --stage.
     """
     reasons = []
-    later = [point.rate for point in curve[1:]]
     flat = False
-    if len(later) >= 3:
-        tail = later[-max(2, len(later) // 3) :]
-        fall = 1 - tail[-1] / tail[0] if tail[0] > 0 else 1.0
-        flat = fall < 0.1
+    if tail is not None:
+        early, late = tail.early, tail.late
+        flat = early.rate > 0 and 1 - late.rate / early.rate < 0.1
         shape = "has flattened" if flat else "still falls"
         reasons.append(
-            f"The retention curve {shape}: {percent(tail[0])} of users are active "
-            f"{len(later) - len(tail) + 1} "
-            f"weeks after their first, {percent(tail[-1])} after {len(later)} weeks."
+            f"Retention {shape}: of the {late.n:,} users who can be followed for {late.x} weeks, "
+            f"{percent(early.rate)} are active {early.x} weeks after their first and "
+            f"{percent(late.rate)} after {late.x}."
         )
     else:
-        reasons.append("The log is too short for a retention curve of three weeks or more.")
+        reasons.append("The log is too short to follow users for three weeks or more.")
     single = float((active_days == 1).mean())
     reasons.append(
         f"{percent(single)} of the users were active on one day only; the median is "

@@ -69,13 +69,33 @@ class FeatureSpec:
         return cls(**(values | lists))
 
 
-def code(kind: str) -> str:
-    """The short name of a kind of event in feature names: P, D, S as in the report, else the kind."""
-    return KIND_CODES.get(kind) or re.sub(r"\W+", "_", kind).strip("_")
+def kind_codes(kinds: tuple[str, ...]) -> list[str]:
+    """The short names of kinds of event in feature names: P, D, S as in the report, else the kind.
+
+    All differ: a kind whose name is taken, or stands for all events, gets a number.
+    """
+    taken = {*KIND_CODES.values(), "all"}
+    if len(kinds) > 1:
+        taken.add("event")
+    codes = []
+    for kind in kinds:
+        name = KIND_CODES.get(kind)
+        if name is None:
+            plain = name = re.sub(r"\W+", "_", kind).strip("_") or "kind"
+            number = 1
+            while name in taken:
+                number += 1
+                name = f"{plain}_{number}"
+            taken.add(name)
+        codes.append(name)
+    return codes
 
 
-def fit_spec(events: Events, window: Window) -> FeatureSpec:
-    """Look at the training feature window, and at nothing else, for the kinds and devices there are."""
+def fit_spec(events: Events, window: Window, activity: tuple[str, ...] = ()) -> FeatureSpec:
+    """Look at the training feature window, and at nothing else, for the kinds and devices there are.
+
+    Kinds that count as `activity` are kept however rare they are.
+    """
     seen = in_features(events.frame, window)
     kinds = collect(seen.group_by("event").agg(nw.len().alias("n")))
     kinds = kinds.sort("n", "event", descending=[True, False])
@@ -88,9 +108,11 @@ def fit_spec(events: Events, window: Window) -> FeatureSpec:
         top = counts["device"].to_list()[:MAX_DEVICES]
         devices = tuple(sorted(top, key=lambda device: (device != "ip", device)))
     columns = events.columns
+    named = kinds["event"].to_list()
+    frequent = [*named[:MAX_KINDS], *(kind for kind in named[MAX_KINDS:] if kind in activity)]
     return FeatureSpec(
         feature_days=window.feature_days,
-        kinds=tuple(kinds["event"].to_list()[:MAX_KINDS]),
+        kinds=tuple(frequent),
         devices=devices,
         duration="duration" in columns,
         length="duration" in columns and "length" in columns,
@@ -260,15 +282,16 @@ def _features(spec: FeatureSpec, window: Window) -> dict[str, Any]:
         features["missing_play_time_share"] = ratio(plays - col("timed"), plays)
         if spec.length:
             features["missing_song_length_share"] = ratio(plays - col("lengths"), plays)
-    for i, kind in enumerate(spec.kinds):
+    codes = kind_codes(spec.kinds)
+    for i, name in enumerate(codes):
         for k in spec.last_days:
-            features[f"freq_{code(kind)}_last_{k}"] = col(f"n_{i}_{k}d")
-    for i, kind in enumerate(spec.kinds):
-        features[f"{code(kind)}_{over.format(code(kind) + '_')}"] = ratio(
+            features[f"freq_{name}_last_{k}"] = col(f"n_{i}_{k}d")
+    for i, name in enumerate(codes):
+        features[f"{name}_{over.format(name + '_')}"] = ratio(
             col(f"n_{i}_{short}d"), col(f"n_{i}_{long}d")
         )
-    for i, kind in enumerate(spec.kinds):
-        features[f"last_{code(kind)}_time_from_cutoff"] = nw.lit(last_day) - col(f"last_{i}")
+    for i, name in enumerate(codes):
+        features[f"last_{name}_time_from_cutoff"] = nw.lit(last_day) - col(f"last_{i}")
     for i, device in enumerate(spec.devices):
         features[f"device_{device}"] = _majority(spec, i)
 

@@ -13,7 +13,7 @@ from linkwise.churn import explore
 from linkwise.churn.config import ChurnConfig
 from linkwise.churn.explore import Missing, Rate, Stage, rate
 from linkwise.churn.fitted import LISTED_MODEL, Fitted
-from linkwise.churn.models import RECENCY_FEATURE, Table
+from linkwise.churn.models import RECENCY_FEATURE, Table, recency_columns, silent_days
 from linkwise.churn.windows import in_features, labels, newcomers
 from linkwise.churn.words import describe_feature, format_value, percent
 from linkwise.context import Context
@@ -105,12 +105,12 @@ def find_insight(fitted: Fitted, config: ChurnConfig, context: Context) -> Insig
     return Insight(
         importances=importances,
         sentences=_sentences(importances, shap_values, sampled, table),
-        by_recency=churn_by_recency(table),
+        by_recency=churn_by_recency(table, recency_columns(fitted.spec, config.activity)),
         cohorts=cohort_table,
         churn_by_cohort=explore.churn_by_cohort(fitted, days),
         retention=curve,
         active_days=np.bincount(active.astype(int), minlength=window.feature_days + 1)[1:].tolist(),
-        stage=explore.read_stage(curve, active, fitted.spec, paying),
+        stage=explore.read_stage(explore.retention_tail(cohort_table), active, fitted.spec, paying),
         items=_items(fitted, config) if fitted.spec.item else [],
         safest=safest,
         safest_rate=safest_rate,
@@ -178,6 +178,8 @@ def _sentences(
     sentences = []
     columns = sampled.rows.columns
     for importance in importances[:TOP_SENTENCES]:
+        if importance.shap == 0:  # no tree uses it
+            break
         name = importance.feature
         x = sampled.rows[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
         cut = threshold(x, values[:, columns.index(name)])
@@ -222,8 +224,8 @@ def _sentence(name: str, cut: float, x: Vector, labels: Vector) -> str:
     missing = np.isnan(x)
     words = describe_feature(name)
     high, low = rates["above"], rates["up to"]
-    apart = high.low > low.high or low.low > high.high
-    direction = ("more" if high.rate > low.rate else "less") if apart else "about as often"
+    bottom, top = difference_interval(high, low)
+    direction = "more" if bottom > 0 else "less" if top < 0 else "neither clearly more nor less"
     sentence = (
         f"{words} ({name}): users above {format_value(name, cut)} churn {direction}, "
         f"{_interval(high)} against {_interval(low)} below"
@@ -234,13 +236,24 @@ def _sentence(name: str, cut: float, x: Vector, labels: Vector) -> str:
     return sentence + "."
 
 
+def difference_interval(a: Rate, b: Rate) -> tuple[float, float]:
+    """95 % interval of the difference a - b of two independent rates.
+
+    Source: Newcombe 1998, "Interval estimation for the difference between independent proportions",
+    method 10, from the two Wilson intervals.
+    """
+    gap = a.rate - b.rate
+    low = gap - float(np.hypot(a.rate - a.low, b.high - b.rate))
+    return low, gap + float(np.hypot(a.high - a.rate, b.rate - b.low))
+
+
 def _interval(found: Rate) -> str:
     return f"{percent(found.rate)} [{percent(found.low)}, {percent(found.high)}]"
 
 
-def churn_by_recency(table: Table) -> list[Rate]:
-    """Churn rate by whole days since the last event of any kind, days with users only."""
-    days = table.rows[RECENCY_FEATURE].cast(pl.Int64)
+def churn_by_recency(table: Table, columns: tuple[str, ...] = (RECENCY_FEATURE,)) -> list[Rate]:
+    """Churn rate by whole days since the last activity, days with users only."""
+    days = pl.Series(silent_days(table.rows, columns)).cast(pl.Int64)
     counts = (
         pl.DataFrame({"days": days, "churned": table.labels})
         .group_by("days")

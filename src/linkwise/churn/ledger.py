@@ -69,7 +69,8 @@ def make_ledger(fitted: Fitted, config: ChurnConfig, context: Context) -> list[E
     reference: Vector | None = None
     for row in counted:
         undo = config.ledger_auc and row["rows"] > 0
-        if row["rule"].startswith("bot:") and config.bots == "flag":
+        # With one cutoff the bots are among all parts alike, so leaving the rule out is no comparison.
+        if row["rule"].startswith("bot:") and (config.bots == "flag" or fitted.plan.single):
             undo = False
         if not undo:
             entries.append(Entry(**row))
@@ -132,10 +133,12 @@ def _without(fitted: Fitted, rules: CleaningRules, config: ChurnConfig) -> tuple
         if window not in made:
             made[window] = collect(user_features(clean, spec, window))
     train = parts.train
-    if any(name.startswith("bot:") for name in rules.off) and not plan.single:
+    if any(name.startswith("bot:") for name in rules.off):
         bots = find_bots(clean, spec, rules, plan.train)
         labelled = collect(labels(events.frame, plan.train, config.activity))
         kept = labelled.filter(~pl.col("user").is_in(bots["user"].implode())).sort("user")
+        if "calibrate" not in plan.windows:  # its users come from the same cutoff, and stay apart
+            kept = kept.filter(~pl.col("user").is_in(parts.calibrate.users.implode()))
         flags = pl.Series([False] * len(kept), dtype=pl.Boolean)
         target = kept["churned"].cast(pl.Float64).to_numpy()
         train = Table(kept["user"], pl.DataFrame(), target, flags)

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from linkwise.churn.config import ChurnConfig
+from linkwise.churn.features import FeatureSpec, kind_codes
 from linkwise.churn.windows import Plan, Role
 from linkwise.context import Context
 from linkwise.data.splits import user_hash
@@ -169,18 +170,36 @@ def check_classes(parts: Parts) -> None:
             )
 
 
-class Recency:
-    """The trivial baseline: the longer since the last event of any kind, the likelier gone."""
+def recency_columns(spec: FeatureSpec, activity: tuple[str, ...]) -> tuple[str, ...]:
+    """The features that say how long a user has been silent: by any event, or by those that count."""
+    if not activity:
+        return (RECENCY_FEATURE,)
+    codes = dict(zip(spec.kinds, kind_codes(spec.kinds), strict=True))
+    return tuple(f"last_{codes[kind]}_time_from_cutoff" for kind in activity if kind in codes)
 
-    columns_ = (RECENCY_FEATURE,)
+
+def silent_days(rows: pl.DataFrame, columns: tuple[str, ...]) -> Vector:
+    """Days since the last activity (n,); a user without any counts as silent for longest of all."""
+    days = matrix(rows, columns)
+    never = np.isnan(days).all(axis=1)
+    found = np.min(np.where(np.isnan(days), np.inf, days), axis=1)
+    longest = float(np.max(found[~never], initial=0))
+    return np.asarray(np.where(never, longest + 1, found), dtype=np.float64)
+
+
+class Recency:
+    """The trivial baseline: the longer since the last activity, the likelier gone."""
+
+    def __init__(self, columns: tuple[str, ...] = (RECENCY_FEATURE,)) -> None:
+        self.columns_ = columns
 
     def fit(self, rows: pl.DataFrame, labels: Vector, *, seed: int, threads: int) -> Self:
         """Learn nothing."""
         return self
 
     def score(self, rows: pl.DataFrame) -> Vector:
-        """Days since the last event (n,)."""
-        return matrix(rows, self.columns_)[:, 0]
+        """Days since the last activity (n,)."""
+        return silent_days(rows, self.columns_)
 
     def save(self, folder: Path) -> None:
         """Write `recency.json`."""
@@ -188,8 +207,8 @@ class Recency:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """There is nothing to read but the name of the column."""
-        return cls()
+        """Read the names of the columns."""
+        return cls(tuple(json.loads((folder / "recency.json").read_text())["columns"]))
 
 
 Model = Recency | Logistic | Forest | Boosting
@@ -201,7 +220,9 @@ CLASSES: dict[str, type[Recency] | type[Logistic] | type[Forest] | type[Boosting
 }
 
 
-def fit_models(parts: Parts, config: ChurnConfig, context: Context) -> dict[str, Model]:
+def fit_models(
+    parts: Parts, spec: FeatureSpec, config: ChurnConfig, context: Context
+) -> dict[str, Model]:
     """Tune and fit every model, saving each as soon as it is done; found ones are loaded instead."""
     folder = context.folder / "model"
     folder.mkdir(exist_ok=True)
@@ -217,7 +238,8 @@ def fit_models(parts: Parts, config: ChurnConfig, context: Context) -> dict[str,
         elif name == "boosting":
             model = Boosting(_tuned_boosting(parts, config, context))
         else:
-            model = Logistic(config.logistic) if name == "logistic" else Recency()
+            columns = recency_columns(spec, config.activity)
+            model = Logistic(config.logistic) if name == "logistic" else Recency(columns)
         with context.step(f"fit {name}"):
             model.fit(
                 parts.train.rows, parts.train.labels, seed=context.seed, threads=context.threads

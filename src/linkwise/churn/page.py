@@ -20,7 +20,7 @@ from linkwise.churn.page_insight import (
     why_section,
 )
 from linkwise.churn.page_models import Metrics, interval, models_section, pick
-from linkwise.churn.shortlist import DISCOUNT, LEAVE, TRIAL, profit_curve
+from linkwise.churn.shortlist import DISCOUNT, LEAVE, OFFER, TRIAL, profit_curve
 from linkwise.churn.words import percent
 from linkwise.data.events import from_epoch_day
 from linkwise.report.document import (
@@ -58,9 +58,9 @@ def build_report(
         title="Who will be gone",
         lead=(
             verdict,
-            f"Of {len(fitted.parts.report):,} users active from {report['features']}, {percent(rate, 1)} "
-            f"did nothing from {report['label']}.",
-            *[s for s in insight.sentences if "about as often" not in s][:1],
+            f"Of the {len(fitted.parts.report):,} reported users, active from {report['features']}, "
+            f"{percent(rate, 1)} had no activity from {report['label']}.",
+            *[s for s in insight.sentences if "neither clearly" not in s][:1],
         ),
         simulated=simulated,
         beats_baseline=beats,
@@ -90,7 +90,11 @@ def lead(metrics: Metrics) -> tuple[str, bool]:
         return f"Boosting beats recency alone: {numbers}, {gap}.", True
     return (
         f"Boosting does not beat recency alone: {numbers}, {gap}. "
-        "A list sorted by days since the last event serves as well.",
+        + (
+            "Boosting found nothing to learn: all its scores are equal."
+            if mine["value"] == 0.5
+            else "A list sorted by days since the last activity serves as well."
+        ),
         False,
     )
 
@@ -127,11 +131,8 @@ def _list_section(
     fitted: Fitted, shortlist: pl.DataFrame, insight: Insight, config: ChurnConfig
 ) -> Section:
     # Offers go to users who are neither silent nor held out; the curve is theirs.
-    open_to_offers = shortlist.filter(pl.col("action").is_in([TRIAL, DISCOUNT, LEAVE]))
-    curve, best = profit_curve(open_to_offers["probability"].to_numpy(), config)
-    n, listed = len(open_to_offers), len(shortlist)
-    places = np.unique(np.linspace(0, n, min(n + 1, 101)).astype(int))
-    shares = places / max(n, 1)
+    open_to_offers = shortlist.filter(pl.col("action").is_in([OFFER, TRIAL, DISCOUNT, LEAVE]))
+    listed = len(shortlist)
     rows = tuple(
         (
             row["rank"],
@@ -158,7 +159,8 @@ def _list_section(
                     "these are forecasts.",
                     "Risk is not persuadability: a user who is likely to leave is not for that reason "
                     "likely to be kept by an offer. "
-                    f"{held:,} users ({percent(config.holdout)} at random) are held out from any action, "
+                    f"{held:,} users (a random share of {percent(config.holdout)}) are held out from any "
+                    "action, "
                     "so that the effect of acting can be measured against them.",
                 ),
                 tone="note",
@@ -185,24 +187,37 @@ def _list_section(
                 columns=(Column(name="action"), Column(name="users", format="int")),
                 rows=tuple(actions.iter_rows()),
             ),
-            Figure(
-                caption="Expected profit of offers to the riskiest of the users who are not silent",
-                alt=f"Profit rises to {curve[best]:,.0f} at {best:,} users and is {curve[-1]:,.0f} for "
-                f"all {n:,}.",
-                chart=LineChart(
-                    x_label="Share of users offered to, riskiest first",
-                    y_label="Expected profit",
-                    series=(LineSeries(name="offers", x=shares, y=curve[places]),),
-                    marks=(Mark(x=best / max(n, 1), label=f"{best:,} users"),),
-                    x_format="percent",
-                    y_from_zero=False,
-                ),
-                note=f"Assumes that an offer costs {config.offer_cost:g}, keeps "
-                f"{percent(config.offer_success)} of the leaving users, and that a user is worth "
-                f"{config.user_value:g}. Change them with --offer-cost, --offer-success, --user-value.",
-            ),
+            *_profit_figure(open_to_offers, config),
         ),
     )
+
+
+def _profit_figure(open_to_offers: pl.DataFrame, config: ChurnConfig) -> list[Figure]:
+    """The profit curve; nothing where nobody can be offered anything."""
+    n = len(open_to_offers)
+    if n == 0:
+        return []
+    curve, best = profit_curve(open_to_offers["probability"].to_numpy(), config)
+    places = np.unique(np.linspace(0, n, min(n + 1, 101)).astype(int))
+    shares = places / n
+    return [
+        Figure(
+            caption="Expected profit of offers to the riskiest of the users who are not silent",
+            alt=f"Profit rises to {curve[best]:,.0f} at {best:,} users and is {curve[-1]:,.0f} for "
+            f"all {n:,}.",
+            chart=LineChart(
+                x_label="Share of users offered to, riskiest first",
+                y_label="Expected profit",
+                series=(LineSeries(name="offers", x=shares, y=curve[places]),),
+                marks=(Mark(x=best / max(n, 1), label=f"{best:,} users"),),
+                x_format="percent",
+                y_from_zero=False,
+            ),
+            note=f"Assumes that an offer costs {config.offer_cost:g}, keeps "
+            f"{percent(config.offer_success)} of the leaving users, and that a user is worth "
+            f"{config.user_value:g}. Change them with --offer-cost, --offer-success, --user-value.",
+        )
+    ]
 
 
 def _windows_section(fitted: Fitted, insight: Insight, config: ChurnConfig) -> Section:
@@ -252,7 +267,7 @@ def _method_section(config: ChurnConfig, fitted: Fitted) -> Section:
     tuned = {
         "grid": "a small grid, as in the Music Box report",
         "optuna": f"{config.trials} settings each, chosen by Optuna (TPE)",
-        "none": "nothing: the settings were given",
+        "none": "",
     }[config.search]
     forest, boosting = fitted.forest.config, fitted.boosting.config
     return Section(
@@ -262,14 +277,22 @@ def _method_section(config: ChurnConfig, fitted: Fitted) -> Section:
                 items=(
                     f"Features: {len(fitted.boosting.columns_)} per user, from "
                     f"{fitted.spec.feature_days} days; nothing from the cutoff on is read.",
-                    f"Tuned on log-loss over {tuned}, never on reported users.",
+                    f"Tuned on log-loss over {tuned}, never on reported users."
+                    if tuned
+                    else "Not tuned: the settings were given.",
                     f"Random forest: {forest.trees} trees, at least {forest.min_samples_leaf} users a leaf, "
                     f"{forest.max_features} of the features a split, depth "
                     f"{forest.max_depth or 'unbounded'}.",
                     f"Gradient boosting: {boosting.rounds} trees of {boosting.num_leaves} leaves, learning "
                     f"rate {boosting.learning_rate:.3g}, at least {boosting.min_data_in_leaf} users a leaf.",
                     "Every threshold of cleaning and every kind of event was taken from the training "
-                    "feature window alone.",
+                    "feature window alone"
+                    + (
+                        ", which with one cutoff is that of the reported users, too (their labels were "
+                        "not looked at)."
+                        if fitted.plan.single
+                        else "."
+                    ),
                     "Missing values: "
                     + (
                         "play times and song lengths become the training mean."

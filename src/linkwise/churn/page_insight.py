@@ -28,6 +28,8 @@ from linkwise.report.document import (
     Text,
 )
 
+LEAST_COHORT = 10  # users, for a churn rate to be shown
+
 
 def why_section(insight: Insight) -> Section:
     """Importances, sentences with thresholds, and what the safest users have in common."""
@@ -52,8 +54,8 @@ def why_section(insight: Insight) -> Section:
             paragraphs=(
                 "A threshold is the value that best splits the feature's contributions in two; rates are "
                 "those of the reported users, with 95 % intervals. They describe, they do not prove a "
-                "cause. Where a feature is a ratio of 7 to 30 days, an even user stands at 7/30 = 23 % "
-                "(the Music Box report draws its line at 25 %).",
+                "cause. A user who is even over 30 days has 7/30 = 23 % of them in the last 7 days (the "
+                "Music Box report draws its line at 25 %).",
             ),
             tone="note",
         ),
@@ -155,7 +157,8 @@ def time_section(insight: Insight, fitted: Fitted) -> Section:
                     y_format="percent",
                 ),
                 note="Users of the log's first week may have been there before it: their first week is "
-                "the first one seen.",
+                "the first one seen. Later points are of older cohorts only, so the curve also changes "
+                "with who joined when.",
             )
         )
         blocks.append(_cohort_table(insight, first_day))
@@ -173,6 +176,8 @@ def _cohort_table(insight: Insight, first_day: int) -> Table:
         newest = int(table.select((pl.col("cohort") + pl.col("week")).max()).item()) - cohort
         kept = [active.get(w, 0) / size if w <= newest else None for w in range(1, weeks + 1)]
         churn = insight.churn_by_cohort.get(cohort)
+        if churn is not None and churn.n < LEAST_COHORT:
+            churn = None
         rows.append(
             (
                 str(from_epoch_day(first_day + 7 * cohort)),
@@ -193,7 +198,8 @@ def _cohort_table(insight: Insight, first_day: int) -> Table:
         rows=tuple(rows),
         limit=MAX_COHORTS,
         heat=tuple(names),
-        note="Churn: of the cohort's users who are among the reported ones.",
+        note="Churn: of the cohort's users who are among the reported ones, where they are at least "
+        f"{LEAST_COHORT}.",
     )
 
 
@@ -220,9 +226,10 @@ def items_section(insight: Insight) -> Section:
                 rows=tuple(
                     (i.item, i.text, i.churners, i.stayers, i.log_odds, i.z) for i in insight.items
                 ),
-                limit=15,
-                note="Users who used the item, not plays. Above 0: more used by churners. |z| under 2 may "
-                "well be chance, and with many items compared some pass it by chance.",
+                limit=30,
+                note="Counted once per user, not per play, among items of 10 users or more at the report "
+                "cutoff. Above 0: the item is a larger share of what churners used than of what stayers "
+                "used. |z| under 2 may well be chance, and with many items some pass it by chance.",
             ),
         ),
     )

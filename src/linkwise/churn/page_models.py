@@ -239,7 +239,7 @@ def _reliability_figure(fitted: Fitted) -> Figure:
     words = ", ".join(f"{name} {gap:.3f}" for name, gap in gaps.items())
     return Figure(
         caption="Reliability: predicted against observed churn",
-        alt=f"Reliability curves near the diagonal; mean distance from it: {words}.",
+        alt=f"Reliability curves; mean distance from the diagonal: {words}.",
         chart=ReliabilityChart(series=tuple(series)),
         note="Probabilities were calibrated on other users, or at an earlier cutoff.",
     )

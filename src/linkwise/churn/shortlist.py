@@ -11,10 +11,11 @@ import polars as pl
 
 from linkwise.churn.config import ChurnConfig
 from linkwise.churn.features import FeatureSpec
-from linkwise.churn.models import RECENCY_FEATURE, Table
+from linkwise.churn.models import Table, recency_columns, silent_days
 from linkwise.churn.windows import Window
 from linkwise.churn.words import describe_feature, format_value
 from linkwise.context import Context
+from linkwise.data.splits import user_hash
 from linkwise.estimators.calibrate import IsotonicCalibrator
 from linkwise.estimators.tabular import Boosting, Vector
 
@@ -23,6 +24,7 @@ CHUNK = 50_000  # users whose contributions are in memory at a time
 WATCH_DAYS, REACH_DAYS = 7, 14
 
 TRIAL = "offer a trial of the paid version"
+OFFER = "make an offer"
 DISCOUNT = "offer a discount or a free month"
 WATCH = "watch: silent for 7 to 13 days"
 REACH_SONGS = "reach out with recommended songs: silent for 14 days or more"
@@ -67,11 +69,10 @@ def make_list(
     probability = calibrator.predict(scores)
     low, high = calibrator.interval(scores)
     reasons = reasons_of(table.rows, model)
-    held = context.rng("holdout").random(len(table)) < config.holdout
-    silent = table.rows[RECENCY_FEATURE].to_numpy()
-    paying = (
-        table.rows["paid_share"].fill_null(0).to_numpy() > 0 if spec.paid else np.zeros(len(table))
-    )
+    # By hash: a user held out once stays held out on every later list of the same seed.
+    held = user_hash(table.users, f"holdout-{context.seed}") < config.holdout
+    silent = silent_days(table.rows, recency_columns(spec, config.activity))
+    paying = table.rows["paid_share"].fill_null(0).to_numpy() > 0 if spec.paid else None
     actions = suggest(probability, silent, paying, held, stage, "play" in spec.kinds, config)
     frame = pl.DataFrame(
         {
@@ -119,7 +120,7 @@ def reason(name: str, value: float | None) -> str:
 def suggest(
     probability: Vector,
     silent: Vector,
-    paying: np.ndarray[Any, Any],
+    paying: np.ndarray[Any, Any] | None,
     held: np.ndarray[Any, Any],
     stage: str,
     songs: bool,
@@ -128,11 +129,14 @@ def suggest(
     """The action for each user, from the report's rules and the costs (n,).
 
     Users silent for 14 days or more are reached out to, those for 7 to 13 watched. The others get an offer
-    where what it is expected to save, risk x success x value, is more than it costs: a trial for free users,
-    a discount for paid ones. E-mail takes the offer's place only at the stage of revenue, where the offer
-    costs more than the user is worth.
+    where what it is expected to save, risk x success x value, is more than it costs: a trial for free
+    users, a discount for paid ones, just an offer where the log does not say who pays (`paying` None).
+    E-mail takes the offer's place only at the stage of revenue, where the offer costs more than the user
+    is worth.
     """
     reach = REACH_SONGS if songs else REACH_ITEMS
+    # A log that does not say who pays knows of no paid version to try.
+    offers = (OFFER, OFFER) if paying is None else (TRIAL, DISCOUNT)
     worth = probability * config.offer_success * config.user_value >= config.offer_cost
     mail_only = stage == "revenue" and config.offer_cost > config.user_value
     actions = []
@@ -148,7 +152,7 @@ def suggest(
         elif not worth[i]:
             actions.append(LEAVE)
         else:
-            actions.append(DISCOUNT if paying[i] else TRIAL)
+            actions.append(offers[int(paying is not None and paying[i])])
     return actions
 
 

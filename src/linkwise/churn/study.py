@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,9 +29,10 @@ from linkwise.data.schema import InputConfig
 from linkwise.errors import InputError
 from linkwise.estimators.calibrate import IsotonicCalibrator
 from linkwise.estimators.tabular import Boosting, write_atomically
-from linkwise.metrics import evaluate_binary
+from linkwise.metrics import evaluate_binary, proportion_interval
 from linkwise.report import Report
 
+FEW_TOP_USERS = 50
 FEW_SAMPLES_FROM = 100_000  # users, above which fewer bootstrap resamples serve as well
 
 
@@ -60,7 +62,7 @@ def study(
     _check_activity(events, config)
     cutoffs = plan(events, config.feature_days, config.gap_days, config.label_days)
     with context.step("fit the cleaning rules"):
-        spec = fit_spec(events, cutoffs.train)
+        spec = fit_spec(events, cutoffs.train, config.activity)
         if not spec.kinds:
             raise InputError(
                 f"the log has no event in the training feature window "
@@ -77,7 +79,7 @@ def study(
             tables[role] = labelled_table(events, spec, rules, window, config, context.work)
     parts = split(cutoffs, tables)
     check_classes(parts)
-    models = fit_models(parts, config, context)
+    models = fit_models(parts, spec, config, context)
     with context.step("calibrate"):
         calibrators = _calibrators(models, parts, context)
     _save_preparation(context.folder / "model", spec, rules)
@@ -190,7 +192,18 @@ def _metrics(fitted: Fitted, config: ChurnConfig, seed: int) -> list[dict[str, A
             samples=samples,
             seed=seed,
         )
-    return [asdict(row) for row in rows]
+    return [_with_wide_enough_interval(asdict(row)) for row in rows]
+
+
+def _with_wide_enough_interval(row: dict[str, Any]) -> dict[str, Any]:
+    """Wilson's interval for the precision among few users, where the bootstrap knows no other outcome."""
+    if row["metric"] != "precision_at" or row["value"] is None:
+        return row
+    users = math.ceil(row["n"] * row["k"] / 100)
+    if users >= FEW_TOP_USERS:
+        return row
+    low, high = proportion_interval(row["value"] * users, users)
+    return row | {"low": low, "high": high}
 
 
 def _explain(
@@ -298,6 +311,11 @@ def score_log(
         raise InputError(
             f"the log is {events.end_day - events.first_day} days long, shorter than the run's "
             f"feature window of {spec.feature_days} days; give a longer log."
+        )
+    if spec.clock and not events.has_clock:
+        raise InputError(
+            "the run was fitted on a log with clock times, and this log has dates only; "
+            "give a log with times."
         )
     for name in ("item", "duration", "length", "value", "paid"):
         if getattr(spec, name) and name not in events.columns:

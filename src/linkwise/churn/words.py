@@ -57,7 +57,7 @@ def describe_feature(name: str) -> str:
 
 def is_share(name: str) -> bool:
     """Whether a feature is a share between 0 and 1."""
-    return "share" in name or "percentage" in name or bool(re.search(r"d_over_.*d$", name))
+    return bool(re.search(r"^(?!freq_|last_).*_share$|^time_percentage_|\dd_over_.*\dd$", name))
 
 
 def percent(share: float, digits: int = 0) -> str:

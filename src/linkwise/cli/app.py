@@ -15,7 +15,7 @@ from rich.console import Console
 
 from linkwise import __version__
 from linkwise.cli import churn, data, doctor, report, run, simulate
-from linkwise.errors import Interrupted, LinkwiseError
+from linkwise.errors import Interrupted, LinkwiseError, UsageError
 
 HELP = """Predict links: what a person will choose next, who is about to leave.
 
@@ -50,8 +50,8 @@ def run_words(words: list[str]) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     words, log_file = _take(words, "--log-file")
-    _logging(debug, log_file)
     try:
+        _logging(debug, log_file)
         result = build()(
             words, exit_on_error=False, print_error=False, result_action="return_value"
         )
@@ -66,6 +66,21 @@ def run_words(words: list[str]) -> int:
         # The reader of our output has gone; say nothing more into the closed pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if debug:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(UsageError(f"{where}{error.strerror or error}."))
+    except Exception as error:
+        if debug:
+            raise
+        kind = type(error).__name__
+        return _fail(
+            LinkwiseError(
+                f"this should not have happened: {kind}: {error}. Run it again with --debug and "
+                "report what it prints."
+            )
+        )
 
 
 def _take(words: list[str], option: str) -> tuple[list[str], str | None]:
