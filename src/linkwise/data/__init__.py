@@ -1,1 +1,27 @@
 """Files in, validated records out; splits and simulators."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from linkwise.data.events import Events, read_events
+    from linkwise.data.schema import InputConfig
+
+__all__ = ["Events", "InputConfig", "read_events"]
+
+# Imported when they are first asked for: `import linkwise` costs nothing of DuckDB.
+_HOMES = {
+    "Events": "linkwise.data.events",
+    "InputConfig": "linkwise.data.schema",
+    "read_events": "linkwise.data.events",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,9 @@ import narwhals as nw
 
 from linkwise.data.engine import collect
 from linkwise.data.events import Events, from_epoch_day
-from linkwise.data.files import LogFile, find_files, header, open_text
+from linkwise.data.files import LogFile, find_files, open_bytes, reading, shown
+from linkwise.data.intact import check_intact
+from linkwise.data.lines import Cut, Row, header, json_fields, rows
 from linkwise.errors import InputError
 
 
@@ -51,39 +52,40 @@ def describe_events(events: Events) -> dict[str, Any]:
 def columns_of(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
     """For each layout among the files: one of them, how many there are, and its columns.
 
-    `columns` maps a column's name to its first value as text.
+    `columns` maps a column's name to its first value as text. Raises `InputError` where a file is damaged
+    or has no names for its columns.
     """
     layouts: dict[tuple[str, ...], dict[str, Any]] = {}
-    for file in find_files(paths):
+    for file in check_intact(find_files(paths), skip_empty=True):
         columns = _columns(file)
         entry = layouts.setdefault(
-            tuple(columns), {"file": str(file.path), "files": 0, "columns": columns}
+            tuple(columns), {"file": shown(file.path), "files": 0, "columns": columns}
         )
         entry["files"] += 1
     return list(layouts.values())
 
 
 def _columns(file: LogFile) -> dict[str, str]:
-    if file.format == "parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            stored = pq.ParquetFile(file.path)
-            first = next(stored.iter_batches(batch_size=1), None)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise InputError(f"{file.path}: this is not a whole Parquet file ({error}).") from error
-        row = first.to_pylist()[0] if first is not None and first.num_rows else {}
-        return {name: str(row.get(name, "")) for name in stored.schema_arrow.names}
     if file.format == "json":
-        with open_text(file) as stream:
-            line = stream.readline()
-        try:
-            return {name: str(value) for name, value in json.loads(line).items()}
-        except (json.JSONDecodeError, AttributeError) as error:
-            raise InputError(f"{file.path} line 1: expected one JSON object a line.") from error
-    names, delimiter = header(file)
-    with open_text(file) as stream:
-        stream.readline()
-        values = stream.readline().rstrip("\r\n").split(delimiter)
-    return {name: (values[i] if i < len(values) else "") for i, name in enumerate(names)}
+        return json_fields(file)
+    if file.format == "csv":
+        names, delimiter = header(file)
+        cut = Cut(len(names), delimiter, quoted=True, has_header=True)
+        with reading(file), open_bytes(file) as stream:
+            first = next((row for row in rows(stream, cut) if isinstance(row, Row)), None)
+        values = first.fields(cut) if first is not None else [""] * len(names)
+        return dict(zip(names, values, strict=False))
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        stored = pq.ParquetFile(file.path)
+        batch = next(stored.iter_batches(batch_size=1), None)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(
+            f"{file.path}: this is not a whole Parquet file ({str(error).splitlines()[0]}). "
+            "Was it cut short while it was written or copied?"
+        ) from error
+    row = batch.to_pylist()[0] if batch is not None and batch.num_rows else {}
+    found = {name: row.get(name) for name in stored.schema_arrow.names}
+    return {name: "" if value is None else str(value) for name, value in found.items()}

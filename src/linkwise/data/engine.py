@@ -178,7 +178,7 @@ def engine_errors() -> Iterator[None]:
         ) from error
     except duckdb.IOException as error:
         raise disk_or_input(error) from error
-    except duckdb.InvalidInputException as error:
+    except duckdb.Error as error:
         raise InputError(f"the log cannot be read: {_first_line(error)}") from error
     except OSError as error:
         raise disk_or_input(error) from error

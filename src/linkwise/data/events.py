@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import narwhals as nw
+from narwhals.exceptions import NarwhalsError
+from pydantic import ValidationError
 
+from linkwise.data.bad_rows import BadRows
 from linkwise.data.engine import EngineConfig, Frame, collect, engine_errors, open_duckdb
 from linkwise.data.files import find_files
 from linkwise.data.groups import group_files
 from linkwise.data.schema import InputConfig
-from linkwise.data.staging_duckdb import BadRows, stage
-from linkwise.errors import InputError
+from linkwise.data.staging_duckdb import stage
+from linkwise.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     import duckdb
@@ -78,8 +83,6 @@ class Events:
 
     def with_frame(self, frame: Frame) -> Events:
         """The same log with other rows; the counts are those of the log as it was read."""
-        from dataclasses import replace
-
         return replace(self, frame=frame, columns=frozenset(frame.collect_schema().names()))
 
 
@@ -101,14 +104,45 @@ def read_events(
     Raises `InputError` for files that are missing, empty, cut short, of different columns, or with
     malformed rows (naming file and line) unless ``on_bad_row="skip"``; `UsageError` for unnamed columns.
     """
-    config = InputConfig(**options) if config is None else config.model_copy(update=options)
+    config = _configured(config, options)
     engine = engine or EngineConfig()
-    scratch = None
-    if folder is None:
-        scratch = tempfile.TemporaryDirectory(prefix="linkwise-")
-        folder = Path(scratch.name)
+    if folder is not None:
+        return _read(paths, config, engine, Path(folder))
+    folder = Path(tempfile.mkdtemp(prefix="linkwise-"))
+    try:
+        events = _read(paths, config, engine, folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    # Every frame on DuckDB holds the connection, and nothing else: so that a frame may outlive its Events.
+    # On the other engines the files stay until this process ends.
+    holder = events.connection if engine.engine == "duckdb" else read_events
+    weakref.finalize(holder, shutil.rmtree, folder, ignore_errors=True)
+    return events
+
+
+def _configured(config: InputConfig | None, options: dict[str, Any]) -> InputConfig:
+    """The options over those of `config`; raises `UsageError` where one is unknown or out of range."""
+    given = {} if config is None else config.model_dump(exclude_unset=True)
+    if "schema" in options:
+        options = {"log_schema": options["schema"]} | options
+        del options["schema"]
+    try:
+        return InputConfig(**(given | options))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"]).replace("log_schema", "schema")
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(InputConfig.model_fields).replace("log_schema", "schema")
+            raise UsageError(f'there is no option "{name}"; the options are {known}.') from error
+        message = first["msg"].removeprefix("Value error, ")
+        got = f'{name} is "{first["input"]}": ' if name else ""
+        raise UsageError(f"{got}{message}.") from error
+
+
+def _read(paths: Any, config: InputConfig, engine: EngineConfig, folder: Path) -> Events:
     if not _is_path(paths):
-        paths = _frame_to_parquet(paths, folder)
+        paths = _frame_to_parquet(paths, config, folder / "linkwise-frame")
     files = find_files([paths] if isinstance(paths, str | Path) else list(paths))
     sources = tuple(file.path for file in files)
     groups = group_files(files, config)
@@ -118,7 +152,7 @@ def read_events(
         return stage_spark(groups, config, engine, sources)
     connection = open_duckdb(engine, folder / "spill")
     staged = stage(groups, config, connection, folder / "events")
-    return _open(staged.files, staged.bad, sources, engine, connection, scratch)
+    return _open(staged.files, staged.bad, sources, engine, connection)
 
 
 def _open(
@@ -127,12 +161,11 @@ def _open(
     sources: tuple[Path, ...],
     engine: EngineConfig,
     connection: duckdb.DuckDBPyConnection,
-    scratch: Any,
 ) -> Events:
     listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in files)
     with engine_errors():
         relation = connection.sql(
-            f"SELECT * EXCLUDE (bad, bad_value, bad_file) "
+            f"SELECT * EXCLUDE (bad, bad_value, bad_file, bad_row) "
             f"FROM read_parquet([{listed}], union_by_name=true) WHERE bad IS NULL"
         )
         frame: Frame
@@ -142,12 +175,12 @@ def _open(
             scans = [
                 pl.scan_parquet(path)
                 .filter(pl.col("bad").is_null())
-                .drop("bad", "bad_value", "bad_file")
+                .drop("bad", "bad_value", "bad_file", "bad_row")
                 for path in files
             ]
             frame = nw.from_native(pl.concat(scans, how="diagonal"))
-            return summarise(frame, bad, sources, connection, scratch)
-        return summarise(nw.from_native(relation), bad, sources, connection, scratch)
+            return summarise(frame, bad, sources, connection)
+        return summarise(nw.from_native(relation), bad, sources, connection)
 
 
 def summarise(
@@ -155,7 +188,7 @@ def summarise(
     bad: tuple[BadRows, ...],
     sources: tuple[Path, ...],
     connection: duckdb.DuckDBPyConnection | None,
-    scratch: Any,
+    scratch: Any = None,
 ) -> Events:
     """Count a staged log and drop what it does not really have; the last step of reading.
 
@@ -176,8 +209,13 @@ def summarise(
         )
     ).row(0, named=True)
     if not counts["rows"]:
+        if bad:
+            dropped = "; ".join(f"{rows.rows:,} for {rows.rule}" for rows in bad)
+            raise InputError(
+                f"the log has no usable rows; the malformed ones were dropped: {dropped}."
+            )
         raise InputError(
-            "the log has no usable rows: every row was malformed, or the files have only a header."
+            "the log has no rows: the files hold nothing below their header, or --sample kept no user."
         )
     kinds = collect(
         frame.group_by("event")
@@ -206,12 +244,53 @@ def _is_path(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(v, str | Path) for v in value)
 
 
-def _frame_to_parquet(frame: Any, folder: Path) -> Path:
+def _frame_to_parquet(frame: Any, config: InputConfig, folder: Path) -> Path:
     """Write a frame given from Python to Parquet, so that it is read, and fingerprinted, like a file."""
-    native = nw.from_native(frame)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "frame.parquet"
-    if isinstance(native, nw.LazyFrame):
-        native = native.collect()
-    native.write_parquet(path)
+    try:
+        native = nw.from_native(frame)
+        schema = native.collect_schema()
+        if not schema:
+            raise InputError("the frame has no columns.")
+        # Where there is no null, NaN is what stands for a missing number.
+        numbers = [n for n in (config.duration, config.length, config.value) if n is not None]
+        floats = [name for name in numbers if name in schema and schema[name].is_float()]
+        native = native.with_columns(nw.col(name).fill_nan(None) for name in floats)
+        if isinstance(native, nw.LazyFrame):
+            native.sink_parquet(path)
+        else:
+            table = native.to_arrow()
+            for name in (config.user, config.item):
+                if name is not None and name in table.column_names:
+                    table = _with_whole_ids(table, name)
+            pq.write_table(table, path)
+    except TypeError as error:
+        raise UsageError(
+            f"the log is of the type {type(frame).__name__}; expected a path, several paths, or a "
+            "pandas, Polars or Arrow frame."
+        ) from error
+    except (pa.ArrowException, NarwhalsError, ValueError) as error:
+        reason = " ".join(str(error.args[0] if error.args else error).split())
+        raise InputError(
+            f"the frame cannot be stored: {reason.rstrip('.')}. Expected columns with names of their "
+            "own, each of one type: numbers, text, dates or time stamps."
+        ) from error
     return path
+
+
+def _with_whole_ids(table: Any, name: str) -> Any:
+    """The table with 7.0 as 7 in a column of ids: pandas makes floats of integers beside a missing one."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = table[name]
+    if (
+        not pa.types.is_floating(column.type)
+        or not pc.all(pc.equal(pc.round(column), column)).as_py()
+    ):
+        return table
+    return table.set_column(table.column_names.index(name), name, column.cast(pa.int64()))

@@ -1,19 +1,23 @@
-"""From what the user typed to checked log files: globs, folders, formats, kinds, fingerprints."""
+"""From what the user typed to log files: globs, folders, formats, dates, fingerprints."""
 
 from __future__ import annotations
 
-import csv
-import glob
+import errno
 import gzip
 import hashlib
+import io
+import os
 import re
+import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import date
+from glob import glob
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, cast
 
-from linkwise.errors import InputError, ResourceError
+from linkwise.errors import InputError
 
 Format = Literal["csv", "json", "parquet"]
 
@@ -31,7 +35,9 @@ FORMATS: dict[str, Format] = {
     ".pq": "parquet",
 }
 COMPRESSIONS = (".gz", ".zst")
-DATE_IN_NAME = re.compile(r"(?<!\d)(\d{4})[-_]?(\d{2})[-_]?(\d{2})(?!\d)")
+DATE_IN_NAME = re.compile(r"(?<!\d)((?:19|20|21)\d{2})[-_]?(\d{2})[-_]?(\d{2})(?!\d)")
+# What lies beside logs in a folder and has an ending that a log may have too.
+NOTES = ("readme", "license", "licence")
 # Files larger than this are fingerprinted by their ends and size: reading a 100 GB log twice helps nobody.
 WHOLE_HASH_BYTES = 64 * 2**20
 
@@ -43,6 +49,8 @@ class LogFile:
     path: Path
     format: Format
     compressed: bool
+    named: bool = field(default=False, compare=False)
+    """Whether the user named the file itself, not a folder or a glob that holds it."""
 
     @property
     def stem(self) -> str:
@@ -61,65 +69,90 @@ class LogFile:
 
 
 def find_files(paths: Sequence[str | Path]) -> list[LogFile]:
-    """The log files under paths, globs and folders, sorted by path within each.
+    """The log files under paths, globs and folders, sorted by path within each; each file once.
 
-    In a folder, files of unknown endings (README, notes) and hidden ones are passed over.
-    Raises `InputError` where nothing is found, a named file has an unknown ending, or one is empty.
+    In folders and globs, files of unknown endings, notes such as README.txt and hidden files are passed over.
+    Raises `InputError` where nothing is found, or a named file has an unknown ending.
     """
     found: list[LogFile] = []
     for raw in paths:
-        path = Path(raw).expanduser()
-        if path.is_dir():
-            inside = sorted(
-                p
-                for p in path.rglob("*")
-                if p.is_file()
-                and not any(part.startswith(".") for part in p.relative_to(path).parts)
-                and _format(p) is not None
-            )
-            if not inside:
-                raise InputError(
-                    f"{path}: the folder has no log files; expected files ending in "
-                    f"{', '.join(FORMATS)}, plain or with .gz or .zst."
-                )
-            found += [_log_file(p) for p in inside]
-        elif path.is_file():
-            found.append(_log_file(path))
-        else:
-            matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
-            if not matches:
-                raise InputError(f"{path}: no such file or folder, and no file matches it.")
-            found += [_log_file(match) for match in matches if match.is_file()]
+        path = Path(os.path.expanduser(raw))  # noqa: PTH111 (Path raises where "~x" is nobody's home)
+        try:
+            found += _under(path)
+        except OSError as error:
+            raise InputError(f"{path}: this cannot be read ({error.strerror}).") from error
     if not found:
         raise InputError("no log files were given.")
-    return list(dict.fromkeys(found))
+    once = {os.path.realpath(file.path): file for file in reversed(found)}
+    kept = set(map(id, once.values()))
+    return [file for file in found if id(file) in kept]
 
 
-def check_not_empty(files: Sequence[LogFile]) -> None:
-    """Raise `InputError` naming the first file of zero bytes."""
-    for file in files:
-        if file.path.stat().st_size == 0:
+def _under(path: Path) -> list[LogFile]:
+    if path.is_dir():
+        inside = _in_folder(path)
+        if not inside:
             raise InputError(
-                f"{file.path}: the file is empty. Remove it, or use --on-bad-row=skip "
-                "to pass over empty files."
+                f"{path}: the folder has no log files; expected files ending in "
+                f"{', '.join(FORMATS)}, plain or with .gz or .zst."
             )
+        return inside
+    if path.is_file():
+        return [_log_file(path, named=True)]
+    if path.exists():
+        raise InputError(f"{path}: this is neither a file nor a folder; a log is read from those.")
+    matches = sorted(map(Path, glob(str(path), recursive=True)))  # noqa: PTH207 (Path's are relative)
+    if not matches:
+        raise InputError(f"{path}: no such file or folder, and no file matches it.")
+    inside = [_log_file(p) for p in matches if p.is_file() and _is_log(p)]
+    inside += [file for p in matches if p.is_dir() for file in _in_folder(p)]
+    if not inside:
+        raise InputError(
+            f"{path}: of the {len(matches)} matches none is a log; expected files ending in "
+            f"{', '.join(FORMATS)}, plain or with .gz or .zst."
+        )
+    return inside
+
+
+def _in_folder(folder: Path) -> list[LogFile]:
+    def refuse(error: OSError) -> None:
+        raise error
+
+    inside: list[Path] = []
+    # os.walk says which folder it may not enter; Path.rglob passes over it in silence.
+    for root, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        inside += [Path(root) / name for name in names]
+    return [_log_file(p) for p in sorted(inside) if p.is_file() and _is_log(p)]
+
+
+def _is_log(path: Path) -> bool:
+    name = path.name.lower()
+    return not name.startswith((".", *NOTES)) and _format(path) is not None
 
 
 def _format(path: Path) -> Format | None:
-    suffixes = path.suffixes
+    suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in COMPRESSIONS:
         suffixes = suffixes[:-1]
-    return FORMATS.get(suffixes[-1].lower()) if suffixes else None
+    return FORMATS.get(suffixes[-1]) if suffixes else None
 
 
-def _log_file(path: Path) -> LogFile:
+def _log_file(path: Path, named: bool = False) -> LogFile:
     form = _format(path)
     if form is None:
         raise InputError(
             f"{path}: the ending is unknown; expected one of {', '.join(FORMATS)}, "
             "plain or with .gz or .zst."
         )
-    return LogFile(path, form, path.suffix in COMPRESSIONS)
+    return LogFile(path, form, path.suffix.lower() in COMPRESSIONS, named)
+
+
+def shown(path: Path | str) -> str:
+    """A file's path as messages name it; a frame from Python, which has none, as "the frame"."""
+    path = Path(path)
+    is_frame = path.name == "frame.parquet" and path.parent.name.startswith("linkwise-frame")
+    return "the frame" if is_frame else str(path)
 
 
 def fingerprint(path: Path) -> dict[str, str | int]:
@@ -137,43 +170,49 @@ def fingerprint(path: Path) -> dict[str, str | int]:
     return {"file": path.name, "bytes": size, "sha256": digest.hexdigest()}
 
 
-def open_text(file: LogFile) -> IO[str]:
-    """Open a text log for a look at single lines; bytes that are not UTF-8 are shown as escapes.
-
-    Raises `ResourceError` for a zstd file on a Python without zstd.
-    """
+def open_bytes(file: LogFile) -> IO[bytes]:
+    """Open a text log's bytes, unpacked; a file that was cut short raises as they are read."""
     if not file.compressed:
-        return file.path.open(encoding="utf-8", errors="backslashreplace", newline="")
-    if file.path.suffix == ".gz":
-        return gzip.open(file.path, "rt", encoding="utf-8", errors="backslashreplace", newline="")
+        return file.path.open("rb")
+    if file.path.suffix.lower() == ".gz":
+        return cast(IO[bytes], gzip.open(file.path, "rb"))
+    import pyarrow as pa
+
+    stream = pa.CompressedInputStream(pa.OSFile(str(file.path)), "zstd")
+    return io.BufferedReader(stream, 2**20)
+
+
+def open_text(file: LogFile) -> IO[str]:
+    """Open a text log for a look at single lines; bytes that are not UTF-8 are shown as escapes."""
+    return io.TextIOWrapper(
+        open_bytes(file), encoding="utf-8", errors="backslashreplace", newline=""
+    )
+
+
+# What the system says where nothing more can be written.
+FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+
+
+@contextmanager
+def reading(file: LogFile) -> Iterator[None]:
+    """Raise `InputError`, naming the file, where it cannot be opened or was damaged."""
     import pyarrow as pa
 
     try:
-        import io
-
-        stream = pa.CompressedInputStream(pa.OSFile(str(file.path)), "zstd")
-        return io.TextIOWrapper(stream, encoding="utf-8", errors="backslashreplace", newline="")
-    except (pa.ArrowInvalid, NotImplementedError) as error:
-        raise ResourceError(f"{file.path}: zstd files cannot be read here: {error}") from error
-
-
-def header(file: LogFile) -> tuple[list[str], str]:
-    """The column names in a text file's first line, and its delimiter (tab, comma or semicolon)."""
-    with open_text(file) as stream:
-        line = stream.readline().lstrip("\ufeff").rstrip("\r\n")
-    delimiter = max("\t,;|", key=line.count)
-    return next(csv.reader([line], delimiter=delimiter), []), delimiter
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile, pa.ArrowInvalid) as error:
+        raise InputError(damaged(file)) from error
+    except OSError as error:
+        if error.errno in FULL:  # while a copy was written: no fault of the file read
+            raise
+        if error.strerror is None:  # pyarrow's own, about the compressed stream
+            raise InputError(damaged(file)) from error
+        raise InputError(f"{shown(file.path)}: this cannot be read ({error.strerror}).") from error
 
 
-def find_line(file: LogFile, column: int, value: str, delimiter: str, quoted: bool) -> int | None:
-    """The number of the first line whose field `column` is `value`; None where none is."""
-    with open_text(file) as stream:
-        rows: Iterator[list[str]]
-        if quoted:
-            rows = csv.reader(stream, delimiter=delimiter)
-        else:
-            rows = (line.rstrip("\r\n").split(delimiter) for line in stream)
-        for number, row in enumerate(rows, start=1):
-            if column < len(row) and row[column].strip() == value:
-                return number
-    return None
+def damaged(file: LogFile) -> str:
+    """One sentence on a compressed file that ends too early or was changed."""
+    return (
+        f"{file.path}: the compressed data are cut short or damaged. Was the file still being written, "
+        "or its copying interrupted? Fetch it again."
+    )

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cyclopts import Parameter
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from linkwise.errors import UsageError
 
@@ -126,7 +126,7 @@ class InputConfig(BaseModel):
         if idle:
             option = idle[0].replace("_", "-")
             raise ValueError(
-                f"--{option} has no effect on the schema {self.log_schema}, whose columns and events are known; "
+                f"--{option} has no effect on the schema {self.log_schema}, which knows its columns; "
                 "leave it out, or use --schema generic"
             )
         return self
@@ -227,15 +227,11 @@ def generic_layout(config: InputConfig) -> Layout:
 
     Raises `UsageError` where `--user` or `--time` is missing.
     """
-    names = {
-        name: getattr(config, name)
-        for name in NAMING
-        if getattr(config, name)
-    }
+    names = {name: getattr(config, name) for name in NAMING if getattr(config, name)}
     missing = [name for name in ("user", "time") if name not in names]
     if missing:
         raise UsageError(
-            f"the generic schema needs the columns of {' and '.join(missing)}. "
+            f"which columns hold the {' and the '.join(missing)}? "
             f"Name them with {' '.join(f'--{name} COLUMN' for name in missing)}, "
             "or choose --schema music-box, movielens or sparkify."
         )

@@ -7,6 +7,7 @@ dialects differ in a few functions only, which `Dialect` holds.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -15,12 +16,29 @@ from linkwise.data.schema import CANONICAL, InputConfig, Layout
 from linkwise.data.splits import sample_limit
 from linkwise.errors import InputError
 
-TimeForm = Literal["date", "compact-date", "naive", "zoned", "seconds", "milliseconds", "format"]
+TimeForm = Literal["iso", "compact-date", "compact-stamp", "seconds", "milliseconds", "format"]
+# How a time may be written, the first that fits; an ISO stamp may lack the clock, or say its offset.
+FORMS: dict[TimeForm, re.Pattern[str]] = {
+    "iso": re.compile(
+        r"\d{4}([-/])\d{1,2}\1\d{1,2}([ T]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[A-Z]+|[+-]\d{2}(:?\d{2})?)?)?"
+    ),
+    "compact-date": re.compile(r"(19|20|21)\d{6}"),
+    "compact-stamp": re.compile(r"(19|20|21)\d{12}"),
+    "seconds": re.compile(r"\d{7,10}(\.\d+)?"),
+    "milliseconds": re.compile(r"\d{12,13}(\.\d+)?"),
+}
+# Numbers that are taken for epoch seconds and milliseconds. The ranges do not meet: a column in which
+# some rows have the one and some the other is malformed in the fewer, not a thousand years long.
+EPOCH_RANGES = {
+    "seconds": (1_000_000, 10_000_000_000),
+    "milliseconds": (100_000_000_000, 10_000_000_000_000),
+}
+LARGEST = 10**12  # of a duration, in seconds, and of a value: what is more is no measurement
 PAID_WORDS = ("1", "1.0", "true", "t", "yes", "paid", "premium")
 EXPECTED = {
     "user": "a user id",
     "item": "an item id",
-    "time": "a date, an ISO time stamp, or epoch seconds or milliseconds",
+    "time": "a date, an ISO time stamp, epoch seconds or milliseconds, in all rows alike, 1900 to 2199",
     "event": "a kind of event",
     "duration": "seconds",
     "length": "seconds",
@@ -33,6 +51,9 @@ class Dialect(Protocol):
 
     def try_cast(self, sql: str, type_name: str) -> str:
         """Cast, null where the value does not fit."""
+
+    def trim(self, sql: str) -> str:
+        """A text without the spaces, of any script, at its ends."""
 
     def url_decode(self, sql: str) -> str:
         """Decode %XX and +; null where the result is not UTF-8."""
@@ -58,6 +79,9 @@ class Dialect(Protocol):
     def text(self) -> str:
         """Name of the text type."""
 
+    def literal(self, value: str) -> str:
+        """A text as a literal."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -68,29 +92,24 @@ class Column:
 
 
 def time_form(samples: Sequence[str], where: str) -> TimeForm:
-    """How the times of a column are written, from some of its values as text.
+    """How the times of a column are written, from some of its values as text: as most of them are.
 
     Raises `InputError` where they are none of the known ways.
     """
     values = [value.strip() for value in samples if value.strip()]
     if not values:
-        return "naive"
-    first = values[0]
-    if re.fullmatch(r"\d{4}-\d{1,2}-\d{1,2}|\d{4}/\d{1,2}/\d{1,2}", first):
-        longest = max(values, key=len)
-        return "date" if len(longest) <= 10 else "naive"
-    if re.fullmatch(r"(19|20|21)\d{6}", first):
-        return "compact-date"
-    if re.fullmatch(r"\d{7,10}(\.\d+)?", first):
-        return "seconds"
-    if re.fullmatch(r"\d{11,14}(\.0*)?", first):
-        return "milliseconds"
-    if re.match(r"\d{4}[-/]\d{1,2}[-/]\d{1,2}[ T]\d", first):
-        return "zoned" if re.search(r"(Z|[+-]\d{2}(:?\d{2})?)$", first[10:]) else "naive"
-    raise InputError(
-        f'{where} is "{first}"; expected {EXPECTED["time"]}. '
-        "Say how it is written with --time-format, in strptime codes such as %d/%m/%Y."
-    )
+        return "iso"
+    forms = Counter(form for value in values if (form := _form_of(value)) is not None)
+    if not forms:
+        raise InputError(
+            f'{where} is "{values[0]}"; expected {EXPECTED["time"]}. '
+            "Say how it is written with --time-format, in strptime codes such as %d/%m/%Y."
+        )
+    return forms.most_common(1)[0][0]
+
+
+def _form_of(value: str) -> TimeForm | None:
+    return next((form for form, pattern in FORMS.items() if pattern.fullmatch(value)), None)
 
 
 def select_events(
@@ -111,14 +130,15 @@ def select_events(
     raw: dict[str, str] = {}
 
     def as_text(name: str) -> str:
-        return f"nullif(trim(CAST({_quote(columns[name].name)} AS {dialect.text()})), '')"
+        text = f"CAST({_quote(columns[name].name)} AS {dialect.text()})"
+        return f"nullif({dialect.trim(text)}, '')"
 
     for name in ("user", "item"):
         if name not in columns:
             continue
         raw[name] = as_text(name)
         if columns[name].kind == "integer":
-            typed[name] = f"CAST({_quote(columns[name].name)} AS {dialect.big_integer()})"
+            typed[name] = dialect.try_cast(_quote(columns[name].name), dialect.big_integer())
         else:
             typed[name] = raw[name]
         if name == "item" and layout.sentinels:
@@ -126,7 +146,7 @@ def select_events(
             typed[name] = f"CASE WHEN {raw[name]} NOT IN ({listed}) THEN {typed[name]} END"
     if "event" in columns:
         raw["event"] = as_text("event")
-        typed["event"] = _renamed(raw["event"], layout.rename)
+        typed["event"] = _renamed(raw["event"], layout.rename, dialect)
     else:
         typed["event"] = f"'{layout.constant_event}'"
     if file_date is not None:
@@ -142,7 +162,8 @@ def select_events(
         if name in columns:
             raw[name] = as_text(name)
             number = dialect.try_cast(raw[name], "DOUBLE")
-            typed[name] = dialect.try_cast(f"round({number} * {scale})", dialect.big_integer())
+            sane = f"CASE WHEN abs({number}) <= {LARGEST} THEN {number} END"
+            typed[name] = dialect.try_cast(f"round(({sane}) * {scale})", dialect.big_integer())
     if "device" in columns:
         typed["device"] = as_text("device")
     if "paid" in columns:
@@ -154,7 +175,8 @@ def select_events(
             text = dialect.url_decode(text)
         if layout.text_with is not None:
             # An empty singer leaves the title alone: concat_ws skips nulls on both engines.
-            text = f"concat_ws(' - ', {text}, nullif(trim({_quote(layout.text_with)}), ''))"
+            more = dialect.trim(_quote(layout.text_with))
+            text = f"concat_ws(' - ', {text}, nullif({more}, ''))"
         typed["text"] = text
 
     checks = [
@@ -164,8 +186,8 @@ def select_events(
     ]
     checks += [
         f"WHEN {raw[name]} IS NOT NULL AND {typed[name]} IS NULL THEN '{name}'"
-        for name in ("duration", "length", "value")
-        if name in typed
+        for name in ("item", "duration", "length", "value")
+        if name in typed and not (name == "item" and columns[name].kind != "integer")
     ]
     if "event" in columns:
         checks.append(f"WHEN {typed['event']} IS NULL THEN 'event'")
@@ -185,7 +207,8 @@ def sampled(column: Column, config: InputConfig, dialect: Dialect) -> str:
     """The WHERE condition that keeps a share of the users; rows without a user stay, to be counted."""
     if config.sample == 1:
         return "true"
-    text = f"trim(CAST({_quote(column.name)} AS {dialect.text()}))"
+    text = dialect.trim(f"CAST({_quote(column.name)} AS {dialect.text()})")
+    text = f"nullif({text}, '')"
     return f"coalesce({dialect.md5(text)} < '{sample_limit(config.sample)}', true)"
 
 
@@ -202,36 +225,31 @@ def _time(
         return dialect.parse(raw, config.time_format)
     if form == "compact-date":
         return dialect.parse(raw, "%Y%m%d")
-    if form in ("seconds", "milliseconds"):
-        scale = 1_000_000 if form == "seconds" else 1_000
+    if form == "compact-stamp":
+        return dialect.parse(raw, "%Y%m%d%H%M%S")
+    if form in EPOCH_RANGES:
+        least, most = EPOCH_RANGES[form]
         number = dialect.try_cast(raw, "DOUBLE")
-        micros = dialect.try_cast(f"round({number} * {scale})", dialect.big_integer())
+        inside = f"CASE WHEN {number} >= {least} AND {number} < {most} THEN {number} END"
+        scale = 1_000_000 if form == "seconds" else 1_000
+        micros = dialect.try_cast(f"round(({inside}) * {scale})", dialect.big_integer())
         return dialect.from_epoch(micros, config.timezone)
-    if form == "zoned":
-        return dialect.zoned(raw, config.timezone)
-    return dialect.try_cast(f"replace({raw}, '/', '-')", "TIMESTAMP")
+    # Row by row, with an offset or without: one column may hold both.
+    stamp, clock = f"replace({raw}, '/', '-')", f"substr({raw}, 11)"
+    offset = " OR ".join(
+        f"{clock} LIKE '{sign}'" for sign in ("%+%", "%-%", "%Z", "% UTC", "% GMT")
+    )
+    zoned = dialect.zoned(stamp, config.timezone)
+    return f"CASE WHEN {offset} THEN {zoned} ELSE {dialect.try_cast(stamp, 'TIMESTAMP')} END"
 
 
-def _renamed(sql: str, rename: dict[str, str]) -> str:
+def _renamed(sql: str, rename: dict[str, str], dialect: Dialect) -> str:
     if not rename:
         return sql
-    cases = " ".join(f"WHEN {_literal(old)} THEN {_literal(new)}" for old, new in rename.items())
+    literal = dialect.literal
+    cases = " ".join(f"WHEN {literal(old)} THEN {literal(new)}" for old, new in rename.items())
     return f"CASE {sql} {cases} ELSE {sql} END"
 
 
 def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
-
-
-def bad_row_message(file: str, line: int | None, column: str, source: str, value: str) -> str:
-    """One sentence on a malformed value: what, where, got, expected, mend."""
-    where = f"{file} line {line}" if line is not None else file
-    got = f'{source} is "{value}"' if value else f"{source} is empty"
-    return (
-        f"{where}: {got}; expected {EXPECTED[column]}. "
-        "Use --on-bad-row=skip to drop such rows (counted in the cleaning ledger)."
-    )

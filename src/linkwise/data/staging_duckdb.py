@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 
+from linkwise.data.bad_rows import BadRows, locate, misread
+from linkwise.data.duckdb_sql import DuckDB, absolute, pattern, quoted
 from linkwise.data.engine import engine_errors
-from linkwise.data.files import LogFile, find_line, open_text
+from linkwise.data.files import LogFile, damaged, shown
 from linkwise.data.groups import FileGroup
-from linkwise.data.schema import InputConfig
-from linkwise.data.staging import Column, bad_row_message, sampled, select_events, time_form
-from linkwise.errors import InputError
+from linkwise.data.lines import (
+    ENCODING,
+    FIELDS,
+    LENGTH,
+    Sifted,
+    copy_without_bom,
+    first_values,
+    has_bom,
+    sift,
+)
+from linkwise.data.schema import FILE_DATE, InputConfig
+from linkwise.data.staging import Column, TimeForm, sampled, select_events, time_form
+from linkwise.errors import InputError, UsageError
 
+log = logging.getLogger("linkwise")
+
+FILE = "@linkwise_file"  # the column with a row's file, beside those of the log
+PROBED = 1000  # values from which the way the time is written is told
 KINDS = {
     "DATE": "date",
     "TIMESTAMP": "timestamp",
@@ -40,51 +61,6 @@ INTEGERS = (
 )
 
 
-class DuckDB:
-    """DuckDB's side of the staging SQL."""
-
-    def try_cast(self, sql: str, type_name: str) -> str:  # noqa: D102 (the protocol says it)
-        return f"TRY_CAST({sql} AS {type_name})"
-
-    def url_decode(self, sql: str) -> str:  # noqa: D102
-        return f"TRY(url_decode(replace({sql}, '+', ' ')))"
-
-    def epoch_day(self, timestamp: str) -> str:  # noqa: D102
-        return f"CAST(date_diff('day', DATE '1970-01-01', CAST({timestamp} AS DATE)) AS INTEGER)"
-
-    def from_epoch(self, microseconds: str, zone: str) -> str:  # noqa: D102
-        # Bounded first: make_timestamp raises beyond the year 290,000.
-        inside = f"CASE WHEN {microseconds} BETWEEN 0 AND 7258118400000000 THEN {microseconds} END"
-        if zone == "UTC":
-            return f"make_timestamp({inside})"
-        return f"timezone('{zone}', make_timestamptz({inside}))"
-
-    def zoned(self, sql: str, zone: str) -> str:  # noqa: D102
-        return f"timezone('{zone}', TRY_CAST({sql} AS TIMESTAMPTZ))"
-
-    def parse(self, sql: str, form: str) -> str:  # noqa: D102
-        escaped = form.replace("'", "''")
-        return f"try_strptime({sql}, '{escaped}')"
-
-    def md5(self, sql: str) -> str:  # noqa: D102
-        return f"md5({sql})"
-
-    def big_integer(self) -> str:  # noqa: D102
-        return "BIGINT"
-
-    def text(self) -> str:  # noqa: D102
-        return "VARCHAR"
-
-
-@dataclass(frozen=True)
-class BadRows:
-    """Rows that were dropped while reading: why, how many, and of how many users (None: unknown)."""
-
-    rule: str
-    rows: int
-    users: int | None
-
-
 @dataclass(frozen=True)
 class Staged:
     """What staging left behind: Parquet files, and the rows it dropped."""
@@ -99,89 +75,211 @@ def stage(
     connection: duckdb.DuckDBPyConnection,
     folder: Path,
 ) -> Staged:
-    """Read every group of files once and write it, typed, to a Parquet file in `folder`.
+    """Read every group of files once and write it, typed, to Parquet files in `folder`.
 
-    Raises `InputError` at the first malformed row (naming its file and line) unless bad rows are skipped.
+    What an interrupted run staged there from the same files and options is used as it is. Raises
+    `InputError` at a malformed row (naming its file and line) unless bad rows are skipped.
     """
     folder.mkdir(parents=True, exist_ok=True)
     done = folder / "staged.json"
-    if done.exists():
-        return _load(done)
+    key = _key(groups, config)
+    if done.exists() and (found := json.loads(done.read_text()))["key"] == key:
+        bad = tuple(BadRows(**rows) for rows in found["bad"])
+        return Staged(tuple(folder / name for name in found["files"]), bad)
+    done.unlink(missing_ok=True)
     written: list[Path] = []
     dropped: list[BadRows] = []
-    for number, group in enumerate(groups):
-        path = folder / f"{number:03d}-{group.name}.parquet"
-        dropped += _stage_group(group, number, config, connection, path)
-        written.append(path)
-    staged = Staged(tuple(written), tuple(dropped))
-    done.write_text(
-        json.dumps([[path.name for path in written], [asdict(rows) for rows in dropped]])
-    )
-    return staged
+    with engine_errors():
+        _check_options(config, connection)
+        for number, group in enumerate(groups):
+            files, bad_rows = _stage_group(
+                group, config, connection, folder / f"{number:03d}-{group.name}"
+            )
+            written += files
+            dropped += bad_rows
+    found = {
+        "key": key,
+        "files": [path.name for path in written],
+        "bad": [asdict(rows) for rows in dropped],
+    }
+    partial = folder / ".staged.json.partial"
+    partial.write_text(json.dumps(found))
+    partial.replace(done)
+    return Staged(tuple(written), tuple(dropped))
 
 
-def _load(done: Path) -> Staged:
-    """What an earlier, interrupted run has staged."""
-    names, dropped = json.loads(done.read_text())
-    return Staged(
-        tuple(done.parent / name for name in names), tuple(BadRows(**rows) for rows in dropped)
-    )
+def _key(groups: Sequence[FileGroup], config: InputConfig) -> str:
+    """Changes with the files and with how they are read."""
+    stats = [(absolute(file.path), file.path.stat()) for g in groups for file in g.files]
+    files = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+    return hashlib.sha256(repr((files, config.model_dump_json())).encode()).hexdigest()
+
+
+def _check_options(config: InputConfig, connection: duckdb.DuckDBPyConnection) -> None:
+    """Let DuckDB judge the options that become its own; raises `UsageError`."""
+    connection.execute("SET TimeZone = 'UTC'")  # not the machine's own: it would enter into casts
+    try:
+        connection.execute(f"SELECT timezone({quoted(config.timezone)}, now())")
+    except duckdb.Error as error:
+        raise UsageError(
+            f'--timezone "{config.timezone}" is not known here; expected a name such as Europe/Paris.'
+        ) from error
+    if config.time_format is not None:
+        try:
+            connection.execute("SELECT " + DuckDB(config.timezone).parse("''", config.time_format))
+        except duckdb.Error as error:
+            reason = str(error).splitlines()[0].rpartition(": ")[2]
+            raise UsageError(
+                f'--time-format "{config.time_format}" cannot be used: {reason}. '
+                "Expected strptime codes such as %d/%m/%Y %H:%M:%S."
+            ) from error
+
+
+class Reading(NamedTuple):
+    """What is read, and how: the same for all files of a group."""
+
+    group: FileGroup
+    config: InputConfig
+    connection: duckdb.DuckDBPyConnection
+    form: TimeForm | None
 
 
 def _stage_group(
-    group: FileGroup,
-    number: int,
-    config: InputConfig,
-    connection: duckdb.DuckDBPyConnection,
-    path: Path,
-) -> list[BadRows]:
-    raw = f"raw_{number}"
-    with engine_errors():
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW {raw} AS {_source(group, number)}")
-        described = {
-            name: str(kind) for name, kind, *_ in connection.execute(f"DESCRIBE {raw}").fetchall()
-        }
-        columns = group.columns(
-            {name: _column(name, kind) for name, kind in described.items() if name != "@file"}
-        )
-        form = None
-        if group.file_dates is None and columns["time"].kind not in ("date", "timestamp", "zoned"):
-            form = (
-                "format" if config.time_format else _probe(connection, raw, columns["time"], group)
-            )
-        select = select_events(group.layout, columns, config, DuckDB(), form, _file_date(group))
-        query = (
-            f'SELECT {select}, CASE WHEN bad IS NOT NULL THEN "@file" END AS bad_file FROM {raw} '
-        )
-        query += f"WHERE {sampled(columns['user'], config, DuckDB())}"
+    group: FileGroup, config: InputConfig, connection: duckdb.DuckDBPyConnection, target: Path
+) -> tuple[list[Path], list[BadRows]]:
+    """Write a group to `target`.parquet, or, where its files have flaws, to one file for each."""
+    read = Reading(group, config, connection, _time_form(group, config, connection))
+    dropped: Counter[str] = Counter()
+    written: list[Path] = []
+    if group.format != "json" or not any(map(has_bom, group.files)):
+        path = target.with_suffix(".parquet")
+        with _data_errors():
+            _copy(read, group.files, None, path)
+            written = [path]
+    if not written:
+        for number, file in enumerate(group.files):
+            path = target.with_name(f"{target.name}-{number:05d}.parquet")
+            dropped += _copy_flawed(read, file, path)
+            written.append(path)
+    bad = [
+        BadRows(f"{group.name}: {why}", dropped[why], None)
+        for why in (FIELDS, ENCODING, LENGTH)
+        if dropped[why]
+    ]
+    return written, bad + _unreadable(group, config, connection, written)
+
+
+@contextmanager
+def _data_errors() -> Iterator[None]:
+    """Pass over what DuckDB says about the data themselves, for another way to be tried."""
+    try:
+        yield
+    except (duckdb.OutOfMemoryException, duckdb.IOException):
+        raise
+    except duckdb.Error as error:
+        log.debug("DuckDB refused a file: %s", error)
+
+
+def _copy_flawed(read: Reading, file: LogFile, path: Path) -> Counter[str]:
+    """Write one file without what DuckDB cannot read of it; returns how many rows that was, by the reason."""
+    group = read.group
+    clean = path.with_suffix(f".{group.format}")
+    sifted = Sifted()
+    try:
+        if group.format == "json" and has_bom(file):
+            copy_without_bom(file, clean)
+        elif group.format == "csv":
+            with _data_errors():
+                _copy(read, [file], None, path)
+                return sifted.counts
+            stop = read.config.on_bad_row == "error"
+            sifted = sift(file, group.cut, clean, stop)
+            if stop and sifted.first is not None:
+                raise InputError(misread(group, file.path, sifted.first.line, sifted.first.words))
+        _copy(read, [file], clean if clean.exists() else None, path)
+    except (duckdb.OutOfMemoryException, duckdb.IOException):
+        raise
+    except duckdb.Error as error:
+        raise InputError(
+            f"{shown(file.path)}: the file cannot be read; it may be damaged. "
+            f"DuckDB says: {str(error).splitlines()[0]}"
+        ) from error
+    finally:
+        clean.unlink(missing_ok=True)
+    return sifted.counts
+
+
+def _copy(read: Reading, files: Sequence[LogFile], instead: Path | None, path: Path) -> None:
+    """Write the events of `files` (of one, from its clean copy `instead`) to `path`: whole or not at all."""
+    group, config, connection, form = read
+    paths = [file.path for file in files] if instead is None else [instead]
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW raw AS {_source(group, paths)}")
+    columns = group.columns(_columns(connection, group))
+    day = _file_date(group, files) if group.file_dates is not None else None
+    select = select_events(group.layout, columns, config, DuckDB(config.timezone), form, day)
+    name = f'"{FILE}"' if instead is None else quoted(absolute(files[0].path))
+    row = "file_row_number + 1" if _has_row_numbers(group) else "NULL"
+    partial = path.with_name(f".{path.name}.partial")
+    try:
         connection.execute(
-            f"COPY ({query}) TO '{_escape(path)}' (FORMAT parquet, COMPRESSION zstd)"
+            f"""
+            COPY (
+              SELECT * EXCLUDE ("@file", "@row"),
+                CASE WHEN bad IS NOT NULL THEN "@file" END AS bad_file,
+                CASE WHEN bad IS NOT NULL THEN "@row" END AS bad_row
+              FROM (
+                SELECT {select}, {name} AS "@file", CAST({row} AS BIGINT) AS "@row"
+                FROM raw WHERE {sampled(columns["user"], config, DuckDB(config.timezone))}
+              )
+            ) TO {quoted(partial)} (FORMAT parquet, COMPRESSION zstd)
+            """
         )
-        bad = _malformed(group, number, config, connection)
-        bad += _unreadable(group, config, connection, path)
-    return bad
+        partial.replace(path)
+    except duckdb.IOException as error:
+        for file in files:
+            if file.compressed and absolute(file.path) in str(error) and "stream" in str(error):
+                raise InputError(damaged(file)) from error
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-def _source(group: FileGroup, number: int) -> str:
-    files = ", ".join(f"'{_escape(file.path)}'" for file in group.files)
+def _source(group: FileGroup, paths: Sequence[Path]) -> str:
+    files = ", ".join(quoted(pattern(path)) for path in paths)
+    named = f"filename='{FILE}', hive_partitioning=false"
     if group.format == "parquet":
-        return f'SELECT *, filename AS "@file" FROM read_parquet([{files}], filename=true)'
-    if group.format == "json":
-        wanted = ", ".join(f"'{name}': 'VARCHAR'" for name in group.source_names)
+        number = ", file_row_number" if _has_row_numbers(group) else ""
         return (
-            f"SELECT *, filename AS \"@file\" FROM read_json([{files}], format='newline_delimited', "
-            f"columns={{{wanted}}}, ignore_errors=true, filename=true)"
+            f"SELECT *{number} FROM read_parquet([{files}], union_by_name=true, "
+            f"binary_as_string=true, {named})"
         )
     # Every field is read as text: what does not fit its type is then counted with its row, not guessed.
-    fields = ", ".join(f"'{_escape(name)}': 'VARCHAR'" for name in group.source_names)
+    fields = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in group.source_names)
+    if group.format == "json":
+        return (
+            f"SELECT * FROM read_json([{files}], format='newline_delimited', "
+            f"columns={{{fields}}}, ignore_errors=true, {named})"
+        )
     quote = "'\"'" if group.layout.quoted else "''"
+    # Strict, and stopping at the first malformed row: the lax modes cut values off without a word.
     return (
-        f'SELECT *, filename AS "@file" FROM read_csv([{files}], auto_detect=false, '
-        f"columns={{{fields}}}, delim='{group.delimiter}', header={str(group.has_header).lower()}, "
-        f"quote={quote}, escape={quote}, ignore_errors=true, store_rejects=true, "
-        f"rejects_table='rejects_{number}', rejects_scan='scans_{number}', rejects_limit=0, "
-        "filename=true)"
+        f"SELECT * FROM read_csv([{files}], auto_detect=false, columns={{{fields}}}, "
+        f"delim={quoted(group.delimiter)}, header={str(group.has_header).lower()}, "
+        f"quote={quote}, escape={quote}, strict_mode=true, {named})"
     )
+
+
+def _has_row_numbers(group: FileGroup) -> bool:
+    names = [name.lower() for name in group.source_names]
+    return group.format == "parquet" and "file_row_number" not in names
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, group: FileGroup) -> dict[str, Column]:
+    if group.format != "parquet":
+        return {name: Column(name, "text") for name in group.source_names}
+    described = connection.execute("DESCRIBE raw").fetchall()
+    kinds = {name: str(kind) for name, kind, *_ in described}
+    return {name: _column(name, kinds[name]) for name in group.source_names}
 
 
 def _column(name: str, kind: str) -> Column:
@@ -192,65 +290,57 @@ def _column(name: str, kind: str) -> Column:
     return Column(name, KINDS.get(kind, "text"))  # type: ignore[arg-type]
 
 
-def _probe(
-    connection: duckdb.DuckDBPyConnection, raw: str, column: Column, group: FileGroup
-) -> str:
-    """How the time column is written, from its first thousand values."""
-    name = column.name.replace('"', '""')
-    samples = connection.execute(
-        f'SELECT CAST("{name}" AS VARCHAR) FROM {raw} WHERE "{name}" IS NOT NULL LIMIT 1000'
-    ).fetchall()
-    return time_form([value for (value,) in samples], f"{group.files[0].path}: {column.name}")
-
-
-def _file_date(group: FileGroup) -> str | None:
-    if group.file_dates is None:
+def _time_form(
+    group: FileGroup, config: InputConfig, connection: duckdb.DuckDBPyConnection
+) -> TimeForm | None:
+    """How the time column is written, from its first thousand values; None where its type says it."""
+    source = group.layout.columns["time"]
+    if source == FILE_DATE:
         return None
-    if len(set(group.file_dates)) == 1:
-        return f"TIMESTAMP '{group.file_dates[0]} 00:00:00'"
+    values: list[str] = []
+    if group.format == "csv":
+        # Not asked of DuckDB, which would stop at a malformed row among them.
+        column = group.columns(_columns(connection, group))["time"]
+        place = group.source_names.index(column.name)
+        for file in group.files:
+            values += first_values(file, place, group.cut, PROBED - len(values))
+    else:
+        paths = [file.path for file in group.files]
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW raw AS {_source(group, paths)}")
+        column = group.columns(_columns(connection, group))["time"]
+        if column.kind in ("date", "timestamp", "zoned"):
+            return None
+        name = '"' + column.name.replace('"', '""') + '"'
+        found = connection.execute(
+            f"SELECT CAST({name} AS VARCHAR) FROM raw WHERE {name} IS NOT NULL LIMIT {PROBED}"
+        ).fetchall()
+        values = [value for (value,) in found]
+    if config.time_format is not None:
+        return "format"
+    return time_form(values, f"{shown(group.files[0].path)}: {source}")
+
+
+def _file_date(group: FileGroup, files: Sequence[LogFile]) -> str:
+    assert group.file_dates is not None
+    days = dict(zip(group.files, group.file_dates, strict=True))
+    if len({days[file] for file in files}) == 1:
+        return f"TIMESTAMP '{days[files[0]]} 00:00:00'"
     cases = " ".join(
-        f"WHEN '{_escape(file.path)}' THEN TIMESTAMP '{day} 00:00:00'"
-        for file, day in zip(group.files, group.file_dates, strict=True)
+        f"WHEN {quoted(absolute(file.path))} THEN TIMESTAMP '{days[file]} 00:00:00'"
+        for file in files
     )
-    return f'CASE "@file" {cases} END'
-
-
-def _malformed(
-    group: FileGroup, number: int, config: InputConfig, connection: duckdb.DuckDBPyConnection
-) -> list[BadRows]:
-    """Rows that DuckDB could not cut into fields, or whose bytes are not UTF-8."""
-    if group.format != "csv":
-        return []
-    query = (
-        "SELECT file_path, line, min(error_type), min(error_message) "
-        f"FROM rejects_{number} JOIN scans_{number} USING (scan_id, file_id) "
-        "GROUP BY file_path, line ORDER BY file_path, line"
-    )
-    rejected = connection.execute(query).fetchall()
-    if not rejected:
-        return []
-    if config.on_bad_row == "error":
-        file, line, kind, message = rejected[0]
-        what = "the bytes are not UTF-8" if kind == "INVALID ENCODING" else message.splitlines()[0]
-        raise InputError(
-            f"{file} line {line}: {what}; expected {len(group.source_names)} fields of UTF-8 text, "
-            f"{_delimiter_name(group.delimiter)}. Use --on-bad-row=skip to drop such rows "
-            "(counted in the cleaning ledger)."
-        )
-    encoding = sum(kind == "INVALID ENCODING" for _, _, kind, _ in rejected)
-    fields = len(rejected) - encoding
-    rules = (
-        (f"{group.name}: wrong number of fields", fields),
-        (f"{group.name}: bytes that are not UTF-8", encoding),
-    )
-    return [BadRows(rule, rows, None) for rule, rows in rules if rows]
+    return f'CASE "{FILE}" {cases} END'
 
 
 def _unreadable(
-    group: FileGroup, config: InputConfig, connection: duckdb.DuckDBPyConnection, path: Path
+    group: FileGroup,
+    config: InputConfig,
+    connection: duckdb.DuckDBPyConnection,
+    paths: Sequence[Path],
 ) -> list[BadRows]:
     """Rows of which a needed value is missing or cannot be read."""
-    staged = f"read_parquet('{_escape(path)}')"
+    listed = ", ".join(quoted(pattern(path)) for path in paths)
+    staged = f"read_parquet([{listed}])"
     counts = connection.execute(
         f"SELECT bad, count(*), count(DISTINCT user) FROM {staged} WHERE bad IS NOT NULL "
         "GROUP BY bad ORDER BY bad"
@@ -258,48 +348,12 @@ def _unreadable(
     if not counts:
         return []
     if config.on_bad_row == "error":
-        column, value, name = connection.execute(
-            f"SELECT bad, bad_value, bad_file FROM {staged} WHERE bad IS NOT NULL LIMIT 1"
+        column, value, name, row = connection.execute(
+            f"SELECT bad, bad_value, bad_file, bad_row FROM {staged} WHERE bad IS NOT NULL LIMIT 1"
         ).fetchall()[0]
-        raise InputError(_locate(group, column, value or "", name))
+        file = next(file for file in group.files if absolute(file.path) == name)
+        raise InputError(locate(group, column, value or "", str(file.path), row))
     return [
         BadRows(f"{group.name}: {group.layout.columns.get(column, column)} unreadable", rows, users)
         for column, rows, users in counts
     ]
-
-
-def _locate(group: FileGroup, column: str, value: str, name: str) -> str:
-    source = group.layout.columns.get(column, column)
-    file = next((f for f in group.files if str(f.path) == name), group.files[0])
-    if source == "@file":
-        return bad_row_message(str(file.path), None, column, "the date of the file", value)
-    line = None
-    if group.format == "csv" and source in group.source_names:
-        place = group.source_names.index(source)
-        line = find_line(file, place, value, group.delimiter, group.layout.quoted)
-    elif group.format == "json":
-        line = _json_line(file, source, value)
-    return bad_row_message(str(file.path), line, column, source, value)
-
-
-def _json_line(file: LogFile, source: str, value: str) -> int | None:
-    """The first line that is no JSON object, or whose field `source` reads `value`."""
-    with open_text(file) as stream:
-        for number, line in enumerate(stream, start=1):
-            try:
-                found = json.loads(line).get(source)
-            except (json.JSONDecodeError, AttributeError):
-                return number
-            if str("" if found is None else found).strip() == value:
-                return number
-    return None
-
-
-def _delimiter_name(delimiter: str) -> str:
-    return {"\t": "tab-separated", ",": "comma-separated"}.get(
-        delimiter, f'separated by "{delimiter}"'
-    )
-
-
-def _escape(value: str | Path) -> str:
-    return str(value).replace("'", "''")
