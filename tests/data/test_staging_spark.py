@@ -157,11 +157,14 @@ def test_parquet_files_whose_types_differ(tmp_path: Path, spark: EngineConfig) -
         ("%b %d, %Y at %I:%M %p", ["Mar 30, 2017 at 11:05 PM", "apr 1, 2017 at 1:00 am"]),
         ("%Y%m%dT%H%M%S", ["20170330T235959"]),
         ("%Y-%j", ["2017-032"]),
+        ("%Y-%m-%dT%H:%M:%S%z", ["2017-03-30T23:30:00+0200", "2017-03-30T23:30:00-0530"]),
+        (None, ["2017-03-30 23:30:00", "2017-03-30 23:30:00 UTC", "2017-03-30T23:30Z", "2017-3-3"]),
     ],
 )
 def test_times(form: str | None, stamps: list[str], tmp_path: Path, spark: EngineConfig) -> None:
     path = tmp_path / "log.tsv"
-    never = ["12:30", "x", "2017-03-30 25:00:00", "99999999999999999", "-5"]
+    never = ["12:30", "x", "2017-03-30 10:00 PM", "2017-03-30 10:00:00 CET", "epoch", "now"]
+    never += ["2017-03-30 25:00:00", "99999999999999999", "-5"]
     if form is not None or "-" in stamps[0]:
         never += ["2017", "1e3"]  # but 2017 seconds after 1970 is a time
     lines = [f"{i}\t{stamp}" for i, stamp in enumerate(stamps)]

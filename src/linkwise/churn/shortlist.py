@@ -89,7 +89,7 @@ def make_list(
     )
     # Equal scores keep the order of the ids, so that the list is the same every time.
     frame = frame.sort("score", "user", descending=[True, False])
-    ranks = frame["score"].rank("max", descending=True).cast(pl.Int64)
+    ranks = pl.int_range(1, len(frame) + 1, eager=True)
     return frame.with_columns(rank=ranks).select(COLUMNS)
 
 

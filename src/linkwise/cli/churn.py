@@ -28,7 +28,7 @@ from linkwise.data.engine import EngineConfig
 from linkwise.data.schema import InputConfig
 
 Study = Annotated[ChurnConfig, Parameter(name="*", group=Group("Study", sort_key=2))]
-SHOWN = ("auc", "average_precision", "brier")
+SHOWN = ("auc", "average_precision")
 
 
 def study(
@@ -51,7 +51,7 @@ def study(
     A worked example, which runs as printed:
 
     ```
-    linkwise simulate music --users 3000 --days 86 --seed 7 --out sim
+    linkwise simulate music --users 6000 --days 86 --seed 7 --out sim
     linkwise churn sim --schema music-box --out runs/churn
     ```
 
@@ -114,7 +114,7 @@ def score(
     The log is read with the run's own schema and columns, and cut at its end:
 
     ```
-    linkwise simulate music --users 3000 --days 86 --seed 7 --out sim
+    linkwise simulate music --users 6000 --days 86 --seed 7 --out sim
     linkwise churn sim --schema music-box --out runs/churn
     linkwise churn score runs/churn sim --out list.parquet
     ```

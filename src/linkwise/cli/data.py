@@ -25,7 +25,7 @@ def describe(
     """Say what a log holds: rows, users, days, kinds of event, columns, malformed rows.
 
     ```
-    linkwise simulate music --users 3000 --days 86 --seed 7 --out sim
+    linkwise simulate music --users 6000 --days 86 --seed 7 --out sim
     linkwise data describe sim --schema music-box
     ```
 

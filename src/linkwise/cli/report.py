@@ -18,7 +18,7 @@ def report(
     """Print the path of a run's report.
 
     ```
-    linkwise simulate music --users 3000 --days 86 --seed 7 --out sim
+    linkwise simulate music --users 6000 --days 86 --seed 7 --out sim
     linkwise churn sim --schema music-box --out runs/churn
     linkwise report runs/churn
     ```

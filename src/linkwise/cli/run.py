@@ -26,7 +26,7 @@ def run(
     """Repeat a run from its config file, with or without changes.
 
     ```
-    linkwise simulate music --users 3000 --days 86 --seed 7 --out sim
+    linkwise simulate music --users 6000 --days 86 --seed 7 --out sim
     linkwise churn sim --schema music-box --out runs/churn
     linkwise run runs/churn/config.toml --set churn.trials=4 --out runs/again
     ```

@@ -99,7 +99,7 @@ def metrics_table(rows: list[dict[str, Any]], metrics: tuple[str, ...]) -> Table
     table.add_column("model")
     for metric in metrics:
         table.add_column(metric.replace("_", " "), justify="right")
-    table.add_column("AUC over the baseline", justify="right")
+    table.add_column("auc over baseline", justify="right")
     shown = [row for row in rows if row["split"] == "test" and row["slice"] == "all"]
     for model in dict.fromkeys(row["model"] for row in shown):
         found = {row["metric"]: row for row in shown if row["model"] == model and row["k"] is None}
@@ -112,13 +112,19 @@ def _cell(row: dict[str, Any]) -> str:
     if row["value"] is None:
         return "-"
     if row["low"] is None:
-        return f"{row['value']:.3f}"
-    return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+        return _short(row["value"])
+    return f"{_short(row['value'])} [{_short(row['low'])}, {_short(row['high'])}]"
+
+
+def _short(value: float, sign: str = "") -> str:
+    """Three decimals without the leading zero, so that a table fits 80 columns: .917."""
+    return f"{value:{sign}.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:{sign}.3f}"
 
 
 def _difference(row: dict[str, Any]) -> str:
     if row["difference"] is None:
         return "baseline"
     if row["difference_low"] is None:
-        return f"{row['difference']:+.3f}"
-    return f"{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]"
+        return _short(row["difference"], "+")
+    low, high = _short(row["difference_low"], "+"), _short(row["difference_high"], "+")
+    return f"{_short(row['difference'], '+')} [{low}, {high}]"

@@ -22,7 +22,7 @@ def music(
     """Simulate the raw logs of a music app: daily files of plays, downloads and searches.
 
     ```
-    linkwise simulate music --users 3000 --days 86 --seed 7 --out sim
+    linkwise simulate music --users 6000 --days 86 --seed 7 --out sim
     ```
 
     The numbers are simulated; the folder's README says how, and truth.parquet what was planted.

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 # What is read as a stamp; TRY_CAST alone would pass over PM and CET, and know the day of "epoch".
-STAMP = r"\d{4}-\d{1,2}-\d{1,2}([ T]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?)?"
+STAMP = r"\d{4}-\d{1,2}-\d{1,2}([ T]\d{1,2}:\d{1,2}(:\d{1,2}(\.\d+)?)?)?"
 OFFSET = r"( (UTC|GMT)|Z|[+-](0\d|1[0-4])(:?[0-5]\d)?)"
 
 

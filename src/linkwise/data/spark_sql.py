@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from linkwise.data.duckdb_sql import OFFSET, STAMP
 from linkwise.errors import UsageError
 
 # strptime codes as Spark's patterns: (beside a separator, beside another number).
@@ -21,24 +22,25 @@ PATTERNS = {
     "b": ("MMM", "MMM"),
     "B": ("MMMM", "MMMM"),
     "p": ("a", "a"),
+    "z": ("[XXX][XX]", "[XXX][XX]"),
 }
-# What TRY_CAST takes on DuckDB; Spark alone would also read 1.5d, 0x1p3, 2017 and 10:00 (of today).
+# A number as DuckDB reads it; Spark alone would also take 1.5d and 0x1p3.
 NUMBER = "^ *[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)? *$"
-STAMP = "^ *[0-9]{4,6}-[0-9]{1,2}-[0-9]{1,2}([ T][0-9]{1,2}:[0-9]{1,2}| *$)"
-OFFSET = "^ *[0-9-]+[ T][0-9]{1,2}:[0-9]{1,2}.*([A-Za-z]|[+-][0-9]{2}(:?[0-9]{2})?) *$"
 # What trim() takes away on DuckDB: Unicode's space separators. Spark's takes the first of them only.
 SPACES = " \u00a0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u202f\u205f\u3000"
 
 
 class Spark:
-    """Spark's side of the staging SQL. Timestamps are in the session's zone, which is UTC."""
+    """Spark's side of the staging SQL, in a session whose own zone is UTC."""
+
+    def __init__(self, zone: str = "UTC") -> None:
+        self.zone = zone
 
     def try_cast(self, sql: str, type_name: str) -> str:  # noqa: D102 (the protocol says it)
         if type_name == "DOUBLE":
             return f"CASE WHEN {sql} RLIKE '{NUMBER}' THEN TRY_CAST({sql} AS DOUBLE) END"
-        if type_name == "TIMESTAMP":  # by way of the naive type, which passes over an offset
-            naive = f"CAST(TRY_CAST({sql} AS TIMESTAMP_NTZ) AS TIMESTAMP)"
-            return f"CASE WHEN {sql} RLIKE '{STAMP}' THEN {naive} END"
+        if type_name == "TIMESTAMP":
+            return f"CASE WHEN {sql} RLIKE {literal(f'^{STAMP}$')} THEN TRY_CAST({sql} AS TIMESTAMP) END"
         return f"TRY_CAST({sql} AS {type_name})"
 
     def trim(self, sql: str) -> str:  # noqa: D102
@@ -59,11 +61,11 @@ class Spark:
 
     def zoned(self, sql: str, zone: str) -> str:  # noqa: D102
         cast = _in_zone(f"TRY_CAST({sql} AS TIMESTAMP)", zone)
-        local = self.try_cast(sql, "TIMESTAMP")  # a stamp without a zone among stamps with one
-        return f"CASE WHEN {sql} RLIKE '{OFFSET}' THEN {cast} ELSE {local} END"
+        return f"CASE WHEN {sql} RLIKE {literal(f'^{STAMP}{OFFSET}$')} THEN {cast} END"
 
     def parse(self, sql: str, form: str) -> str:  # noqa: D102
-        return f"try_to_timestamp({sql}, {literal(pattern(form))})"
+        parsed = f"try_to_timestamp({sql}, {literal(pattern(form))})"
+        return _in_zone(parsed, self.zone) if re.search("%-?z", form) else parsed
 
     def md5(self, sql: str) -> str:  # noqa: D102
         return f"md5(CAST({sql} AS BINARY))"

@@ -20,7 +20,7 @@ TimeForm = Literal["iso", "compact-date", "compact-stamp", "seconds", "milliseco
 # How a time may be written, the first that fits; an ISO stamp may lack the clock, or say its offset.
 FORMS: dict[TimeForm, re.Pattern[str]] = {
     "iso": re.compile(
-        r"\d{4}([-/])\d{1,2}\1\d{1,2}([ T]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[A-Z]+|[+-]\d{2}(:?\d{2})?)?)?"
+        r"\d{4}([-/])\d{1,2}\1\d{1,2}([ T]\d{1,2}:\d{1,2}(:\d{1,2}(\.\d+)?)?( ?[A-Z]+|[+-]\d{2}(:?\d{2})?)?)?"
     ),
     "compact-date": re.compile(r"(19|20|21)\d{6}"),
     "compact-stamp": re.compile(r"(19|20|21)\d{12}"),
@@ -33,6 +33,9 @@ EPOCH_RANGES = {
     "seconds": (1_000_000, 10_000_000_000),
     "milliseconds": (100_000_000_000, 10_000_000_000_000),
 }
+FIRST_TIME = "TIMESTAMP '1900-01-01 00:00:00'"
+LAST_TIME = "TIMESTAMP '2199-12-31 23:59:59.999999'"
+SCALES = {"duration": 1000, "length": 1000, "value": 100}  # to whole milliseconds and hundredths
 LARGEST = 10**12  # of a duration, in seconds, and of a value: what is more is no measurement
 PAID_WORDS = ("1", "1.0", "true", "t", "yes", "paid", "premium")
 EXPECTED = {
@@ -112,114 +115,129 @@ def _form_of(value: str) -> TimeForm | None:
     return next((form for form, pattern in FORMS.items() if pattern.fullmatch(value)), None)
 
 
-def select_events(
+def events_query(
     layout: Layout,
     columns: dict[str, Column],
     config: InputConfig,
     dialect: Dialect,
     form: TimeForm | None,
     file_date: str | None,
+    source: str,
+    also: dict[str, str],
 ) -> str:
-    """The SELECT list of the staged events, over a relation `raw`.
+    """SQL for the staged events of the relation `source`.
 
     `columns` maps canonical names to the raw columns at hand; `form` is how the time column is written
-    (None for typed times); `file_date` is SQL for the date of a row's file. Every row also gets `bad`, the
-    canonical column that could not be read (null in a good row), and `bad_value`, its raw text.
+    (None for typed times); `file_date` is SQL for the date of a row's file; `also` names further columns,
+    SQL over `source`. Every row also gets `bad`, the canonical column that could not be read (null in a good
+    row), and `bad_value`, its raw text.
     """
+    # One step on the other, each expression written once: engines plan long nested ones slowly.
+    raw = {f"@raw {name}": _as_text(column.name, dialect) for name, column in columns.items()}
+    own = {f"@own {name}": _quote(column.name) for name, column in columns.items()}
+    if file_date is not None:
+        own["@own time"] = file_date
+    if layout.text_with is not None:
+        raw["@raw with"] = _as_text(layout.text_with, dialect)
+    measured = [name for name in SCALES if name in columns]
+    numbers = {
+        f"@number {name}": dialect.try_cast(f'"@raw {name}"', "DOUBLE")
+        for name in [*measured, *(["time"] if form in EPOCH_RANGES else [])]
+    }
+    typed = {f"@new {name}": sql for name, sql in _typed(layout, columns, dialect).items()}
+    time = '"@own time"' if file_date else _time(columns["time"], config, dialect, form)
+    clamped = f'CASE WHEN "@time" BETWEEN {FIRST_TIME} AND {LAST_TIME} THEN "@time" END'
+    bad = f"CASE {' '.join(_checks(layout, columns))} END"
+    values = " ".join(f"WHEN '{name}' THEN \"@raw {name}\"" for name in EXPECTED if name in columns)
+    names = [name for name in CANONICAL if f"@new {name}" in typed or name in ("day", "time")]
+    final = {name: f'"@new {name}"' for name in names}
+    final["day"] = dialect.epoch_day('"@new time"')
+    if file_date is not None:  # a date is no clock time: the log then has none
+        final["time"] = "CAST(NULL AS TIMESTAMP)"
+    final |= {"bad": '"@bad"', "bad_value": f'CASE "@bad" {values} END'}
+    final |= {name: _quote(name) for name in also}
+    kept = sampled(columns["user"], config, dialect)
+    query = f"SELECT {_listed(raw | own | also)} FROM {source} WHERE {kept}"
+    for step in (numbers, typed | {"@time": time}, {"@new time": clamped}, {"@bad": bad}):
+        if step:
+            query = f"SELECT *, {_listed(step)} FROM ({query})"
+    return f"SELECT {_listed(final)} FROM ({query})"
+
+
+def _listed(columns: dict[str, str]) -> str:
+    return ", ".join(f"{sql} AS {_quote(name)}" for name, sql in columns.items())
+
+
+def _as_text(column: str, dialect: Dialect) -> str:
+    text = dialect.trim(f"CAST({_quote(column)} AS {dialect.text()})")
+    return f"nullif({text}, '')"
+
+
+def _typed(layout: Layout, columns: dict[str, Column], dialect: Dialect) -> dict[str, str]:
+    """Canonical name -> SQL over the raw texts and numbers, but for the time."""
     typed: dict[str, str] = {}
-    raw: dict[str, str] = {}
-
-    def as_text(name: str) -> str:
-        text = f"CAST({_quote(columns[name].name)} AS {dialect.text()})"
-        return f"nullif({dialect.trim(text)}, '')"
-
     for name in ("user", "item"):
         if name not in columns:
             continue
-        raw[name] = as_text(name)
+        typed[name] = f'"@raw {name}"'
         if columns[name].kind == "integer":
-            typed[name] = dialect.try_cast(_quote(columns[name].name), dialect.big_integer())
-        else:
-            typed[name] = raw[name]
+            typed[name] = dialect.try_cast(f'"@own {name}"', dialect.big_integer())
         if name == "item" and layout.sentinels:
             listed = ", ".join(f"'{value}'" for value in layout.sentinels)
-            typed[name] = f"CASE WHEN {raw[name]} NOT IN ({listed}) THEN {typed[name]} END"
+            typed[name] = f'CASE WHEN "@raw item" NOT IN ({listed}) THEN {typed[name]} END'
+    typed["event"] = f"'{layout.constant_event}'"
     if "event" in columns:
-        raw["event"] = as_text("event")
-        typed["event"] = _renamed(raw["event"], layout.rename, dialect)
-    else:
-        typed["event"] = f"'{layout.constant_event}'"
-    if file_date is not None:
-        raw["time"], time = "''", file_date
-    else:
-        raw["time"] = as_text("time")
-        time = _time(columns["time"], raw["time"], config, dialect, form)
-    typed["time"] = (
-        f"CASE WHEN {time} BETWEEN TIMESTAMP '1900-01-01 00:00:00' "
-        f"AND TIMESTAMP '2199-12-31 00:00:00' THEN {time} END"
-    )
-    for name, scale in (("duration", 1000), ("length", 1000), ("value", 100)):
+        typed["event"] = _renamed('"@raw event"', layout.rename, dialect)
+    for name, scale in SCALES.items():
         if name in columns:
-            raw[name] = as_text(name)
-            number = dialect.try_cast(raw[name], "DOUBLE")
+            number = f'"@number {name}"'
             sane = f"CASE WHEN abs({number}) <= {LARGEST} THEN {number} END"
             typed[name] = dialect.try_cast(f"round(({sane}) * {scale})", dialect.big_integer())
     if "device" in columns:
-        typed["device"] = as_text("device")
+        typed["device"] = '"@raw device"'
     if "paid" in columns:
         words = ", ".join(f"'{word}'" for word in PAID_WORDS)
-        typed["paid"] = f"coalesce(lower({as_text('paid')}) IN ({words}), false)"
+        typed["paid"] = f'coalesce(lower("@raw paid") IN ({words}), false)'
     if "text" in columns:
-        text = as_text("text")
+        text = '"@raw text"'
         if layout.url_encoded_text:
             text = dialect.url_decode(text)
         if layout.text_with is not None:
             # An empty singer leaves the title alone: concat_ws skips nulls on both engines.
-            more = dialect.trim(_quote(layout.text_with))
-            text = f"concat_ws(' - ', {text}, nullif({more}, ''))"
+            text = f"concat_ws(' - ', {text}, \"@raw with\")"
         typed["text"] = text
+    return typed
 
-    checks = [
-        f"WHEN {typed[name]} IS NULL THEN '{name}'"
-        for name in ("user", "time")
-        if name in layout.required
+
+def _checks(layout: Layout, columns: dict[str, Column]) -> list[str]:
+    """The conditions on which a row is malformed, and the name of the column that is to blame."""
+    missing: list[str] = [name for name in ("user", "time") if name in layout.required]
+    missing += ["event"] if "event" in columns else []
+    measured = [name for name in ("item", *SCALES) if name in columns]
+    if "item" in columns and columns["item"].kind != "integer":
+        measured.remove("item")  # a text is always an id, and a sentinel is none on purpose
+    checks = [f"WHEN \"@new {name}\" IS NULL THEN '{name}'" for name in missing]
+    return checks + [
+        f'WHEN "@raw {name}" IS NOT NULL AND "@new {name}" IS NULL THEN \'{name}\''
+        for name in measured
     ]
-    checks += [
-        f"WHEN {raw[name]} IS NOT NULL AND {typed[name]} IS NULL THEN '{name}'"
-        for name in ("item", "duration", "length", "value")
-        if name in typed and not (name == "item" and columns[name].kind != "integer")
-    ]
-    if "event" in columns:
-        checks.append(f"WHEN {typed['event']} IS NULL THEN 'event'")
-    bad = f"CASE {' '.join(checks)} END"
-    values = " ".join(
-        f"WHEN '{name}' THEN {raw[name]}" for name in ("user", "time", *EXPECTED) if name in raw
-    )
-    typed["day"] = dialect.epoch_day(typed["time"])
-    if file_date is not None:  # a date is no clock time: the log then has none
-        typed["time"] = "CAST(NULL AS TIMESTAMP)"
-    chosen = [f"{typed[name]} AS {_quote(name)}" for name in CANONICAL if name in typed]
-    chosen += [f"{bad} AS bad", f"CASE ({bad}) {values} END AS bad_value"]
-    return ",\n  ".join(chosen)
 
 
 def sampled(column: Column, config: InputConfig, dialect: Dialect) -> str:
     """The WHERE condition that keeps a share of the users; rows without a user stay, to be counted."""
     if config.sample == 1:
         return "true"
-    text = dialect.trim(f"CAST({_quote(column.name)} AS {dialect.text()})")
-    text = f"nullif({text}, '')"
+    text = _as_text(column.name, dialect)
     return f"coalesce({dialect.md5(text)} < '{sample_limit(config.sample)}', true)"
 
 
-def _time(
-    column: Column, raw: str, config: InputConfig, dialect: Dialect, form: TimeForm | None
-) -> str:
-    name = _quote(column.name)
+def _time(column: Column, config: InputConfig, dialect: Dialect, form: TimeForm | None) -> str:
+    """SQL for a row's local time, over the raw texts and numbers."""
     if column.kind in ("date", "timestamp"):
-        return f"CAST({name} AS TIMESTAMP)"
+        return 'CAST("@own time" AS TIMESTAMP)'
+    raw = '"@raw time"'
     if column.kind == "zoned":
-        return dialect.zoned(f"CAST({name} AS {dialect.text()})", config.timezone)
+        return dialect.zoned(raw, config.timezone)
     if form == "format":
         assert config.time_format is not None
         return dialect.parse(raw, config.time_format)
@@ -229,9 +247,9 @@ def _time(
         return dialect.parse(raw, "%Y%m%d%H%M%S")
     if form in EPOCH_RANGES:
         least, most = EPOCH_RANGES[form]
-        number = dialect.try_cast(raw, "DOUBLE")
-        inside = f"CASE WHEN {number} >= {least} AND {number} < {most} THEN {number} END"
         scale = 1_000_000 if form == "seconds" else 1_000
+        number = '"@number time"'
+        inside = f"CASE WHEN {number} >= {least} AND {number} < {most} THEN {number} END"
         micros = dialect.try_cast(f"round(({inside}) * {scale})", dialect.big_integer())
         return dialect.from_epoch(micros, config.timezone)
     # Row by row, with an offset or without: one column may hold both.

@@ -30,7 +30,7 @@ from linkwise.data.lines import (
     sift,
 )
 from linkwise.data.schema import FILE_DATE, InputConfig
-from linkwise.data.staging import Column, TimeForm, sampled, select_events, time_form
+from linkwise.data.staging import Column, TimeForm, events_query, time_form
 from linkwise.errors import InputError, UsageError
 
 log = logging.getLogger("linkwise")
@@ -216,9 +216,13 @@ def _copy(read: Reading, files: Sequence[LogFile], instead: Path | None, path: P
     connection.execute(f"CREATE OR REPLACE TEMP VIEW raw AS {_source(group, paths)}")
     columns = group.columns(_columns(connection, group))
     day = _file_date(group, files) if group.file_dates is not None else None
-    select = select_events(group.layout, columns, config, DuckDB(config.timezone), form, day)
-    name = f'"{FILE}"' if instead is None else quoted(absolute(files[0].path))
     row = "file_row_number + 1" if _has_row_numbers(group) else "NULL"
+    also = {
+        "@file": f'"{FILE}"' if instead is None else quoted(absolute(files[0].path)),
+        "@row": f"CAST({row} AS BIGINT)",
+    }
+    dialect = DuckDB(config.timezone)
+    query = events_query(group.layout, columns, config, dialect, form, day, "raw", also)
     partial = path.with_name(f".{path.name}.partial")
     try:
         connection.execute(
@@ -227,10 +231,7 @@ def _copy(read: Reading, files: Sequence[LogFile], instead: Path | None, path: P
               SELECT * EXCLUDE ("@file", "@row"),
                 CASE WHEN bad IS NOT NULL THEN "@file" END AS bad_file,
                 CASE WHEN bad IS NOT NULL THEN "@row" END AS bad_row
-              FROM (
-                SELECT {select}, {name} AS "@file", CAST({row} AS BIGINT) AS "@row"
-                FROM raw WHERE {sampled(columns["user"], config, DuckDB(config.timezone))}
-              )
+              FROM ({query})
             ) TO {quoted(partial)} (FORMAT parquet, COMPRESSION zstd)
             """
         )

@@ -35,7 +35,7 @@ from linkwise.data.lines import (
 from linkwise.data.lines import rows as cut_rows
 from linkwise.data.schema import InputConfig
 from linkwise.data.spark_sql import Spark, literal, quote
-from linkwise.data.staging import Column, TimeForm, sampled, select_events, time_form
+from linkwise.data.staging import Column, TimeForm, events_query, time_form
 from linkwise.errors import InputError
 
 MALFORMED = (FIELDS, ENCODING, LENGTH)  # why a row could not be cut into its fields
@@ -94,16 +94,17 @@ def _stage_group(group: FileGroup, config: InputConfig, session: Any) -> tuple[A
     # may have changed since.
     view = f"linkwise_{uuid.uuid4().hex}"
     raw.createOrReplaceTempView(view)
+    place = """named_struct('file', "@file", 'block', "@block", 'order', monotonically_increasing_id(),
+      'row', "@row")"""
+    also = {"@problem": '"@problem"', "@place": place}
+    query = events_query(
+        group.layout, columns, config, Spark(config.timezone), form, day, view, also
+    )
     staged = session.sql(
         f"""
         SELECT * EXCEPT ("@problem", "@place"), coalesce("@problem", bad) AS "@bad",
           CASE WHEN "@problem" IS NOT NULL OR bad IS NOT NULL THEN "@place" END AS "@place"
-        FROM (
-          SELECT {select_events(group.layout, columns, config, Spark(), form, day)}, "@problem",
-            named_struct('file', "@file", 'block', "@block", 'order', monotonically_increasing_id(),
-              'row', "@row") AS "@place"
-          FROM {view} WHERE {sampled(columns["user"], config, Spark())} AND '{view}' <> ''
-        )
+        FROM ({query}) WHERE '{view}' <> ''
         """
     ).persist(StorageLevel.MEMORY_AND_DISK)
     session.catalog.dropTempView(view)
