@@ -9,6 +9,7 @@ from pathlib import Path
 # What is read as a stamp; TRY_CAST alone would pass over PM and CET, and know the day of "epoch".
 STAMP = r"\d{4}-\d{1,2}-\d{1,2}([ T]\d{1,2}:\d{1,2}(:\d{1,2}(\.\d+)?)?)?"
 OFFSET = r"( (UTC|GMT)|Z|[+-](0\d|1[0-4])(:?[0-5]\d)?)"
+WORDS = "('epoch', 'infinity', '-infinity')"  # try_strptime makes 1900 of them
 
 
 class DuckDB:
@@ -46,7 +47,9 @@ class DuckDB:
         return f"CASE WHEN regexp_full_match({sql}, '{STAMP}{OFFSET}') THEN {cast} END"
 
     def parse(self, sql: str, form: str) -> str:  # noqa: D102
-        parsed = f"try_strptime({sql}, {quoted(form)})"
+        parsed = (
+            f"CASE WHEN lower({sql}) NOT IN {WORDS} THEN try_strptime({sql}, {quoted(form)}) END"
+        )
         return f"timezone('{self.zone}', {parsed})" if re.search("%-?[zZ]", form) else parsed
 
     def md5(self, sql: str) -> str:  # noqa: D102

@@ -110,14 +110,15 @@ def check_names(names: list[str], where: str) -> None:
     """Raise `InputError` where two columns have the same name, be it in other letter case."""
     seen: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault(name.lower(), name)
-        if other is not name:
+        other = seen.get(name.lower())
+        if other is not None:
             what = f'column "{name}" stands there twice'
             if other != name:
                 what = f'columns "{other}" and "{name}" differ only in case'
             raise InputError(
                 f"{where}: the {what}; expected each name once. The columns are {', '.join(names)}."
             )
+        seen[name.lower()] = name
 
 
 def rows(stream: IO[bytes], cut: Cut) -> Iterator[Row | Malformed]:

@@ -60,7 +60,9 @@ class Spark:
         return _in_zone(f"timestamp_micros({inside})", zone)
 
     def zoned(self, sql: str, zone: str) -> str:  # noqa: D102
-        cast = _in_zone(f"TRY_CAST({sql} AS TIMESTAMP)", zone)
+        # An offset may follow minutes on DuckDB, on Spark only seconds.
+        whole = f"regexp_replace({sql}, '([ T][0-9]+:[0-9]+)(?=[Z +-])', '$1:00')"
+        cast = _in_zone(f"TRY_CAST({whole} AS TIMESTAMP)", zone)
         return f"CASE WHEN {sql} RLIKE {literal(f'^{STAMP}{OFFSET}$')} THEN {cast} END"
 
     def parse(self, sql: str, form: str) -> str:  # noqa: D102

@@ -20,7 +20,8 @@ TimeForm = Literal["iso", "compact-date", "compact-stamp", "seconds", "milliseco
 # How a time may be written, the first that fits; an ISO stamp may lack the clock, or say its offset.
 FORMS: dict[TimeForm, re.Pattern[str]] = {
     "iso": re.compile(
-        r"\d{4}([-/])\d{1,2}\1\d{1,2}([ T]\d{1,2}:\d{1,2}(:\d{1,2}(\.\d+)?)?( ?[A-Z]+|[+-]\d{2}(:?\d{2})?)?)?"
+        r"\d{4}([-/])\d{1,2}\1\d{1,2}"
+        r"([ T]\d{1,2}:\d{1,2}(:\d{1,2}(\.\d+)?)?( UTC| GMT|Z|[+-]\d{2}(:?\d{2})?)?)?"
     ),
     "compact-date": re.compile(r"(19|20|21)\d{6}"),
     "compact-stamp": re.compile(r"(19|20|21)\d{12}"),
