@@ -297,11 +297,10 @@ def table(rows: list[dict[str, Any]], n: int) -> str:
     """The results as text, with every engine's cost as a multiple of the hand-written SQL's."""
     base = next((row for row in rows if row["engine"] == "sql"), rows[0])
     lines = [
-        f"{n:,} events, {rows[0]['users']:,} users; times the first column of {base['engine']}"
+        f"{n:,} events, {rows[0]['users']:,} users; 1.00x is {base['engine']}, and the difference is "
+        f"the greatest relative one from {rows[0]['engine']}",
+        f"{'engine':8} {'CPU s':>9} {'':>7} {'wall s':>9} {'':>7} {'peak MiB':>9} {'difference':>11}",
     ]
-    lines.append(
-        f"{'engine':8} {'CPU s':>9} {'':>7} {'wall s':>9} {'':>7} {'peak MiB':>9} {'difference':>11}"
-    )
     for row in rows:
         lines.append(
             f"{row['engine']:8} {row['cpu_s']:9.1f} {row['cpu_s'] / base['cpu_s']:6.2f}x "

@@ -23,7 +23,7 @@ from linkwise.errors import UsageError
     [
         ({"sample": 0}, "greater than 0"),
         ({"sample": 1.01}, "less than or equal to 1"),
-        ({"sample": float("nan")}, "greater than 0"),
+        ({"sample": float("nan")}, "than"),
         ({"timezone": "Mars/Olympus"}, "not a time zone name such as Europe/Paris"),
         ({"timezone": "../../etc/passwd"}, "not a time zone name"),
         ({"timezone": ""}, "not a time zone name"),

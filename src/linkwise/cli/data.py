@@ -8,8 +8,10 @@ from typing import Any
 from cyclopts import App
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from linkwise.cli.options import Engine, Input, Json, Paths
+from linkwise.data.bad_rows import printable
 from linkwise.data.engine import EngineConfig
 from linkwise.data.schema import InputConfig
 
@@ -52,12 +54,13 @@ def _print_columns(found: list[dict[str, Any]], as_json: bool) -> None:
         return
     console = Console(highlight=False)
     for item in found:
-        table = Table(title=f"{item['files']} file(s) like {item['file']}", title_justify="left")
-        table.add_column("column")
-        table.add_column("first value")
+        others = f" and {item['files'] - 1:,} more" if item["files"] > 1 else ""
+        console.print(f"{printable(item['file'], 1000)}{others}", markup=False, style="bold")
+        table = _table("column", "first value")
         for name, value in item["columns"].items():
-            table.add_row(name, value)
+            table.add_row(_cell(name), _cell(value) if value else Text("(empty)", style="dim"))
         console.print(table)
+        console.print()
     console.print(
         "Name the columns to read it as a log: --user COLUMN --time COLUMN [--item, --event, "
         "--duration, --length, --value, --device, --paid, --text].",
@@ -66,33 +69,68 @@ def _print_columns(found: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def _print_events(described: dict[str, Any]) -> None:
-    console = Console(highlight=False)
-    head = Table(box=None, show_header=False, pad_edge=False)
-    for key in (
-        "rows",
-        "users",
-        "items",
-        "first day",
-        "last day",
-        "days",
-        "clock times",
-        "columns",
-    ):
-        value = described[key]
-        text = ", ".join(value) if isinstance(value, list) else str(value)
-        head.add_row(key, f"{value:,}" if isinstance(value, int) else text)
-    console.print(head)
-    kinds = Table("kind of event", "events", "users", "share")
+    console = Console(highlight=False, soft_wrap=True)
+    items = f" on {described['items']:,} items" if described["items"] is not None else ""
+    console.print(f"{described['rows']:,} events of {described['users']:,} users{items}")
+    clock = "with clock times" if described["clock times"] else "dates only, no clock times"
+    console.print(
+        f"{described['first day']} to {described['last day']}: {described['days']:,} days, "
+        f"{described['days with events']:,} with events; {clock}"
+    )
+    spread = described["events of a user"]
+    console.print(
+        f"events of a user: median {spread['median']:,}, mean {spread['mean']:,.1f}, "
+        f"most {spread['most']:,}\n"
+    )
+    kinds = _table("kind of event", "events", "share", "users")
     for row in described["kinds"]:
         kinds.add_row(
-            row["event"], f"{row['events']:,}", f"{row['users']:,}", f"{row['share']:.1%}"
+            _cell(row["event"]), f"{row['events']:,}", percent(row["share"]), f"{row['users']:,}"
         )
     console.print(kinds)
+    if described["columns"]:
+        console.print()
+        console.print(_columns_table(described["columns"]))
     if described["malformed"]:
-        bad = Table("malformed rows, skipped", "rows")
+        console.print()
+        bad = _table("malformed rows, skipped", "rows", "users")
         for row in described["malformed"]:
-            bad.add_row(row["rule"], f"{row['rows']:,}")
+            users = "-" if row["users"] is None else f"{row['users']:,}"
+            bad.add_row(_cell(row["rule"]), f"{row['rows']:,}", users)
         console.print(bad)
+
+
+def _columns_table(columns: list[dict[str, Any]]) -> Table:
+    table = _table("column", "filled", "smallest", "mean", "largest")
+    for row in columns:
+        cells = [""] * 3
+        if row.get("mean") is not None:
+            cells = [f"{row[key]:,.2f}" for key in ("smallest", "mean", "largest")]
+        unit = f", {row['unit']}" if row.get("unit") else ""
+        if "yes" in row:
+            unit = f" ({percent(row['yes'])} yes)"
+        table.add_row(f"{row['column']}{unit}", percent(row["filled"]), *cells)
+    return table
+
+
+def percent(share: float) -> str:
+    """A share as a percentage, to a tenth; never 0 or 100 where it is not quite that."""
+    if 0 < share < 0.001:
+        return "< 0.1 %"
+    return "> 99.9 %" if 0.999 < share < 1 else f"{share:.1%}".replace("%", " %")
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    table.add_column(first, overflow="fold")
+    for name in others:
+        table.add_column(name, justify="left" if name == "first value" else "right", no_wrap=True)
+    return table
+
+
+def _cell(text: str) -> Text:
+    """What stands in a file, as text: brackets in it are no markup."""
+    return Text(printable(text, 60))
 
 
 def add_to(app: App) -> None:

@@ -11,7 +11,6 @@ from linkwise.data.lines import MEND_UTF8, NOT_UTF8, Malformed, find_json_line, 
 from linkwise.data.staging import EXPECTED
 
 SKIP = "Use --on-bad-row=skip to drop such rows (counted in the cleaning ledger)."
-LONGEST_SHOWN = 120  # characters of a bad value
 
 
 @dataclass(frozen=True)
@@ -58,12 +57,16 @@ def locate(group: FileGroup, column: str, value: str, name: str, row: int | None
         where += f" line {found}"
     elif row is not None:
         where += f" row {row}"
-    if len(value) > LONGEST_SHOWN:
-        value = value[:LONGEST_SHOWN] + "..."
     expected = EXPECTED[column]
     if column == "time" and group.time_format is not None:
         expected = f'a time written like --time-format "{group.time_format}", 1900 to 2199'
     if column in ("user", "item") and value:
         expected += ": a whole number below 2^63, or a text"
-    got = f'{source} is "{value}"' if value else f"{source} is empty"
+    got = f'{source} is "{printable(value)}"' if value else f"{source} is empty"
     return f"{where}: {got}; expected {expected}. {SKIP}"
+
+
+def printable(text: str, most: int = 120) -> str:
+    """A text from a file for one line of a terminal: no control characters, and not too long."""
+    kept = text if len(text) <= most else f"{text[:most]}..."
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in kept)

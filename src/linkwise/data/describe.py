@@ -8,25 +8,35 @@ from typing import Any
 
 import narwhals as nw
 
-from linkwise.data.engine import collect
+from linkwise.data.engine import collect, count_where
 from linkwise.data.events import Events, from_epoch_day
 from linkwise.data.files import LogFile, find_files, open_bytes, reading, shown
 from linkwise.data.intact import check_intact
 from linkwise.data.lines import Cut, Row, header, json_fields, rows
+from linkwise.data.schema import CANONICAL
 from linkwise.errors import InputError
 
 
+# What whole numbers in the frame are told as: unit, and how many of them make one.
+UNITS = {"duration": ("seconds", 1000), "length": ("seconds", 1000), "value": ("", 100)}
+
+
 def describe_events(events: Events) -> dict[str, Any]:
-    """Rows, users, items, days, kinds of event, columns and malformed rows, as JSON values."""
+    """Rows, users, items, days, kinds of event, columns and malformed rows, as JSON values.
+
+    `share` and `filled` are shares of the rows, from 0 to 1; `smallest`, `mean` and `largest` are in the
+    column's `unit`.
+    """
     kinds = collect(
         events.frame.group_by("event").agg(
             nw.len().alias("events"), nw.col("user").n_unique().alias("users")
         )
     ).sort("events", "event", descending=[True, False])
-    items = 0
+    items = None
     if "item" in events.columns:
         named = events.frame.filter(~nw.col("item").is_null())
         items = collect(named.select(nw.col("item").n_unique().alias("n"))).item()
+    active = collect(events.frame.select(nw.col("day").n_unique().alias("n"))).item()
     return {
         "rows": events.n_rows,
         "users": events.n_users,
@@ -34,8 +44,10 @@ def describe_events(events: Events) -> dict[str, Any]:
         "first day": str(from_epoch_day(events.first_day)),
         "last day": str(from_epoch_day(events.last_day)),
         "days": events.end_day - events.first_day,
-        "clock times": "yes" if events.has_clock else "no, dates only",
-        "columns": sorted(events.columns),
+        "days with events": active,
+        "clock times": events.has_clock,
+        "events of a user": _per_user(events),
+        "columns": _filled(events),
         "kinds": [
             {
                 "event": row["event"],
@@ -45,8 +57,54 @@ def describe_events(events: Events) -> dict[str, Any]:
             }
             for row in kinds.iter_rows(named=True)
         ],
-        "malformed": [{"rule": bad.rule, "rows": bad.rows} for bad in events.bad_rows],
+        "malformed": [
+            {"rule": bad.rule, "rows": bad.rows, "users": bad.users} for bad in events.bad_rows
+        ],
     }
+
+
+def _per_user(events: Events) -> dict[str, float]:
+    """Median, mean and most events of a user."""
+    users = events.frame.group_by("user").agg(nw.len().alias("events"))
+    # How many users have each number: small, however many users there are.
+    counts = collect(users.group_by("events").agg(nw.len().alias("users")).sort("events"))
+    reached = counts["users"].cum_sum()
+    middle = counts["events"].filter(reached * 2 >= events.n_users)[0]
+    return {
+        "median": middle,
+        "mean": events.n_rows / events.n_users,
+        "most": counts["events"].max(),  # type: ignore[dict-item]
+    }
+
+
+def _filled(events: Events) -> list[dict[str, Any]]:
+    """What is known of each column that need not be filled."""
+    names = [n for n in CANONICAL if n in events.columns - {"user", "event", "day", "time"}]
+    if not names:
+        return []
+    wanted = [nw.col(name).count().alias(f"{name} filled") for name in names]
+    for name in UNITS.keys() & set(names):
+        column = nw.col(name)
+        wanted += [
+            column.min().alias(f"{name} smallest"),
+            column.mean().alias(f"{name} mean"),
+            column.max().alias(f"{name} largest"),
+        ]
+    if "paid" in names:
+        wanted.append(count_where(nw.col("paid")).alias("paid yes"))
+    found = collect(events.frame.select(*wanted)).row(0, named=True)
+    columns: list[dict[str, Any]] = []
+    for name in names:
+        entry = {"column": name, "filled": found[f"{name} filled"] / events.n_rows}
+        if name in UNITS:
+            unit, scale = UNITS[name]
+            values = {key: found[f"{name} {key}"] for key in ("smallest", "mean", "largest")}
+            entry["unit"] = unit
+            entry |= {key: None if v is None else v / scale for key, v in values.items()}
+        if name == "paid" and found["paid filled"]:
+            entry["yes"] = found["paid yes"] / found["paid filled"]
+        columns.append(entry)
+    return columns
 
 
 def columns_of(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
