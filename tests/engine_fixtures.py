@@ -63,7 +63,11 @@ def random_log(
 def spark() -> Iterator[EngineConfig]:
     """Spark inside this process; starting it takes seconds, so once for all tests."""
     pytest.importorskip("pyspark")
-    session = open_spark(SPARK)
+    with pytest.MonkeyPatch.context() as patch:
+        # The quick compiler alone: small jobs gain nothing from the slow one.
+        options = "--driver-java-options -XX:TieredStopAtLevel=1 pyspark-shell"
+        patch.setenv("PYSPARK_SUBMIT_ARGS", options)
+        session = open_spark(SPARK)
     yield SPARK
     session.stop()
 

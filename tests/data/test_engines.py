@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import narwhals as nw
 import numpy as np
 import polars as pl
 import pytest
@@ -12,7 +13,7 @@ from tests.engine_fixtures import DUCKDB, SPARK, START, random_log
 
 from linkwise.churn.features import FeatureSpec, feature_names, fit_spec, user_features
 from linkwise.churn.windows import Window, labels, newcomers
-from linkwise.data.engine import EngineConfig, collect, materialise, write_parquet
+from linkwise.data.engine import EngineConfig, collect, materialise, open_spark, write_parquet
 from linkwise.data.events import Events, read_events
 
 spark = engine_fixtures.spark
@@ -67,28 +68,30 @@ def test_polars_gives_the_same_features(
 
 
 def test_spark_gives_the_same_features(
-    log: Path,
-    expected: tuple[FeatureSpec, pl.DataFrame],
-    spark: EngineConfig,
+    log: Path, expected: tuple[FeatureSpec, pl.DataFrame], spark: EngineConfig
 ) -> None:
     """The one test with Spark that always runs."""
-    events = read(log, spark)
-    spec, rows = expected
-    assert events.frame.implementation.is_pyspark()
-    assert len(rows) > 20
-    assert rows.columns == ["user", *feature_names(spec)]
-    assert_same(collect(user_features(events.frame, spec, WINDOW)), rows)
+    rows = collect(read(log, DUCKDB).frame)
+    frame = nw.from_native(open_spark(spark).createDataFrame(rows.to_arrow()))
+    spec, features = expected
+    assert frame.implementation.is_pyspark()
+    assert len(features) > 20
+    assert features.columns == ["user", *feature_names(spec)]
+    assert_same(collect(user_features(frame, spec, WINDOW)), features)
 
 
 @pytest.mark.slow
-def test_spark_gives_the_same_specification_labels_and_files(
+def test_spark_reads_and_writes_the_same(
     log: Path,
     expected: tuple[FeatureSpec, pl.DataFrame],
     spark: EngineConfig,
     tmp_path: Path,
 ) -> None:
     local, remote = read(log, DUCKDB), read(log, spark)
-    assert fit_spec(remote, WINDOW) == expected[0]
+    spec, features = expected
+    assert remote.frame.implementation.is_pyspark()
+    assert fit_spec(remote, WINDOW) == spec
+    assert_same(collect(user_features(remote.frame, spec, WINDOW)), features)
     for activity in ((), ("search",)):
         for table in (labels, newcomers):
             left, right = (collect(table(e.frame, WINDOW, activity)) for e in (local, remote))

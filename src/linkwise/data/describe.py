@@ -16,7 +16,6 @@ from linkwise.data.lines import Cut, Row, header, json_fields, rows
 from linkwise.data.schema import CANONICAL
 from linkwise.errors import InputError
 
-
 # What whole numbers in the frame are told as: unit, and how many of them make one.
 UNITS = {"duration": ("seconds", 1000), "length": ("seconds", 1000), "value": ("", 100)}
 
@@ -73,7 +72,7 @@ def _per_user(events: Events) -> dict[str, float]:
     return {
         "median": middle,
         "mean": events.n_rows / events.n_users,
-        "most": counts["events"].max(),  # type: ignore[dict-item]
+        "most": counts["events"].max(),
     }
 
 
