@@ -72,9 +72,10 @@ def _print_events(described: dict[str, Any]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     items = f" on {described['items']:,} items" if described["items"] is not None else ""
     console.print(f"{described['rows']:,} events of {described['users']:,} users{items}")
+    days = f"{described['days']:,} days" if described["days"] > 1 else "1 day"
     clock = "with clock times" if described["clock times"] else "dates only, no clock times"
     console.print(
-        f"{described['first day']} to {described['last day']}: {described['days']:,} days, "
+        f"{described['first day']} to {described['last day']}: {days}, "
         f"{described['days with events']:,} with events; {clock}"
     )
     spread = described["events of a user"]

@@ -235,10 +235,10 @@ def _kind(stored: Any) -> str | None:
 
 
 def _json(files: Sequence[LogFile], config: InputConfig) -> FileGroup:
-    sparkify = config.log_schema == "sparkify"
-    layout = sparkify_layout(config) if sparkify else generic_layout(config)
     if config.log_schema == "movielens":
         raise InputError(f"{files[0].path}: MovieLens ratings are CSV, text or Parquet, not JSON.")
+    sparkify = config.log_schema == "sparkify"
+    layout = sparkify_layout(config) if sparkify else generic_layout(config)
     names = tuple(dict.fromkeys(name for name in layout.columns.values() if name != FILE_DATE))
     for file in files:
         # The first hundred records: so that a missing field is named before the long read.
