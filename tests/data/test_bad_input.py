@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import date, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from tests.data.reading import column, read, write
+from tests.data.reading import column, read, rows, write
 
 from linkwise.cli import main
+from linkwise.data import staging_duckdb
 from linkwise.data.bad_rows import BadRows, printable
 from linkwise.errors import InputError, LinkwiseError, UsageError
 
@@ -555,3 +557,42 @@ def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_texts_for_one_line_of_a_terminal() -> None:
     assert printable("a\nb\x1b[0m\u202e é") == "a\\nb\\x1b[0m\\u202e é"
     assert printable("x" * 9, 5) == "xxxxx..."
+
+
+FLAWED = {
+    "fields": "too,few\n",
+    "trailing delimiters": "a,2017-03-30,1,,\n",
+    "blank lines": "\n  \n\n",
+    "quotes": 'a,2017-03-30,"x"\n',
+    "a bad byte": "a,2017-03-30,\udcff\n",
+    "a control character": "a,2017-03-30,\x01\n",
+    "a return within": "a,2017-03-30,no\rbreak\n",
+    "a return at the end": "a,2017-03-30,1\r\n",
+    "a zero byte": "a,2017-03-30,\0\n",
+}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("flaw", FLAWED)
+@pytest.mark.parametrize("schema", ["generic", "music-box"])
+def test_lines_cut_in_sql_are_those_cut_one_by_one(
+    schema: str, flaw: str, end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows and counts are the same whichever of the ways of reading a log with flaws is taken."""
+    rng = random.Random(f"{schema} {flaw} {end}")
+    good = [f"u{rng.randrange(9)},2017-03-{rng.randrange(10, 30)},{rng.random():.3f}\n"] * 40
+    lines = [rng.choice([*good, "bad\n", "a,b,c,d\n", FLAWED[flaw]]) for _ in range(200)]
+    lines += ["bad\n", FLAWED[flaw]]
+    if schema == "generic":
+        options: dict[str, Any] = {"value": "spent", "text": "spent"}
+        path, log = tmp_path / "a.csv", "user,time,spent\n" + "".join(lines)
+    else:
+        options = {"schema": schema}
+        lines = [line.replace(",", "\tar\t5\t0\t", 1).replace(",", "\t") for line in lines]
+        path, log = tmp_path / "20170330_down.log", "".join(lines)
+    write(path, log.replace("\n", end).encode(errors="surrogateescape"))
+    found = read(path, on_bad_row="skip", **options)
+    monkeypatch.setattr(staging_duckdb, "_copy_lines", lambda *_: None)
+    one_by_one = read(path, on_bad_row="skip", **options)
+    assert rows(found) == rows(one_by_one)
+    assert found.bad_rows == one_by_one.bad_rows != ()

@@ -135,7 +135,7 @@ def events_query(
     """
     # One step on the other, each expression written once: engines plan long nested ones slowly.
     raw = {f"@raw {name}": _as_text(column.name, dialect) for name, column in columns.items()}
-    own = {f"@own {name}": _quote(column.name) for name, column in columns.items()}
+    own = {f"@own {name}": identifier(column.name) for name, column in columns.items()}
     if file_date is not None:
         own["@own time"] = file_date
     if layout.text_with is not None:
@@ -156,7 +156,7 @@ def events_query(
     if file_date is not None:  # a date is no clock time: the log then has none
         final["time"] = "CAST(NULL AS TIMESTAMP)"
     final |= {"bad": '"@bad"', "bad_value": f'CASE "@bad" {values} END'}
-    final |= {name: _quote(name) for name in also}
+    final |= {name: identifier(name) for name in also}
     kept = sampled(columns["user"], config, dialect)
     query = f"SELECT {_listed(raw | own | also)} FROM {source} WHERE {kept}"
     for step in (numbers, typed | {"@time": time}, {"@new time": clamped}, {"@bad": bad}):
@@ -166,11 +166,11 @@ def events_query(
 
 
 def _listed(columns: dict[str, str]) -> str:
-    return ", ".join(f"{sql} AS {_quote(name)}" for name, sql in columns.items())
+    return ", ".join(f"{sql} AS {identifier(name)}" for name, sql in columns.items())
 
 
 def _as_text(column: str, dialect: Dialect) -> str:
-    text = dialect.trim(f"CAST({_quote(column)} AS {dialect.text()})")
+    text = dialect.trim(f"CAST({identifier(column)} AS {dialect.text()})")
     return f"nullif({text}, '')"
 
 
@@ -270,5 +270,6 @@ def _renamed(sql: str, rename: dict[str, str], dialect: Dialect) -> str:
     return f"CASE {sql} {cases} ELSE {sql} END"
 
 
-def _quote(name: str) -> str:
+def identifier(name: str) -> str:
+    """A name as SQL takes it, whatever is in it."""
     return '"' + name.replace('"', '""') + '"'
