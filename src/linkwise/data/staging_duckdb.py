@@ -220,8 +220,8 @@ def _copy_flawed(read: Reading, file: LogFile, path: Path) -> Counter[str]:
 def _copy_lines(read: Reading, files: Sequence[LogFile], path: Path) -> int | None:
     """Write CSV files without their rows of too few or too many fields; returns how many those were.
 
-    DuckDB reads whole lines, and SQL cuts them: as `sift` does, many times as fast. None, and nothing written,
-    where that is not enough: where a row is to stop the reading, a quote is to be understood, or
+    DuckDB reads whole lines, and SQL cuts them: as `sift` does, many times as fast. None, and nothing
+    written, where that is not enough: where a row is to stop the reading, a quote is to be understood, or
     DuckDB cannot read the lines (bytes that are not UTF-8, mixed ends of lines).
     """
     group = read.group
