@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from linkwise.data.events import Events, read_events
     from linkwise.errors import LinkwiseError
-    from linkwise.run import Run, churn
+    from linkwise.run import Run, churn, score
 
 __version__ = "0.1.0"
-__all__ = ["Events", "LinkwiseError", "Run", "churn", "read_events"]
+__all__ = ["Events", "LinkwiseError", "Run", "churn", "read_events", "score"]
 
 _HOMES = {
     "Events": "linkwise.data.events",
     "read_events": "linkwise.data.events",
     "LinkwiseError": "linkwise.errors",
     "Run": "linkwise.run",
+    "score": "linkwise.run",
 }
 _VERBS = ("churn",)
 

@@ -125,13 +125,15 @@ def explain(error: ValidationError) -> str:
     """A pydantic error in our words: field, what was got, what was expected."""
     parts = []
     for item in error.errors(include_url=False):
-        name = ".".join(str(part) for part in item["loc"]) or "the options"
+        name = ".".join(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             parts.append(f"there is no field {name}")
+        elif isinstance(item["input"], dict):  # several fields do not fit each other
+            parts.append(message)
         else:
-            message = item["msg"].removeprefix("Value error, ")
             message = message[0].lower() + message[1:]
-            parts.append(f'{name} is "{item["input"]}": {message}')
+            parts.append(f'{name or "the options"} is "{item["input"]}": {message}')
     return "; ".join(parts) + "."
 
 

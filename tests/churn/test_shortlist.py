@@ -11,8 +11,9 @@ import pytest
 
 from linkwise.churn import shortlist
 from linkwise.churn.config import ChurnConfig
-from linkwise.churn.shortlist import neutral, profit_curve, reason, suggest, write_csv
+from linkwise.churn.shortlist import neutral, profit_curve, suggest, write_csv
 from linkwise.churn.study import load_fitted
+from linkwise.churn.words import reason
 from linkwise.data.splits import user_hash
 from linkwise.estimators.calibrate import IsotonicCalibrator
 from linkwise.run import Run
@@ -100,10 +101,12 @@ def test_reasons_are_the_largest_contributions(music_run: Run) -> None:
     found = shortlist.reasons_of(rows, model)
     values = model.contributions(rows)[:, :-1]
     for i, text in enumerate(found):
-        best = sorted(range(values.shape[1]), key=lambda j: -values[i, j])[:3]
-        names = [model.columns_[j] for j in best if values[i, j] > 0]
-        expected = [reason(name, rows[name][i]) for name in names]
-        assert text == "; ".join(expected) or not expected
+        expected: list[str] = []
+        for j in sorted(range(values.shape[1]), key=lambda j: -values[i, j]):
+            words = reason(model.columns_[j], rows[model.columns_[j]][i])
+            if values[i, j] > 0 and words not in expected:
+                expected.append(words)
+        assert text == "; ".join(expected[:3]) or not expected
 
 
 def test_holdout_is_a_random_share_of_the_list(music_run: Run) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from linkwise.churn.words import describe_feature, format_value
+from linkwise.churn.words import describe_feature, format_value, reason
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,33 @@ def test_names(name: str, words: str) -> None:
 )
 def test_values(name: str, value: float, words: str) -> None:
     assert format_value(name, value) == words
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("last_P_time_from_cutoff", 12, "no plays for 12 days"),
+        ("last_event_time_from_cutoff", 1, "no events for 1 day"),
+        ("last_S_time_from_cutoff", 0, "searches up to the last day"),
+        ("last_D_time_from_cutoff", None, "no downloads at all"),
+        ("freq_P_last_7", 0, "no plays in the last 7 days"),
+        ("freq_S_last_1", 1, "1 search on the last day"),
+        ("freq_Home_last_14", 1234, '1,234 "Home" events in the last 14 days'),
+        ("P_7d_over_P_30d", 0.031, "3 % of 30 days' plays fell in the last 7"),
+        ("D_7d_over_D_30d", None, "no downloads in 30 days"),
+        ("total_play_time_7d_over_30d", 0, "0 % of 30 days' play time fell in the last 7"),
+        ("trend_slope", -0.54, "activity falling by 0.54 events a day per day"),
+        ("trend_slope", -0.0001, "as active at the end of the window as at its start"),
+        ("mean_gap_days", None, "active on one day only"),
+        ("mean_gap_days", 1.25, "1.25 days from one active day to the next"),
+        ("sd_gap_days", None, "active on fewer than three days"),
+        ("active_days", 1, "active on one day only"),
+        ("tenure_days", 19, "first seen 19 days ago"),
+        ("time_percentage_0_to_20", None, "no plays of known length"),
+        ("device_ip", 1, "mostly on device ip"),
+        ("repeat_share", 0.6, "share of repeats: 60 %"),
+        ("average_value", None, "no average value of an event"),
+    ],
+)
+def test_reasons(name: str, value: float | None, words: str) -> None:
+    assert reason(name, value) == words

@@ -177,6 +177,46 @@ def test_environment_and_toml_give_way_to_the_command_line(
     assert "(13 feature + 0 gap + 5 label days)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("[chrun]\nlabel-days = 5\n", "linkwise.toml: there is no verb chrun; expected tables"),
+        ("label-days = 5\n", "linkwise.toml: there is no verb label-days; expected tables"),
+        ("[churn]\nlable-days = 5\n", 'Unknown option: "lable-days" from'),
+        ("[churn\n", "linkwise.toml: this is not TOML"),
+    ],
+)
+def test_misspelt_settings_are_named(
+    settings: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "linkwise.toml").write_text(settings)
+    words = ["churn", "log.csv", "--user", "user", "--time", "time", "--out", "o", "--quiet"]
+    assert main(words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_fields_that_do_not_fit_each_other_are_told_as_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "churn",
+        "log.csv",
+        "--schema",
+        "music-box",
+        "--user",
+        "u",
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    assert main(words) == 2
+    assert "linkwise: --user has no effect on the schema music-box" in capsys.readouterr().err
+
+
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     from linkwise.errors import UsageError
 

@@ -13,13 +13,14 @@ from linkwise.churn.config import ChurnConfig
 from linkwise.churn.features import FeatureSpec
 from linkwise.churn.models import Table, recency_columns, silent_days
 from linkwise.churn.windows import Window
-from linkwise.churn.words import describe_feature, format_value
+from linkwise.churn.words import reason
 from linkwise.context import Context
 from linkwise.data.splits import user_hash
 from linkwise.estimators.calibrate import IsotonicCalibrator
 from linkwise.estimators.tabular import Boosting, Vector
 
 REASONS = 3
+UNREMARKABLE = "nothing raises this user's risk above the average"
 CHUNK = 50_000  # users whose contributions are in memory at a time
 WATCH_DAYS, REACH_DAYS = 7, 14
 
@@ -94,27 +95,24 @@ def make_list(
 
 
 def reasons_of(rows: pl.DataFrame, model: Boosting) -> list[str]:
-    """The features with the largest positive contributions to each user's risk, in words (n,)."""
+    """The features with the largest positive contributions to each user's risk, in words (n,).
+
+    Exact TreeSHAP values of the boosting model, in log-odds, against the average user.
+    """
     names = model.columns_
     found: list[str] = []
     for start in range(0, len(rows), CHUNK):
         part = rows.slice(start, CHUNK)
         values = model.contributions(part)[:, :-1]  # (chunk, p)
-        top = np.argsort(-values, axis=1, kind="stable")[:, :REASONS]  # (chunk, 3)
+        top = np.argsort(-values, axis=1, kind="stable")[:, : 2 * REASONS]  # (chunk, 6)
         columns = [part[name].to_list() for name in names]
         for i, features in enumerate(top):
-            found.append(
-                "; ".join(reason(names[j], columns[j][i]) for j in features if values[i, j] > 0)
-                or "nothing raises this user's risk above the average"
+            # Two features may say the same, such as the mean and the spread of gaps that there are none of.
+            said = dict.fromkeys(
+                reason(names[j], columns[j][i]) for j in features if values[i, j] > 0
             )
+            found.append("; ".join([*said][:REASONS]) or UNREMARKABLE)
     return found
-
-
-def reason(name: str, value: float | None) -> str:
-    """One feature of one user in words: `Days since the last event: 12 days`."""
-    if value is None:
-        return f"{describe_feature(name)}: {'never' if 'time_from_cutoff' in name else 'none'}"
-    return f"{describe_feature(name)}: {format_value(name, value)}"
 
 
 def suggest(

@@ -142,12 +142,9 @@ def newcomers(frame: Frame, window: Window, activity: tuple[str, ...]) -> Frame:
 
     `returning` of them were seen before the feature window.
     """
-    seen = (
-        frame.filter(nw.col("day") < window.start)
-        .select("user")
-        .unique()
-        .with_columns(seen=nw.lit(1))
-    )
+    # Grouped, not unique(): that numbers the rows of every user first.
+    earlier = frame.filter(nw.col("day") < window.start)
+    seen = earlier.group_by("user").agg(nw.len().alias("seen"))
     late = _active_in(frame, window, activity).filter(nw.col("before") == 0, nw.col("after") > 0)
     return late.join(seen, on="user", how="left").select(
         nw.len().alias("users"), nw.col("seen").count().alias("returning")

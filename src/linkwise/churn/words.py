@@ -43,10 +43,7 @@ def describe_feature(name: str) -> str:
     if match := re.fullmatch(r"time_percentage_(\d+)_to_(\d+)", name):
         return f"Share of plays broken off at {match[1]} to {match[2]} %"
     if match := re.fullmatch(r"(.*?)_?(\d+)d_over_.*?(\d+)d", name):
-        what = {
-            "total_play_time": "play time",
-            "time_percentage_larger_than_80": "plays heard past 80 %",
-        }.get(match[1], kind_words(match[1]))
+        what = _RATIOS.get(match[1], kind_words(match[1]))
         return f"Share of {match[3]} days' {what} that fell in the last {match[2]}"
     if match := re.fullmatch(r"(night|morning|afternoon|evening)_share", name):
         return f"Share of events in the {match[1]}"
@@ -76,6 +73,60 @@ def format_value(name: str, value: float) -> str:
     if "time_from_cutoff" in name or (name.endswith("_days") and name != "active_days"):
         return f"{value:.3g} days" if value != 1 else "1 day"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def reason(name: str, value: float | None) -> str:
+    """One feature of one user as a phrase: `no plays for 12 days`; None is a value that is missing."""
+    if match := re.fullmatch(r"last_(.+)_time_from_cutoff", name):
+        kind = kind_words(match[1])
+        if value is None:
+            return f"no {kind} at all"
+        if value < 1:
+            return f"{kind} up to the last day"
+        return f"no {kind} for {format_value(name, value)}"
+    if match := re.fullmatch(r"freq_(.+)_last_(\d+)", name):
+        when = "on the last day" if match[2] == "1" else f"in the last {match[2]} days"
+        kind = kind_words(match[1]) if value != 1 else _SINGULAR.get(match[1], "event")
+        return f"{value:,.0f} {kind} {when}" if value else f"no {kind} {when}"
+    if match := re.fullmatch(r"(.*?)_?(\d+)d_over_.*?(\d+)d", name):
+        what = _RATIOS.get(match[1], kind_words(match[1]))
+        if value is None:
+            return f"no {what} in {match[3]} days"
+        return f"{percent(value)} of {match[3]} days' {what} fell in the last {match[2]}"
+    if name == "trend_slope" and value is not None:
+        if abs(value) < LEVEL:
+            return "as active at the end of the window as at its start"
+        way = "falling" if value < 0 else "rising"
+        return f"activity {way} by {abs(value):.2g} events a day per day"
+    if value is None:
+        if name == "mean_gap_days":
+            return "active on one day only"
+        if name == "sd_gap_days":
+            return "active on fewer than three days"
+        played = "play" in name or name.startswith(("time_percentage", "missing_song"))
+        return "no plays of known length" if played else f"no {_lower(describe_feature(name))}"
+    if name.startswith("device_"):
+        return f"mostly {'' if value else 'not '}on device {name.removeprefix('device_')}"
+    if name == "mean_gap_days":
+        return f"{format_value(name, value)} from one active day to the next"
+    if name == "active_days":
+        return "active on one day only" if value == 1 else f"active on {value:.0f} days"
+    if name == "tenure_days":
+        return f"first seen {format_value(name, value)} ago"
+    return f"{_lower(describe_feature(name))}: {format_value(name, value)}"
+
+
+# A slope that moves a month's daily activity by less than a third of an event.
+LEVEL = 0.01
+_SINGULAR = {"P": "play", "D": "download", "S": "search"}
+_RATIOS = {
+    "total_play_time": "play time",
+    "time_percentage_larger_than_80": "plays heard past 80 %",
+}
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
 
 
 def _duration(seconds: float) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,9 @@ linkwise.toml in this folder. Exit codes: 0 done, 2 wrong usage, 3 bad input, 4 
 """
 
 
+SETTINGS = "linkwise.toml"
+
+
 def build() -> App:
     """The whole command line."""
     app = App(
@@ -35,7 +40,7 @@ def build() -> App:
         suppress_keyboard_interrupt=False,
         config=[
             cyclopts.config.Env("LINKWISE_", command=True),
-            cyclopts.config.Toml("linkwise.toml", must_exist=False, search_parents=False),
+            cyclopts.config.Toml(SETTINGS, must_exist=False, search_parents=False),
         ],
         default_parameter=cyclopts.Parameter(negative=(), consume_multiple=False),
     )
@@ -52,9 +57,9 @@ def run_words(words: list[str]) -> int:
     words, log_file = _take(words, "--log-file")
     try:
         _logging(debug, log_file)
-        result = build()(
-            words, exit_on_error=False, print_error=False, result_action="return_value"
-        )
+        app = build()
+        _check_settings(Path(SETTINGS), app)
+        result = app(words, exit_on_error=False, print_error=False, result_action="return_value")
         return result if isinstance(result, int) else 0
     except (LinkwiseError, CycloptsError, ValidationError, KeyboardInterrupt) as error:
         if debug:
@@ -81,6 +86,23 @@ def run_words(words: list[str]) -> int:
                 "report what it prints."
             )
         )
+
+
+def _check_settings(path: Path, app: App) -> None:
+    """Raise `UsageError` where a table of the settings file is no verb's: Cyclopts would pass over it."""
+    if not path.is_file():
+        return
+    try:
+        found = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: this is not TOML ({error}).") from error
+    verbs = sorted(name for name in app if not name.startswith("-"))
+    for name in found:
+        if name not in verbs:
+            raise UsageError(
+                f"{path}: there is no verb {name}; expected tables called {', '.join(verbs)}, "
+                "such as [churn] with label_days = 7."
+            )
 
 
 def _take(words: list[str], option: str) -> tuple[list[str], str | None]:
@@ -135,13 +157,13 @@ def _in_our_words(error: Any) -> str:
 
         return _as_options(explain(cause))
     text = " ".join(str(error).split())
+    # From the settings file: "[study][x]" is the field study.x.
+    text = re.sub(r'"\[(.+?)\]" from', lambda m: f'"{m[1].replace("][", ".")}" from', text)
     return f"{text} See linkwise --help." if text else "the command is wrong; see linkwise --help."
 
 
 def _as_options(text: str) -> str:
     """Name fields as they are typed: feature_days becomes --feature-days."""
-    import re
-
     return re.sub(
         r"(?:^|(?<=; ))([a-z_]+(?:\.[a-z_]+)*)(?= is \")",
         lambda m: "--" + m[1].replace("_", "-"),

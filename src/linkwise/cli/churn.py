@@ -55,8 +55,8 @@ def study(
     linkwise churn sim --schema music-box --out runs/churn
     ```
 
-    A shop's log: `linkwise churn orders.csv --user customer --time date --value amount
-    --feature-days 180 --label-days 90 --out runs/shop`
+    A shop's log, whose best customers are no bots: `linkwise churn orders.csv --user customer --time date
+    --value amount --feature-days 180 --label-days 90 --bots-above 100 --out runs/shop`
     """
     from linkwise.run import RunConfig, execute, with_changes
 
