@@ -102,9 +102,12 @@ def test_reasons_are_the_largest_contributions(music_run: Run) -> None:
     values = model.contributions(rows)[:, :-1]
     for i, text in enumerate(found):
         expected: list[str] = []
-        for j in sorted(range(values.shape[1]), key=lambda j: -values[i, j]):
+        silent: set[str] = set()
+        for j in sorted(range(values.shape[1]), key=lambda j: -values[i, j])[:9]:
             words = reason(model.columns_[j], rows[model.columns_[j]][i])
-            if values[i, j] > 0 and words not in expected:
+            kind = words.split()[1] if words.startswith("no ") and "days" in words else words
+            if values[i, j] > 0 and kind not in silent:
+                silent.add(kind)
                 expected.append(words)
         assert text == "; ".join(expected[:3]) or not expected
 

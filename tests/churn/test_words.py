@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from linkwise.churn.words import describe_feature, format_value, reason
+from linkwise.churn.words import describe_feature, format_value, reason, theme
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,8 @@ def test_values(name: str, value: float, words: str) -> None:
         ("D_7d_over_D_30d", None, "no downloads in 30 days"),
         ("total_play_time_7d_over_30d", 0, "0 % of 30 days' play time fell in the last 7"),
         ("trend_slope", -0.54, "activity falling by 0.54 events a day per day"),
-        ("trend_slope", -0.0001, "as active at the end of the window as at its start"),
+        ("trend_slope", -0.0001, "activity slightly falling"),
+        ("trend_slope", 0, "activity level"),
         ("mean_gap_days", None, "active on one day only"),
         ("mean_gap_days", 1.25, "1.25 days from one active day to the next"),
         ("sd_gap_days", None, "active on fewer than three days"),
@@ -77,3 +78,17 @@ def test_values(name: str, value: float, words: str) -> None:
 )
 def test_reasons(name: str, value: float | None, words: str) -> None:
     assert reason(name, value) == words
+
+
+def test_reasons_that_tell_the_same() -> None:
+    silence = theme("last_P_time_from_cutoff", 12)
+    assert theme("freq_P_last_7", 0) == theme("freq_P_last_14", 0) == silence
+    assert theme("last_P_time_from_cutoff", None) == silence
+    others = [
+        theme("freq_P_last_7", 3),
+        theme("last_P_time_from_cutoff", 0),
+        theme("freq_D_last_7", 0),
+        theme("freq_all_last_7", 0),
+        theme("P_7d_over_P_30d", 0),
+    ]
+    assert len({silence, *others}) == 6

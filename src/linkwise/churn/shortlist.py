@@ -13,7 +13,7 @@ from linkwise.churn.config import ChurnConfig
 from linkwise.churn.features import FeatureSpec
 from linkwise.churn.models import Table, recency_columns, silent_days
 from linkwise.churn.windows import Window
-from linkwise.churn.words import reason
+from linkwise.churn.words import reason, theme
 from linkwise.context import Context
 from linkwise.data.splits import user_hash
 from linkwise.estimators.calibrate import IsotonicCalibrator
@@ -104,14 +104,16 @@ def reasons_of(rows: pl.DataFrame, model: Boosting) -> list[str]:
     for start in range(0, len(rows), CHUNK):
         part = rows.slice(start, CHUNK)
         values = model.contributions(part)[:, :-1]  # (chunk, p)
-        top = np.argsort(-values, axis=1, kind="stable")[:, : 2 * REASONS]  # (chunk, 6)
+        top = np.argsort(-values, axis=1, kind="stable")[:, : 3 * REASONS]  # (chunk, 9)
         columns = [part[name].to_list() for name in names]
         for i, features in enumerate(top):
-            # Two features may say the same, such as the mean and the spread of gaps that there are none of.
-            said = dict.fromkeys(
-                reason(names[j], columns[j][i]) for j in features if values[i, j] > 0
-            )
-            found.append("; ".join([*said][:REASONS]) or UNREMARKABLE)
+            # Two features may tell the same, such as the silence of 30 and of 14 days.
+            said: dict[str, str] = {}
+            for j in features:
+                if values[i, j] > 0:
+                    told = names[j], columns[j][i]
+                    said.setdefault(theme(*told), reason(*told))
+            found.append("; ".join([*said.values()][:REASONS]) or UNREMARKABLE)
     return found
 
 

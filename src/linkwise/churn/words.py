@@ -94,9 +94,11 @@ def reason(name: str, value: float | None) -> str:
             return f"no {what} in {match[3]} days"
         return f"{percent(value)} of {match[3]} days' {what} fell in the last {match[2]}"
     if name == "trend_slope" and value is not None:
-        if abs(value) < LEVEL:
-            return "as active at the end of the window as at its start"
+        if value == 0:
+            return "activity level"
         way = "falling" if value < 0 else "rising"
+        if abs(value) < SLIGHT:
+            return f"activity slightly {way}"
         return f"activity {way} by {abs(value):.2g} events a day per day"
     if value is None:
         if name == "mean_gap_days":
@@ -116,8 +118,16 @@ def reason(name: str, value: float | None) -> str:
     return f"{_lower(describe_feature(name))}: {format_value(name, value)}"
 
 
-# A slope that moves a month's daily activity by less than a third of an event.
-LEVEL = 0.01
+def theme(name: str, value: float | None) -> str:
+    """What a reason is about: equal for two that tell the same, such as `no plays` for 12 and in 7 days."""
+    silence = re.fullmatch(r"(?:freq|last)_(.+?)_(?:last_\d+|time_from_cutoff)", name)
+    if silence and (value is None or (value == 0) == name.startswith("freq")):
+        return f"no {kind_words(silence[1])}"
+    return reason(name, value)
+
+
+# Slopes below this move a month's daily activity by less than a third of an event.
+SLIGHT = 0.01
 _SINGULAR = {"P": "play", "D": "download", "S": "search"}
 _RATIOS = {
     "total_play_time": "play time",
