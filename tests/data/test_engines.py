@@ -67,6 +67,7 @@ def test_polars_gives_the_same_features(
     assert_same(collect(user_features(events.frame, spec, WINDOW)), rows)
 
 
+@pytest.mark.slow
 def test_spark_gives_the_same_features(
     log: Path, expected: tuple[FeatureSpec, pl.DataFrame], spark: EngineConfig
 ) -> None:
