@@ -81,12 +81,22 @@ def music_run(music_config: RunConfig, shared_folder: Path) -> Run:
 
 
 @pytest.fixture(scope="session")
-def music_table(music: Path) -> pl.DataFrame:
-    """The same log as one frame with plain columns, dates as dates and times in seconds."""
-    events = read_events(music, schema="music-box", on_bad_row="skip")
-    day = pl.from_epoch("day", time_unit="d").alias("date")
-    return (
-        collect(events.frame)
-        .with_columns(day, pl.col("duration") / 1000, pl.col("length") / 1000)
-        .drop("day")
-    )
+def music_log(music: Path, shared_folder: Path) -> Path:
+    """The same log as one file with plain columns, dates as dates and times in seconds."""
+
+    def make() -> None:
+        events = read_events(music, schema="music-box", on_bad_row="skip")
+        day = pl.from_epoch("day", time_unit="d").alias("date")
+        plain = collect(events.frame).with_columns(
+            day, pl.col("duration") / 1000, pl.col("length") / 1000
+        )
+        plain.drop("day").write_parquet(path)
+
+    path = shared_folder / "music.parquet"
+    return once(path, make)
+
+
+@pytest.fixture(scope="session")
+def music_table(music_log: Path) -> pl.DataFrame:
+    """The same log as one frame."""
+    return pl.read_parquet(music_log)

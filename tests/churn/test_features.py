@@ -111,8 +111,9 @@ def test_equals_sql_on_sparkify(shared_data: Path) -> None:
     assert {"freq_Home_last_14", "Logout_7d_over_Logout_14d", "night_share"} < set(ours.columns)
 
 
-def test_equals_sql_on_a_simulated_log(music: Path) -> None:
-    events = read_events(music, schema="music-box", on_bad_row="skip")
+def test_equals_sql_on_a_simulated_log(music_log: Path) -> None:
+    names = ("user", "item", "event", "duration", "length", "device", "paid", "text")
+    events = read_events(music_log, **{name: name for name in names}, time="date")
     for feature_days in (30, 80):
         ours = compare(events, events.end_day - 5, feature_days)
         assert ours["sd_gap_days"].drop_nulls().len() > 100

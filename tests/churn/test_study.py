@@ -6,14 +6,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.churn.logs import events_of, table_of
 
 from conftest import QUICK
 from linkwise.churn.clean import cleaned
-from linkwise.churn.config import ChurnConfig
 from linkwise.churn.features import feature_names, user_features
 from linkwise.churn.models import split
-from linkwise.churn.study import labelled_table, load_fitted
-from linkwise.churn.windows import plan
+from linkwise.churn.study import load_fitted
+from linkwise.churn.windows import labels, plan
 from linkwise.data.engine import collect
 from linkwise.data.events import epoch_day, read_events
 from linkwise.data.splits import user_hash
@@ -41,23 +41,27 @@ def run_on(table: pl.DataFrame, folder: Path, **churn: object) -> Run:
 
 
 def mutated(table: pl.DataFrame, day: int) -> pl.DataFrame:
-    """The log with every row from a day on changed: other users, items, kinds and times; half dropped.
+    """The log with every row from a day on changed: other users, items, kinds and times.
 
-    The last day keeps a row, because the cutoffs are counted from it.
+    Half of the users who came leave, and those who stayed away come back, so that labels turn over. The
+    last day keeps a row, because the cutoffs are counted from it.
     """
     late = pl.col("date") >= pl.from_epoch(pl.lit(day), time_unit="d")
-    after = table.filter(late)
-    last = after.filter(pl.col("date") == table["date"].max()).head(1)
-    changed = pl.concat([after.gather_every(2), last]).with_columns(
-        user=pl.col("user").reverse(),
-        item=pl.col("item").reverse(),
+    before, after, last = table.filter(~late), table.filter(late), table["date"].max()
+    came = after["user"].unique().sort()
+    stay = came.filter(pl.Series(user_hash(came, "mutated") < 0.5))
+    kept = after.filter(pl.col("user").is_in(stay.implode()))
+    back = before.filter(~pl.col("user").is_in(came.implode())).unique("user", maintain_order=True)
+    kept = kept.with_columns(pl.col("user", "item").reverse())
+    changed = pl.concat([kept, back.with_columns(date=pl.lit(last))]).with_columns(
         event=pl.lit("play"),
         duration=pl.lit(10.0),
         length=pl.lit(100.0),
         device=pl.lit("ip"),
         paid=~pl.col("paid"),
     )
-    return pl.concat([table.filter(~late), changed.select(table.columns)])
+    assert changed["date"].max() == last
+    return pl.concat([before, changed])
 
 
 @pytest.mark.slow
@@ -99,8 +103,11 @@ def test_features_do_not_change_when_everything_from_the_cutoff_on_does(
     music_table: pl.DataFrame, music_run: Run
 ) -> None:
     spec, rules, _, _ = load_fitted(music_run.folder / "model")
+    everyone = music_table["user"].unique()
+    some = everyone.filter(pl.Series(user_hash(everyone, "features") < 0.4))
+    log = music_table.filter(pl.col("user").is_in(some.implode()))
     tables = []
-    for table in (music_table, mutated(music_table, epoch_day(music_table["date"].max()) + 1 - 28)):
+    for table in (log, mutated(log, epoch_day(log["date"].max()) + 1 - 28)):
         events = read_events(table, **COLUMNS)
         window = plan(events, 30, 0, 14).windows["calibrate"]
         tables.append(collect(user_features(cleaned(events.frame, spec, rules), spec, window)))
@@ -141,19 +148,24 @@ def test_report_names(music_run: Run) -> None:
     assert set(expected) <= set(names)
 
 
+@pytest.fixture(scope="module")
+def music_days(music_table: pl.DataFrame) -> pl.DataFrame:
+    """The users and days of the music log."""
+    days = music_table.select("user", day=pl.col("date").dt.epoch("d")).unique()
+    return days.sort("user", "day").with_columns(event=pl.lit("play"))
+
+
 @pytest.mark.parametrize(("days", "parts"), [(44, 1), (58, 2), (72, 3), (86, 4)])
 def test_no_user_is_in_two_parts_of_one_cutoff(
-    music_table: pl.DataFrame, music_run: Run, days: int, parts: int
+    music_days: pl.DataFrame, days: int, parts: int
 ) -> None:
-    first = music_table["date"].min()
-    table = music_table.filter(pl.col("date") < first + pl.duration(days=days))
-    events = read_events(table, **COLUMNS)
-    spec, rules, _, _ = load_fitted(music_run.folder / "model")
+    events = events_of(music_days.filter(pl.col("day") < music_days["day"].min() + days))
     cutoffs = plan(events, 30, 0, 14)
     assert len({window.cutoff for window in cutoffs.windows.values()}) == parts
     made = {}
     for window in cutoffs.windows.values():
-        made[window] = labelled_table(events, spec, rules, window, ChurnConfig())
+        rows = collect(labels(events.frame, window, ())).sort("user")
+        made[window] = table_of(dict(rows.iter_rows()))  # what splits them is who they are
     found = split(cutoffs, {role: made[window] for role, window in cutoffs.windows.items()})
     fit, check = set(found.fit.users), set(found.check.users)
     train, calibrate, report = (
@@ -171,11 +183,17 @@ def test_no_user_is_in_two_parts_of_one_cutoff(
     if parts == 2:
         assert not train & calibrate
         assert len(found.report) == len(made[cutoffs.report])
+    if parts >= 3:
+        assert train == set(made[cutoffs.train].users)
+        assert calibrate == set(made[cutoffs.windows["calibrate"]].users)
+        assert report == set(made[cutoffs.report].users)
+        tuned = cutoffs.windows.get("tune", cutoffs.train)
+        assert fit | check == set(made[tuned].users)
 
 
 def test_an_activity_that_the_log_lacks_is_named(music_table: pl.DataFrame, tmp_path: Path) -> None:
     with pytest.raises(InputError, match='"purchase", which the log does not have; it has play'):
-        run_on(music_table, tmp_path / "log", activity=["purchase"])
+        run_on(music_table.head(2000), tmp_path / "log", activity=["purchase"])
 
 
 @pytest.mark.slow

@@ -323,6 +323,11 @@ def score_log(
                 f"the run was fitted on a log with {name}s, and this log has none; name the column "
                 f"with --{name}."
             )
+    if config.activity and not set(config.activity) & set(events.kinds):
+        raise InputError(
+            f"the run counts {', '.join(config.activity)} as activity, and this log has none of "
+            f"them; it has {', '.join(events.kinds)}. Give a log with the run's kinds of event."
+        )
     with context.step("describe users"):
         table = unlabelled_table(events, spec, rules, window, config)
     if len(table) == 0:
