@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 from datetime import date, time, timedelta
 from pathlib import Path
@@ -596,3 +597,98 @@ def test_lines_cut_in_sql_are_those_cut_one_by_one(
     one_by_one = read(path, on_bad_row="skip", **options)
     assert rows(found) == rows(one_by_one)
     assert found.bad_rows == one_by_one.bad_rows != ()
+
+
+@pytest.mark.parametrize("files", [3, 9])
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz"])
+def test_an_open_quote_in_one_of_many_files_loses_no_row(
+    files: int, ending: str, tmp_path: Path, scratch: Path
+) -> None:
+    """DuckDB, asked for many files in one call, would pass over what follows the quote."""
+    for number in range(files):
+        rest = '"2,2024-01-01\n3,2024-01-01\n4,2024-01-01\n' if number == 1 else ""
+        content = f"user,time\n1,2024-01-01\n{rest}".encode()
+        content = gzip.compress(content) if ending == ".csv.gz" else content
+        write(tmp_path / f"f{number}{ending}", content)
+    assert f"f1{ending} line 3: a quote is not closed" in failure(tmp_path, scratch)
+    events = read(tmp_path, on_bad_row="skip")
+    assert column(events, "user") == ["1", "1", "3", "4", *["1"] * (files - 2)]
+    assert events.bad_rows == (BadRows("events: wrong number of fields", 1, None),)
+
+
+def test_lines_that_end_in_carriage_returns_are_refused(tmp_path: Path, scratch: Path) -> None:
+    write(tmp_path / "a.csv", LOG)
+    write(tmp_path / "b.csv", "user,time\r2,2024-01-01\r3\r")
+    assert "b.csv: the lines end in carriage returns" in failure(tmp_path, scratch)
+
+
+@pytest.mark.parametrize("on_bad_row", ["error", "skip"])
+@pytest.mark.parametrize("place", [-1, -6, 100])
+def test_a_gzip_file_that_was_changed_is_refused(
+    place: int, on_bad_row: str, tmp_path: Path, scratch: Path
+) -> None:
+    """Its length, its checksum, or a byte of what it holds (stored, so that nothing else is amiss)."""
+    content = bytearray(gzip.compress(("user,time\n" + "1,2024-01-01\n" * 99).encode(), 0))
+    content[place] ^= 1
+    path = write(tmp_path / "a.csv.gz", bytes(content))
+    assert "cut short or damaged" in failure(path, scratch, on_bad_row=on_bad_row)
+
+
+def test_a_long_quoted_field_is_read_whatever_else_is_in_the_file(tmp_path: Path) -> None:
+    long = "y" * 200_000
+    path = write(
+        tmp_path / "a.csv", f'user,time,note\n1,2024-01-01,"{long}"\n2\n3,2024-01-01,"b"\n'
+    )
+    events = read(path, text="note", on_bad_row="skip")
+    assert column(events, "text") == [long, "b"]
+    assert events.bad_rows == (BadRows("events: wrong number of fields", 1, None),)
+
+
+@pytest.mark.parametrize("flaw", [b"", b"short\n"])
+def test_bad_bytes_in_a_column_that_nobody_named_make_a_row_bad(
+    flaw: bytes, tmp_path: Path, scratch: Path
+) -> None:
+    content = b"user,time,text\n1,2024-01-01,caf\xe9\n2,2024-01-01,x\n" + flaw
+    path = write(tmp_path / "a.csv", content)
+    assert "line 2: the bytes are not UTF-8" in failure(path, scratch)
+    assert column(read(path, on_bad_row="skip"), "user") == ["2"]
+
+
+@pytest.mark.parametrize("flaw", ["", "a\tb\n"])
+def test_blank_lines_of_a_single_column_are_no_rows(flaw: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "2024-01-01.csv", f"user\nu1\n\nu2\n\n\nu3\n{flaw}")
+    events = read(path, time="@file", on_bad_row="skip")
+    assert column(events, "user") == ["u1", "u2", "u3"]
+    assert sum(bad.rows for bad in events.bad_rows) == len(flaw.splitlines())
+
+
+def test_a_long_line_of_letters_beyond_ascii_costs_only_itself(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.csv", f"user,time,text\n1,2024-01-01,{'é' * 1_200_000}\n2,2024-01-01,x\n"
+    )
+    events = read(path, on_bad_row="skip")
+    assert column(events, "user") == ["2"]
+    assert events.bad_rows == (BadRows("events: lines over 2 MB", 1, None),)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_missing_ids_of_a_polars_frame_are_no_ids(lazy: bool) -> None:
+    frame = pl.DataFrame(
+        {"user": [1.0, float("nan"), 3.0], "time": [DAY] * 3, "item": [1.5, 2, None]}
+    )
+    events = read(frame.lazy() if lazy else frame, item="item", on_bad_row="skip")
+    assert column(events, "user") == [1, 3]
+    assert column(events, "item") == ["1.5", None]
+    assert events.bad_rows == (BadRows("events: user unreadable", 1, 0),)
+
+
+@pytest.mark.parametrize("damage", ["{", "{}", "gone"])
+def test_a_staged_log_that_is_not_whole_is_read_again(damage: str, tmp_path: Path) -> None:
+    log, folder = write(tmp_path / "a.csv", LOG), tmp_path / "work"
+    read(log, folder=folder)
+    staged = folder / "events" / "staged.json"
+    if damage == "gone":
+        next((folder / "events").glob("*.parquet")).unlink()
+    else:
+        staged.write_text(damage)
+    assert column(read(log, folder=folder), "user") == ["a"]

@@ -30,11 +30,31 @@ def test_a_folder_gives_its_logs_in_order_and_nothing_else(tmp_path: Path) -> No
         write(tmp_path / name, LOG)
     for name in (".hidden.csv", ".git/a.csv", "README.txt", "licence.txt", "notes.md", "no_ending"):
         write(tmp_path / name, LOG)
-    (tmp_path / "broken.csv").symlink_to(tmp_path / "nowhere.csv")
-    assert found(tmp_path) == ["a.csv.gz", "b.csv", "d.JSONL.ZST", "e.parquet", "f.TSV"]
+    write(tmp_path / "license_checks.csv", LOG)
+    names = ["a.csv.gz", "b.csv", "d.JSONL.ZST", "e.parquet", "f.TSV", "license_checks.csv"]
+    assert found(tmp_path) == names
     forms = {file.path.name: (file.format, file.compressed) for file in find_files([tmp_path])}
     assert forms["d.JSONL.ZST"] == ("json", True)
     assert forms["f.TSV"] == ("csv", False)
+
+
+def test_links_are_followed_once_and_broken_ones_named(tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere" / "a.csv", LOG)
+    write(tmp_path / "logs" / "b.csv", LOG)
+    (tmp_path / "logs" / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "logs" / "loop").symlink_to(tmp_path / "logs")
+    assert found(tmp_path / "logs") == ["b.csv", "a.csv"]
+    (tmp_path / "logs" / "c.csv").symlink_to(tmp_path / "nowhere.csv")
+    with pytest.raises(InputError, match=r"c\.csv: this is a link to a file that is not there"):
+        find_files([tmp_path / "logs"])
+
+
+def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/l\xff.csv"
+    with open(path, "w") as out:  # noqa: PTH123 (the name is bytes)
+        out.write(LOG)
+    with pytest.raises(InputError, match="name is not UTF-8"):
+        find_files([tmp_path])
 
 
 def test_globs_pass_over_what_is_no_log_and_go_into_folders(tmp_path: Path) -> None:
@@ -212,7 +232,7 @@ def test_a_compressed_file_that_was_cut_short_is_never_read(tmp_path: Path) -> N
         ("a.csv", b"PK\x03\x04....", "a zip archive or an Excel book"),
         ("a.csv", LOG.encode("utf-16"), "UTF-16 text; turn it into UTF-8"),
         ("a.csv.gz", gzip.compress(LOG.encode("utf-16")), "UTF-16 text"),
-        ("a.csv", b"a,b\n\0\0\0", "the file has zero bytes"),
+        ("a.csv", b"a,b\n\0\0\0", "the file holds NUL bytes"),
         ("a.csv.gz", LOG.encode(), "this is no gzip file"),
         ("a.csv.zst", LOG.encode(), "this is no zstd file"),
         ("a.parquet.gz", gzip.compress(b"PAR1"), "Parquet is compressed inside"),

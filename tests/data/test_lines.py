@@ -191,6 +191,7 @@ def test_a_sifted_copy_holds_the_good_rows(tmp_path: Path) -> None:
         ('"us""er","two\nlines"\n', ['us"er', "two\nlines"], ","),
         (",user,\n", ["column_1", "user", "column_3"], ","),
         ("alone\n", ["alone"], "\t"),
+        ("user,ti\x0cme\n", ["user", "ti\x0cme"], ","),
         ("用户,时间\n", ["用户", "时间"], ","),
     ],
 )
@@ -205,6 +206,7 @@ def test_headers(content: str, names: list[str], delimiter: str, tmp_path: Path)
         (b"\xef\xbb\xbf", "the line is empty"),
         (b"user,caf\xe9\n", "the bytes are not UTF-8; expected the column names"),
         (b"a,b,a\n", 'the column "a" stands there twice; expected each name once'),
+        (b'user,"no"te\n1,2\n', "the column names cannot be read (',' expected after '\"')"),
         (b"user,User\n", 'the columns "user" and "User" differ only in case'),
         (b"x" * 200_000, "the line is over 100,000 characters long"),
         (b'"' + b"x" * 140_000 + b'"', "the line is over 100,000 characters long"),

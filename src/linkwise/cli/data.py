@@ -36,7 +36,7 @@ def describe(
     from linkwise.data.describe import columns_of, describe_events
     from linkwise.data.events import read_events
 
-    if input.log_schema == "generic" and not (input.user and input.time):
+    if input.log_schema == "generic" and not (input.user or input.time):
         found = columns_of(paths)
         _print_columns(found, json_)
         return

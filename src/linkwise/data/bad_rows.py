@@ -33,7 +33,7 @@ def misread(group: FileGroup, file: Path, line: int | None, what: str) -> str:
             group.delimiter, f'"{group.delimiter}"'
         )
         expected = f"; expected {len(group.source_names)}, separated by {delimiter}"
-    elif "quote" in what:
+    elif group.format == "csv" and "quote" in what:
         expected = '; expected quotes around whole fields, and "" for a quote within one'
     return f"{where}: {what}{expected}. {SKIP}"
 

@@ -257,11 +257,12 @@ def _frame_to_parquet(frame: Any, config: InputConfig, folder: Path) -> Path:
         if not schema:
             raise InputError("the frame has no columns.")
         # Where there is no null, NaN is what stands for a missing number.
-        numbers = [n for n in (config.duration, config.length, config.value) if n is not None]
-        floats = [name for name in numbers if name in schema and schema[name].is_float()]
+        named = (config.user, config.item, config.duration, config.length, config.value)
+        floats = [n for n in named if n is not None and n in schema and schema[n].is_float()]
         native = native.with_columns(nw.col(name).fill_nan(None) for name in floats)
         if isinstance(native, nw.LazyFrame):
-            native.sink_parquet(path)
+            ids = [name for name in floats if name in (config.user, config.item)]
+            _lazily_with_whole_ids(native, ids).sink_parquet(path)
         else:
             table = native.to_arrow()
             for name in (config.user, config.item):
@@ -294,3 +295,12 @@ def _with_whole_ids(table: Any, name: str) -> Any:
     ):
         return table
     return table.set_column(table.column_names.index(name), name, column.cast(pa.int64()))
+
+
+def _lazily_with_whole_ids(frame: Frame, names: Sequence[str]) -> Frame:
+    """The same for a lazy frame, which is asked first whether the ids are whole."""
+    if not names:
+        return frame
+    whole = collect(frame.select((nw.col(name) == nw.col(name).round()).all() for name in names))
+    kept = [name for name in names if whole[name].item() is not False]
+    return frame.with_columns(nw.col(name).cast(nw.Int64) for name in kept)

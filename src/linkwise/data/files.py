@@ -120,15 +120,25 @@ def _in_folder(folder: Path) -> list[LogFile]:
 
     inside: list[Path] = []
     # os.walk says which folder it may not enter; Path.rglob passes over it in silence.
-    for root, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        inside += [Path(root) / name for name in names]
-    return [_log_file(p) for p in sorted(inside) if p.is_file() and _is_log(p)]
+    entered: set[str] = set()
+    for root, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        entered.add(os.path.realpath(root))
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and os.path.realpath(Path(root) / name) not in entered
+        ]
+        inside += [Path(root) / name for name in names if _is_log(Path(name))]
+    for path in inside:
+        if not path.exists():
+            raise InputError(f"{path}: this is a link to a file that is not there.")
+    return [_log_file(path) for path in sorted(inside) if path.is_file()]
 
 
 def _is_log(path: Path) -> bool:
     name = path.name.lower()
-    return not name.startswith((".", *NOTES)) and _format(path) is not None
+    is_note = name.startswith(NOTES) and name.endswith(".txt")
+    return not name.startswith(".") and not is_note and _format(path) is not None
 
 
 def _format(path: Path) -> Format | None:
@@ -145,6 +155,10 @@ def _log_file(path: Path, named: bool = False) -> LogFile:
             f"{path}: the ending is unknown; expected one of {', '.join(FORMATS)}, "
             "plain or with .gz or .zst."
         )
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path!r}: the file's name is not UTF-8; rename it.") from error
     return LogFile(path, form, path.suffix.lower() in COMPRESSIONS, named)
 
 
@@ -208,6 +222,13 @@ def reading(file: LogFile) -> Iterator[None]:
         if error.strerror is None:  # pyarrow's own, about the compressed stream
             raise InputError(damaged(file)) from error
         raise InputError(f"{shown(file.path)}: this cannot be read ({error.strerror}).") from error
+
+
+def read_through(file: LogFile) -> None:
+    """Read a compressed file to its end and its checksum; raises `InputError` where it is damaged."""
+    with reading(file), open_bytes(file) as stream:
+        while stream.read(2**20):
+            pass
 
 
 def damaged(file: LogFile) -> str:

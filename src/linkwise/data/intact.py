@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from linkwise.data.files import LogFile, damaged, open_bytes, reading
+from linkwise.data.files import LogFile, damaged, open_bytes, read_through, reading
 from linkwise.errors import InputError
 
+HEAD_BYTES = 2**16
 GZIP, ZSTD, PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
 # First bytes of what is often given the wrong name, and what to do about it.
 DISGUISES = (
@@ -57,13 +58,18 @@ def _is_empty(file: LogFile) -> bool:
         return False
     if file.compressed:
         _check_compression(file, head)
-        with open_bytes(file) as stream:
-            head = stream.read(64)
+    with open_bytes(file) as stream:
+        head = stream.read(HEAD_BYTES)
     for start, what in DISGUISES:
         if head.startswith(start):
             raise InputError(f"{file.path}: this is {what}.")
-    if b"\0" in head:
-        raise InputError(f"{file.path}: the file has zero bytes; expected text in UTF-8.")
+    if b"\0" in head[:64]:
+        raise InputError(f"{file.path}: the file holds NUL bytes; expected text in UTF-8.")
+    if b"\r" in head and b"\n" not in head:
+        raise InputError(
+            f"{file.path}: the lines end in carriage returns, as on old Macs; turn them into line feeds "
+            "with: tr '\\r' '\\n'"
+        )
     return not head
 
 
@@ -71,6 +77,7 @@ def _check_compression(file: LogFile, head: bytes) -> None:
     if file.path.suffix.lower() == ".gz":
         if not head.startswith(GZIP):
             raise InputError(f"{file.path}: this is no gzip file; name it for what it is.")
+        read_through(file)  # DuckDB looks at neither the checksum nor the length
         return
     if not head.startswith(ZSTD) and not _is_skippable(head):
         raise InputError(f"{file.path}: this is no zstd file; name it for what it is.")

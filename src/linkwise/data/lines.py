@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import re
 import shutil
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -93,7 +95,11 @@ def header(file: LogFile) -> tuple[list[str], str]:
         )
     outside = "".join(text.split('"')[::2])
     delimiter = max("\t,;|", key=outside.count)
-    reader = csv.reader(text.splitlines(True), delimiter=delimiter, skipinitialspace=True)
+    # As DuckDB does: spaces may follow a closing quote, other text may not (it then loses rows unsaid).
+    text = re.sub(f'" +(?=[{re.escape(delimiter)}\r\n]|$)', '"', text)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
+    )
     try:
         names = [name.strip() for name in next(reader)]
     except csv.Error as error:
@@ -126,6 +132,7 @@ def rows(stream: IO[bytes], cut: Cut) -> Iterator[Row | Malformed]:
 
     A row whose quote is never closed costs only the line that it begins on.
     """
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_LINE))  # as long as DuckDB takes
     found = _rows(_lines(stream), cut)
     return islice(found, 1, None) if cut.has_header else found
 
@@ -220,7 +227,7 @@ def _blocks(stream: IO[bytes]) -> Iterator[tuple[int, list[str | None], bool]]:
             if "\r" in text:
                 lines = [line.removesuffix("\r") for line in lines if line is not None]
             if len(data) > LONGEST_LINE:
-                lines = [line if line and len(line) <= LONGEST_LINE else None for line in lines]
+                lines = [None if line is None or _is_too_long(line) else line for line in lines]
             yield number, lines, valid
             number += len(lines)
         if len(rest) > LONGEST_LINE:
@@ -231,6 +238,12 @@ def _blocks(stream: IO[bytes]) -> Iterator[tuple[int, list[str | None], bool]]:
             rest = block.partition(b"\n")[2]
         elif not block:
             return
+
+
+def _is_too_long(line: str) -> bool:
+    if len(line) <= LONGEST_LINE // 4:  # a character has four bytes at most
+        return False
+    return len(line.encode(errors="surrogateescape")) > LONGEST_LINE
 
 
 def _is_utf8(text: str) -> bool:

@@ -235,7 +235,7 @@ def sampled(column: Column, config: InputConfig, dialect: Dialect) -> str:
 def _time(column: Column, config: InputConfig, dialect: Dialect, form: TimeForm | None) -> str:
     """SQL for a row's local time, over the raw texts and numbers."""
     if column.kind in ("date", "timestamp"):
-        return 'CAST("@own time" AS TIMESTAMP)'
+        return 'TRY_CAST("@own time" AS TIMESTAMP)'  # Parquet may hold days beyond the year 290,000
     raw = '"@raw time"'
     if column.kind == "zoned":
         return dialect.zoned(raw, config.timezone)

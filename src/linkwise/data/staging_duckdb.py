@@ -17,7 +17,7 @@ import duckdb
 from linkwise.data.bad_rows import BadRows, locate, misread
 from linkwise.data.duckdb_sql import DuckDB, absolute, pattern, quoted
 from linkwise.data.engine import engine_errors
-from linkwise.data.files import LogFile, damaged, shown
+from linkwise.data.files import LogFile, damaged, read_through, shown
 from linkwise.data.groups import FileGroup
 from linkwise.data.lines import (
     ENCODING,
@@ -36,6 +36,7 @@ from linkwise.errors import InputError, UsageError
 log = logging.getLogger("linkwise")
 
 FILE = "@linkwise_file"  # the column with a row's file, beside those of the log
+FILES_AT_ONCE = 256  # in one query: DuckDB takes seconds to plan thousands of calls
 PROBED = 1000  # values from which the way the time is written is told
 KINDS = {
     "DATE": "date",
@@ -83,9 +84,8 @@ def stage(
     folder.mkdir(parents=True, exist_ok=True)
     done = folder / "staged.json"
     key = _key(groups, config)
-    if done.exists() and (found := json.loads(done.read_text()))["key"] == key:
-        bad = tuple(BadRows(**rows) for rows in found["bad"])
-        return Staged(tuple(folder / name for name in found["files"]), bad)
+    if (staged := _staged(folder, done, key)) is not None:
+        return staged
     done.unlink(missing_ok=True)
     written: list[Path] = []
     dropped: list[BadRows] = []
@@ -106,6 +106,21 @@ def stage(
     partial.write_text(json.dumps(found))
     partial.replace(done)
     return Staged(tuple(written), tuple(dropped))
+
+
+def _staged(folder: Path, done: Path, key: str) -> Staged | None:
+    """What was staged there for the same files and options; None where that is not whole."""
+    try:
+        found = json.loads(done.read_text())
+        if found["key"] != key:
+            return None
+        staged = Staged(
+            tuple(folder / name for name in found["files"]),
+            tuple(BadRows(**rows) for rows in found["bad"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return staged if all(path.is_file() for path in staged.files) else None
 
 
 def _key(groups: Sequence[FileGroup], config: InputConfig) -> str:
@@ -147,22 +162,22 @@ class Reading(NamedTuple):
 def _stage_group(
     group: FileGroup, config: InputConfig, connection: duckdb.DuckDBPyConnection, target: Path
 ) -> tuple[list[Path], list[BadRows]]:
-    """Write a group to `target`.parquet, or, where its files have flaws, to one file for each."""
+    """Write a group to Parquet files called `target`, one for many files, or for each that has flaws."""
     read = Reading(group, config, connection, _time_form(group, config, connection))
     dropped: Counter[str] = Counter()
     written: list[Path] = []
-    path = target.with_suffix(".parquet")
-    if group.format != "json" or not any(map(has_bom, group.files)):
-        with _data_errors():
-            _copy(read, _source(group, group.files), group.files, path)
-            written = [path]
-    if not written and (misfits := _copy_lines(read, group.files, path)) is not None:
-        dropped[FIELDS] += misfits
-        written = [path]
-    if not written:
-        for number, file in enumerate(group.files):
-            path = target.with_name(f"{target.name}-{number:05d}.parquet")
-            dropped += _copy_flawed(read, file, path)
+    at_once = FILES_AT_ONCE if group.format == "csv" else len(group.files)
+    for start in range(0, len(group.files), at_once):
+        files = group.files[start : start + at_once]
+        path = target.with_name(f"{target.name}-{start:06d}.parquet")
+        if (found := _copy_whole(read, files, path)) is not None:
+            dropped += found
+            written.append(path)
+            continue
+        for number, file in enumerate(files, start=start):
+            path = target.with_name(f"{target.name}-{number:06d}.parquet")
+            found = _copy_whole(read, [file], path) if len(files) > 1 else None
+            dropped += _copy_flawed(read, file, path) if found is None else found
             written.append(path)
     bad = [
         BadRows(f"{group.name}: {why}", dropped[why], None)
@@ -183,6 +198,18 @@ def _data_errors() -> Iterator[None]:
         log.debug("DuckDB refused a file: %s", error)
 
 
+def _copy_whole(read: Reading, files: Sequence[LogFile], path: Path) -> Counter[str] | None:
+    """Write files in one go; returns how many rows were left out, None where DuckDB cannot read them so."""
+    group = read.group
+    if group.format == "json" and any(map(has_bom, files)):
+        return None
+    with _data_errors():
+        _copy(read, _source(group, files), files, path)
+        return Counter()
+    misfits = _copy_lines(read, files, path)
+    return None if misfits is None else Counter({FIELDS: misfits})
+
+
 def _copy_flawed(read: Reading, file: LogFile, path: Path) -> Counter[str]:
     """Write one file without what DuckDB cannot read of it; returns how many rows that was, by the reason."""
     group = read.group
@@ -192,11 +219,6 @@ def _copy_flawed(read: Reading, file: LogFile, path: Path) -> Counter[str]:
         if group.format == "json" and has_bom(file):
             copy_without_bom(file, clean)
         elif group.format == "csv":
-            with _data_errors():
-                _copy(read, _source(group, [file]), [file], path)
-                return sifted.counts
-            if (misfits := _copy_lines(read, [file], path)) is not None:
-                return Counter({FIELDS: misfits})
             stop = read.config.on_bad_row == "error"
             sifted = sift(file, group.cut, clean, stop)
             if stop and sifted.first is not None:
@@ -296,6 +318,9 @@ def _copy(
         for file in files:
             if file.compressed and absolute(file.path) in str(error) and "stream" in str(error):
                 raise InputError(damaged(file)) from error
+        if "corruption" in str(error):  # in a file that DuckDB does not name
+            for file in filter(lambda file: file.compressed, files):
+                read_through(file)
         raise
     finally:
         partial.unlink(missing_ok=True)
@@ -319,11 +344,22 @@ def _source(group: FileGroup, files: Sequence[LogFile]) -> str:
             f"columns={{{fields}}}, ignore_errors=true, {named})"
         )
     quote = "'\"'" if group.layout.quoted else "''"
+    # DuckDB leaves columns that nobody asks for unread, and bytes in them that are not UTF-8 unseen.
+    seen = " + ".join(f"coalesce(length({identifier(name)}), 0)" for name in group.source_names)
+    keep = f"{seen} >= 0"
+    if len(group.source_names) == 1:  # a blank line is no row
+        keep = f"{identifier(group.source_names[0])} IS NOT NULL"
+    # Quoted files one by one: of more than two for each thread in one call, DuckDB passes over what follows
+    # a quote that is never closed, without a word.
+    calls = [f"[{listed}]"]
+    if group.layout.quoted:
+        calls = [quoted(pattern(file.path)) for file in files]
     # Strict, and stopping at the first malformed row: the lax modes cut values off without a word.
-    return (
-        f"SELECT * FROM read_csv([{listed}], auto_detect=false, columns={{{fields}}}, "
+    return " UNION ALL ".join(
+        f"SELECT * FROM read_csv({call}, auto_detect=false, columns={{{fields}}}, "
         f"delim={quoted(group.delimiter)}, header={str(group.has_header).lower()}, "
-        f"quote={quote}, escape={quote}, strict_mode=true, {named})"
+        f"quote={quote}, escape={quote}, strict_mode=true, {named}) WHERE {keep}"
+        for call in calls
     )
 
 
