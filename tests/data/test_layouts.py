@@ -106,9 +106,29 @@ def test_movielens_parquet_has_plain_names() -> None:
             "event": "rating",
             "day": 11322,
             "time": datetime(2000, 12, 31, 22, 12, 40),
+            "position": 9,
             "value": 400,
         }
     ]
+
+
+def test_positions_stand_in_for_times_that_are_not_known(tmp_path: Path) -> None:
+    log = "who,place,what,when\nb,2,x,2024-01-02\na,7,y,\na,,z,2024-01-02\nb,1,v,2024-01-01\n"
+    path = write(tmp_path / "a.csv", log)
+    options = {"user": "who", "position": "place", "item": "what", "on_bad_row": "skip"}
+    events = read(path, time=None, **options)
+    assert [(row["user"], row["position"], row["item"]) for row in rows(events)] == [
+        ("b", 2, "x"),
+        ("a", 7, "y"),
+        ("b", 1, "v"),
+    ]
+    assert not events.has_days
+    assert events.columns == {"user", "event", "item", "position"}
+    assert events.bad_rows == (BadRows("events: place unreadable", 1, 1),)
+    dated = read(path, time="when", **options)
+    assert not dated.has_days  # one of the rows that stay has no day
+    assert dated.bad_rows == events.bad_rows
+    assert read(path, user="who", time="when", on_bad_row="skip").has_days
 
 
 def test_sparkify_pages(tmp_path: Path) -> None:
@@ -190,8 +210,9 @@ class TestRealData:
 
     def test_movielens_1m(self, shared_data: Path) -> None:
         path = shared_data / "ml-1m" / "ratings.parquet"
-        events = read(path, schema="movielens", on_bad_row="skip")
+        events = read(path, schema="movielens")
         stored = pl.read_parquet(path)
-        known = stored.filter(pl.col("timestamp").is_not_null())
-        assert (events.n_rows, events.n_users) == (490_691, known["user"].n_unique())
-        assert events.bad_rows[0].rows == 1_000_209 - 490_691
+        known = stored.filter(pl.col("sas_pos").is_not_null())
+        assert (events.n_rows, events.n_users) == (999_611, known["user"].n_unique())
+        assert events.bad_rows[0].rows == 1_000_209 - 999_611
+        assert not events.has_days

@@ -47,9 +47,9 @@ def test_options_out_of_range(options: dict[str, Any], message: str) -> None:
         InputConfig(**options)
 
 
-def test_music_box_rows_are_skipped_unless_told_otherwise() -> None:
+def test_rows_of_logs_known_to_be_flawed_are_skipped_unless_told_otherwise() -> None:
     assert InputConfig().on_bad_row == "error"
-    assert InputConfig(schema="movielens").on_bad_row == "error"
+    assert InputConfig(schema="movielens").on_bad_row == "skip"
     assert InputConfig(schema="music-box").on_bad_row == "skip"
     assert InputConfig(log_schema="music-box").on_bad_row == "skip"
     assert InputConfig(schema="music-box", on_bad_row="error").on_bad_row == "error"

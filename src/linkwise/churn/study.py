@@ -59,6 +59,7 @@ def study(
     """
     with context.step("read the log"):
         events = read_events(paths, input_config, engine=engine, folder=context.work)
+    check_days(events)
     _check_activity(events, config)
     cutoffs = plan(events, config.feature_days, config.gap_days, config.label_days)
     with context.step("fit the cleaning rules"):
@@ -148,6 +149,15 @@ def _as_table(frame: pl.DataFrame, spec: FeatureSpec, config: ChurnConfig) -> Ta
         frame = frame.filter(~pl.col("bot"))
     target = frame["churned"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
     return Table(frame["user"], frame.select(feature_names(spec)), target, frame["bot"])
+
+
+def check_days(events: Events) -> None:
+    """Raise `InputError` on a log that has positions and no dates: windows are days."""
+    if not events.has_days:
+        raise InputError(
+            "the log says the order of a user's events but not their days, and churn is a matter of days. "
+            "Name the column with the time with --time."
+        )
 
 
 def _check_activity(events: Events, config: ChurnConfig) -> None:
@@ -306,6 +316,7 @@ def score_log(
     stage = json.loads((folder / "stage.json").read_text())["stage"]
     with context.step("read the log"):
         events = read_events(paths, input_config, engine=engine, folder=context.work)
+    check_days(events)
     window = Window(events.end_day, spec.feature_days, config.gap_days, config.label_days)
     if window.start < events.first_day:
         raise InputError(

@@ -72,12 +72,7 @@ def _print_events(described: dict[str, Any]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     items = f" on {described['items']:,} items" if described["items"] is not None else ""
     console.print(f"{described['rows']:,} events of {described['users']:,} users{items}")
-    days = f"{described['days']:,} days" if described["days"] > 1 else "1 day"
-    clock = "with clock times" if described["clock times"] else "dates only, no clock times"
-    console.print(
-        f"{described['first day']} to {described['last day']}: {days}, "
-        f"{described['days with events']:,} with events; {clock}"
-    )
+    console.print(_days(described))
     spread = described["events of a user"]
     console.print(
         f"events of a user: median {spread['median']:,}, mean {spread['mean']:,.1f}, "
@@ -99,6 +94,17 @@ def _print_events(described: dict[str, Any]) -> None:
             users = "-" if row["users"] is None else f"{row['users']:,}"
             bad.add_row(_cell(row["rule"]), f"{row['rows']:,}", users)
         console.print(bad)
+
+
+def _days(described: dict[str, Any]) -> str:
+    if described["days"] is None:
+        return "no dates: the order of each user's events is known by position"
+    days = f"{described['days']:,} days" if described["days"] > 1 else "1 day"
+    clock = "with clock times" if described["clock times"] else "dates only, no clock times"
+    return (
+        f"{described['first day']} to {described['last day']}: {days}, "
+        f"{described['days with events']:,} with events; {clock}"
+    )
 
 
 def _columns_table(columns: list[dict[str, Any]]) -> Table:

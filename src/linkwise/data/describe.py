@@ -35,14 +35,16 @@ def describe_events(events: Events) -> dict[str, Any]:
     if "item" in events.columns:
         named = events.frame.filter(~nw.col("item").is_null())
         items = collect(named.select(nw.col("item").n_unique().alias("n"))).item()
-    active = collect(events.frame.select(nw.col("day").n_unique().alias("n"))).item()
+    active = None
+    if events.has_days:
+        active = collect(events.frame.select(nw.col("day").n_unique().alias("n"))).item()
     return {
         "rows": events.n_rows,
         "users": events.n_users,
         "items": items,
-        "first day": str(from_epoch_day(events.first_day)),
-        "last day": str(from_epoch_day(events.last_day)),
-        "days": events.end_day - events.first_day,
+        "first day": str(from_epoch_day(events.first_day)) if events.has_days else None,
+        "last day": str(from_epoch_day(events.last_day)) if events.has_days else None,
+        "days": events.end_day - events.first_day if events.has_days else None,
         "days with events": active,
         "clock times": events.has_clock,
         "events of a user": _per_user(events),

@@ -48,8 +48,9 @@ class Events:
     - `user`: the id as written (integer or text), never null
     - `item`: the item's id, null where the event has none (a search) or the id is a sentinel
     - `event`: the kind of event, such as play, download, search
-    - `day`: days since 1970-01-01 in the log's time zone (int32)
+    - `day`: days since 1970-01-01 in the log's time zone (int32); absent where some row has a position only
     - `time`: local timestamp, only on logs whose every row has a clock time
+    - `position`: the place in the user's order (int64), on logs that say it
     - `duration`, `length`: time spent and the item's own length, milliseconds (int64)
     - `value`: an amount in hundredths (int64)
     - `device`, `text`: text; `paid`: boolean
@@ -61,6 +62,7 @@ class Events:
     frame: Frame
     columns: frozenset[str]
     first_day: int
+    """The first day, as days since 1970-01-01; 0, like `last_day`, on a log without days."""
     last_day: int
     n_rows: int
     n_users: int
@@ -70,6 +72,11 @@ class Events:
     files: tuple[Path, ...] = ()
     connection: duckdb.DuckDBPyConnection | None = field(default=None, repr=False, compare=False)
     scratch: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def has_days(self) -> bool:
+        """Whether every row has a date; a log may say the order of a user's events only."""
+        return "day" in self.columns
 
     @property
     def has_clock(self) -> bool:
@@ -205,6 +212,7 @@ def summarise(
             nw.col("user").n_unique().alias("users"),
             nw.col("day").min().alias("first"),
             nw.col("day").max().alias("last"),
+            nw.col("day").is_null().any().alias("no_day"),
             *(clock if "time" in names else []),
         )
     ).row(0, named=True)
@@ -222,12 +230,15 @@ def summarise(
         .agg(nw.len().alias("n"))
         .sort("n", "event", descending=[True, False])
     )
-    keep = [name for name in names if name != "time" or (counts["clock"] and not counts["no_time"])]
+    unknown = {"day"} if counts["no_day"] else set()
+    if "time" in names and (not counts["clock"] or counts["no_time"]):
+        unknown.add("time")
+    keep = [name for name in names if name not in unknown]
     return Events(
         frame=frame.select(keep),
         columns=frozenset(keep),
-        first_day=counts["first"],
-        last_day=counts["last"],
+        first_day=0 if counts["no_day"] else counts["first"],
+        last_day=0 if counts["no_day"] else counts["last"],
         n_rows=counts["rows"],
         n_users=counts["users"],
         kinds=tuple(kinds["event"]),

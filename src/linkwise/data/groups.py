@@ -92,7 +92,7 @@ def group_files(files: Sequence[LogFile], config: InputConfig) -> list[FileGroup
     files = check_intact(files, _skips(config))
     read = {"parquet": _parquet, "json": _json, "csv": _text}[files[0].format]
     group = replace(read(files, config), time_format=config.time_format)
-    if group.layout.columns["time"] == FILE_DATE:
+    if group.layout.columns.get("time") == FILE_DATE:
         group = replace(group, file_dates=_dates(files, config))
     return [group]
 

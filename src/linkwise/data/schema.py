@@ -21,6 +21,7 @@ CANONICAL = (
     "event",
     "day",
     "time",
+    "position",
     "duration",
     "length",
     "value",
@@ -53,6 +54,8 @@ class InputConfig(BaseModel):
     time: str | None = None
     """Column with the time: a date, an ISO stamp, epoch seconds or epoch milliseconds. @file takes the date
     in each file's name."""
+    position: str | None = None
+    """Column with the place of the event in its user's order, a number; instead of the time or beside it."""
     event: str | None = None
     """Column with the kind of event; without it every row is of the kind `event`."""
     duration: str | None = None
@@ -78,15 +81,15 @@ class InputConfig(BaseModel):
     sample: float = Field(1.0, gt=0, le=1)
     """Share of the users to read, chosen by a stable hash of their ids; 0.1 keeps a tenth."""
     on_bad_row: Literal["error", "skip"] = "error"
-    """What a malformed row does: stop, naming file and line, or be dropped and counted. Music Box logs,
-    which are known to hold some, are read with `skip` unless told otherwise."""
+    """What a malformed row does: stop, naming file and line, or be dropped and counted. Music Box and
+    MovieLens logs, which are known to hold some, are read with `skip` unless told otherwise."""
 
     @model_validator(mode="before")
     @classmethod
     def _known_to_be_broken(cls, values: Any) -> Any:
         if isinstance(values, dict) and "on_bad_row" not in values:
             schema = values.get("schema", values.get("log_schema"))
-            if schema == "music-box":
+            if schema in ("music-box", "movielens"):
                 return values | {"on_bad_row": "skip"}
         return values
 
@@ -225,10 +228,11 @@ MOVIELENS_FIELDS = ("userId", "movieId", "rating", "timestamp")
 def generic_layout(config: InputConfig) -> Layout:
     """The layout of a log whose columns are named by the options.
 
-    Raises `UsageError` where `--user` or `--time` is missing.
+    Raises `UsageError` where `--user`, or both `--time` and `--position`, are missing.
     """
     names = {name: getattr(config, name) for name in NAMING if getattr(config, name)}
-    missing = [name for name in ("user", "time") if name not in names]
+    order = "position" if "position" in names else "time"
+    missing = [name for name in ("user", order) if name not in names]
     if missing:
         raise UsageError(
             f"which columns hold the {' and the '.join(missing)}? "
@@ -239,6 +243,7 @@ def generic_layout(config: InputConfig) -> Layout:
         columns=names,
         constant_event=None if config.event else "event",
         rename=dict(pair.split("=") for pair in config.rename_event),
+        required=("user", order),
     )
 
 
@@ -253,8 +258,15 @@ def movielens_layout(columns: tuple[str, ...] | None, delimiter: str | None) -> 
     names = dict(zip(("user", "item", "value", "time"), MOVIELENS_FIELDS, strict=True))
     if columns is not None and "movie" in columns:  # the Parquet form names them plainly
         names = {"user": "user", "item": "movie", "value": "rating", "time": "timestamp"}
+    order = "time"
+    if (
+        columns is not None and "sas_pos" in columns
+    ):  # the order where the time is not known of all rows
+        names["position"] = "sas_pos"
+        order = "position"
     return Layout(
         columns=names,
+        required=("user", order),
         fields=None if columns is not None else MOVIELENS_FIELDS,
         delimiter=delimiter,
         quoted=columns is not None,

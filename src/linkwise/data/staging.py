@@ -36,13 +36,14 @@ EPOCH_RANGES = {
 }
 FIRST_TIME = "TIMESTAMP '1900-01-01 00:00:00'"
 LAST_TIME = "TIMESTAMP '2199-12-31 23:59:59.999999'"
-SCALES = {"duration": 1000, "length": 1000, "value": 100}  # to whole milliseconds and hundredths
+SCALES = {"position": 1, "duration": 1000, "length": 1000, "value": 100}  # to ms and hundredths
 LARGEST = 10**12  # of a duration, in seconds, and of a value: what is more is no measurement
 PAID_WORDS = ("1", "1.0", "true", "t", "yes", "paid", "premium")
 EXPECTED = {
     "user": "a user id",
     "item": "an item id",
     "time": "a date, an ISO time stamp, epoch seconds or milliseconds, in all rows alike, 1900 to 2199",
+    "position": "a number",
     "event": "a kind of event",
     "duration": "seconds",
     "length": "seconds",
@@ -146,7 +147,11 @@ def events_query(
         for name in [*measured, *(["time"] if form in EPOCH_RANGES else [])]
     }
     typed = {f"@new {name}": sql for name, sql in _typed(layout, columns, dialect).items()}
-    time = '"@own time"' if file_date else _time(columns["time"], config, dialect, form)
+    time = "CAST(NULL AS TIMESTAMP)"  # a log may have positions only
+    if file_date is not None:
+        time = '"@own time"'
+    elif "time" in columns:
+        time = _time(columns["time"], config, dialect, form)
     clamped = f'CASE WHEN "@time" BETWEEN {FIRST_TIME} AND {LAST_TIME} THEN "@time" END'
     bad = f"CASE {' '.join(_checks(layout, columns))} END"
     values = " ".join(f"WHEN '{name}' THEN \"@raw {name}\"" for name in EXPECTED if name in columns)
@@ -212,9 +217,10 @@ def _typed(layout: Layout, columns: dict[str, Column], dialect: Dialect) -> dict
 
 def _checks(layout: Layout, columns: dict[str, Column]) -> list[str]:
     """The conditions on which a row is malformed, and the name of the column that is to blame."""
-    missing: list[str] = [name for name in ("user", "time") if name in layout.required]
+    missing: list[str] = [n for n in ("user", "time", "position") if n in layout.required]
     missing += ["event"] if "event" in columns else []
-    measured = [name for name in ("item", *SCALES) if name in columns]
+    known = [name for name in ("time", "item", *SCALES) if name in columns]
+    measured = [name for name in known if name not in layout.required]
     if "item" in columns and columns["item"].kind != "integer":
         measured.remove("item")  # a text is always an id, and a sentinel is none on purpose
     checks = [f"WHEN \"@new {name}\" IS NULL THEN '{name}'" for name in missing]

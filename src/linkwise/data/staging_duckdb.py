@@ -388,8 +388,8 @@ def _time_form(
     group: FileGroup, config: InputConfig, connection: duckdb.DuckDBPyConnection
 ) -> TimeForm | None:
     """How the time column is written, from its first thousand values; None where its type says it."""
-    source = group.layout.columns["time"]
-    if source == FILE_DATE:
+    source = group.layout.columns.get("time")
+    if source is None or source == FILE_DATE:
         return None
     values: list[str] = []
     if group.format == "csv":

@@ -351,7 +351,9 @@ def _time_form(
     group: FileGroup, columns: dict[str, Column], config: InputConfig, raw: Any
 ) -> TimeForm | None:
     """How the time column is written, from its first values; None where its type says it."""
-    if group.file_dates is not None or columns["time"].kind in ("date", "timestamp", "zoned"):
+    if group.file_dates is not None or "time" not in columns:
+        return None
+    if columns["time"].kind in ("date", "timestamp", "zoned"):
         return None
     if config.time_format is not None:
         return "format"
