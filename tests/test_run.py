@@ -216,7 +216,7 @@ def test_a_newer_run_format_is_refused(music_run: Run, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps({"format_version": FORMAT_VERSION + 1}))
     with pytest.raises(UsageError, match="newer Linkwise"):
         Run.open(tmp_path)
-    with pytest.raises(UsageError, match="no run folder"):
+    with pytest.raises(UsageError, match="there is no such folder"):
         Run.open(tmp_path / "nowhere")
 
 

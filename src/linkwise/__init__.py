@@ -9,6 +9,7 @@ The verbs are functions; each also names the package that carries it out (`linkw
 
 from __future__ import annotations
 
+import inspect
 import sys
 from importlib import import_module
 from types import ModuleType
@@ -37,6 +38,12 @@ class _Verb(ModuleType):
 
     The import system binds the package to the verb's name, so the package itself must be the function.
     """
+
+    @property
+    def __signature__(self) -> Any:
+        return inspect.signature(
+            getattr(import_module("linkwise.run"), self.__name__.rpartition(".")[2])
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return getattr(import_module("linkwise.run"), self.__name__.rpartition(".")[2])(

@@ -148,6 +148,8 @@ class Run:
     def open(cls, folder: str | Path) -> Self:
         """Open a run folder; raises `UsageError` where it is none."""
         path = Path(folder)
+        if not path.exists():
+            raise UsageError(f"{path}: there is no such folder.")
         if not (path / "run.json").is_file():
             raise UsageError(f"{path}: this is no run folder (it has no run.json).")
         try:
@@ -453,7 +455,10 @@ def _details(config: RunConfig, prints: list[dict[str, str | int]]) -> tuple[Any
         repeat = Fact(label="Repeat it", value="call linkwise.churn again with the same frame")
     return (
         repeat,
-        Fact(label="Input", value=f"{len(prints)} files, {size / 2**20:,.1f} MiB"),
+        Fact(
+            label="Input",
+            value=f"{len(prints)} file{'s' * (len(prints) > 1)}, {size / 2**20:,.1f} MiB",
+        ),
         Fact(label="Seed", value=str(config.seed)),
         Fact(label="Versions", value=f"linkwise {__version__}, {versions}"),
     )
@@ -542,7 +547,8 @@ def _sorted_options(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
                 found[name][option] = value
                 break
         else:
-            known = sorted(field for group in groups.values() for field in group.model_fields)
+            fields = {field for group in groups.values() for field in group.model_fields}
+            known = sorted(fields - {"log_schema"} | {"schema"})
             raise UsageError(f'there is no option "{option}"; the options are {", ".join(known)}.')
     return found
 

@@ -27,7 +27,7 @@ def actions(stage: str = "stickiness", paid: bool = True, **costs: float) -> lis
         paying=np.array([False, True, False, False, False, False, False]) if paid else None,
         held=np.array([False] * 6 + [True]),
         stage=stage,
-        songs=True,
+        reach=shortlist.REACH_SONGS,
         config=ChurnConfig(**costs),
     )
 

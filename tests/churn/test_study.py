@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -10,14 +12,16 @@ from tests.churn.logs import events_of, table_of
 
 from conftest import QUICK
 from linkwise.churn.clean import cleaned
+from linkwise.churn.config import ChurnConfig
 from linkwise.churn.features import feature_names, user_features
 from linkwise.churn.models import split
-from linkwise.churn.study import load_fitted
+from linkwise.churn.study import _with_wide_enough_interval, load_fitted, with_bots
 from linkwise.churn.windows import labels, plan
 from linkwise.data.engine import collect
 from linkwise.data.events import epoch_day, read_events
 from linkwise.data.splits import user_hash
 from linkwise.errors import InputError
+from linkwise.metrics import proportion_interval
 from linkwise.run import Run, RunConfig, execute
 
 COLUMNS = {
@@ -245,3 +249,25 @@ def test_a_short_log_with_clock_times_runs(shared_data: Path, tmp_path: Path) ->
     assert "freq_P_last_14" in names
     assert "evening_share" in names
     assert "freq_Home_last_7" in names
+
+
+def test_bots_are_kept_where_the_log_has_amounts() -> None:
+    events = read_events(pl.DataFrame({"u": [1, 2], "t": [date(2024, 1, 1)] * 2, "v": [1.0, 2.0]}),
+                         user="u", time="t")  # fmt: skip
+    priced = replace(events, columns=events.columns | {"value"})
+    assert with_bots(ChurnConfig(), events).bots == "drop"
+    assert with_bots(ChurnConfig(), priced).bots == "flag"
+    assert with_bots(ChurnConfig(bots="drop"), priced).bots == "drop"
+
+
+def test_precision_and_lift_among_few_users_have_the_same_interval() -> None:
+    """Ten of ten churned, of whom 40 % do: Wilson's interval, and the same over the rate."""
+    row = {"n": 100, "k": 10.0, "value": 1.0, "low": 1.0, "high": 1.0, "metric": "precision_at"}
+    low, high = proportion_interval(10, 10)
+    found = _with_wide_enough_interval(row, 0.4)
+    assert (found["low"], found["high"]) == (low, high)
+    lifted = _with_wide_enough_interval(row | {"metric": "lift_at", "value": 2.5}, 0.4)
+    assert (lifted["low"], lifted["high"]) == pytest.approx((low / 0.4, high / 0.4))
+    assert lifted["high"] <= 1 / 0.4
+    many = row | {"n": 1000, "low": 0.9}
+    assert _with_wide_enough_interval(many, 0.4) == many

@@ -468,6 +468,17 @@ def test_settings_are_checked(values: dict[str, int]) -> None:
 # --- the folder --------------------------------------------------------------------------------------
 
 
+def test_a_folder_with_this_very_log_is_left_as_it_is(tmp_path: Path) -> None:
+    config = MusicSimulation(users=30, days=3, seed=1)
+    folder = simulate_music(config, tmp_path / "log")
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert simulate_music(config, folder) == folder
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    for other in (config.model_copy(update={"users": 3}), config.model_copy(update={"seed": 11})):
+        with pytest.raises(UsageError, match="log exists already"):
+            simulate_music(other, folder)
+
+
 def test_an_existing_folder_is_refused_and_kept(tmp_path: Path) -> None:
     (tmp_path / "log").mkdir()
     (tmp_path / "log" / "mine.txt").write_text("kept")

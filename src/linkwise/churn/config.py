@@ -25,8 +25,9 @@ class ChurnConfig(BaseModel):
     """Days between the windows, for the time an action needs to reach the user."""
     activity: tuple[str, ...] = ()
     """Kinds of event that count as activity; every kind by default."""
-    bots: Literal["drop", "flag"] = "drop"
-    """What happens to users found to be bots: left out, or kept and marked in the list."""
+    bots: Literal["auto", "drop", "flag"] = "auto"
+    """What happens to users found to be bots: left out, or kept and marked in the list. `auto` leaves them
+    out, but for logs with amounts: a shop's most frequent customers are its best ones."""
     bots_above: float = Field(99.9, gt=0, le=100)
     """Percentile of events per user above which a user is a bot, from the training window; 100 = off."""
     outliers_above: float = Field(99.9, gt=0, le=100)

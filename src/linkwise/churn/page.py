@@ -38,6 +38,7 @@ from linkwise.report.document import (
 )
 
 SHOWN_USERS = 50
+FEW_CALIBRATED = 30  # users who left, or who stayed, below which probabilities say little
 
 
 def build_report(
@@ -93,7 +94,8 @@ def lead(metrics: Metrics) -> tuple[str, bool]:
         + (
             "Boosting found nothing to learn: all its scores are equal."
             if mine["value"] == 0.5
-            else "A list sorted by days since the last activity serves as well."
+            else "These users do not tell the two apart; the simpler list, by days since the last "
+            "activity, is the safer choice."
         ),
         False,
     )
@@ -155,8 +157,9 @@ def _list_section(
             Text(
                 paragraphs=(
                     f"{listed:,} users were active in the {fitted.spec.feature_days} days before "
-                    f"{fitted.plan.final.describe()['cutoff']}, the log's end. They are not labelled yet: "
-                    "these are forecasts.",
+                    f"{fitted.plan.final.describe()['cutoff']}, the log's end{_without_bots(config)}. They "
+                    "are not labelled yet: these are forecasts.",
+                    *_few_calibrators(fitted),
                     "Risk is not persuadability: a user who is likely to leave is not for that reason "
                     "likely to be kept by an offer. "
                     f"{held:,} users (a random share of {percent(config.holdout)}) are held out from any "
@@ -190,6 +193,22 @@ def _list_section(
             *_profit_figure(open_to_offers, config),
         ),
     )
+
+
+def _without_bots(config: ChurnConfig) -> str:
+    return ", and are not taken for bots (see the cleaning ledger)" if config.bots == "drop" else ""
+
+
+def _few_calibrators(fitted: Fitted) -> list[str]:
+    """A warning where the probabilities rest on few users."""
+    labels = fitted.parts.calibrate.labels
+    gone = int(labels.sum())
+    if min(gone, len(labels) - gone) >= FEW_CALIBRATED:
+        return []
+    return [
+        f"The probabilities rest on {len(labels):,} calibration users, {gone:,} of whom left: too few to "
+        "tell users apart by them. Trust the order more than the numbers."
+    ]
 
 
 def _profit_figure(open_to_offers: pl.DataFrame, config: ChurnConfig) -> list[Figure]:
@@ -270,6 +289,7 @@ def _method_section(config: ChurnConfig, fitted: Fitted) -> Section:
         "none": "",
     }[config.search]
     forest, boosting = fitted.forest.config, fitted.boosting.config
+    share = ", with their share as a feature" if fitted.spec.duration else ""
     return Section(
         title="How it was made",
         blocks=(
@@ -297,8 +317,8 @@ def _method_section(config: ChurnConfig, fitted: Fitted) -> Section:
                     + (
                         "play times and song lengths become the training mean."
                         if config.impute == "mean"
-                        else "stay missing, with their share as a feature; the trees send them where they "
-                        "split best, the regression takes the median and an indicator."
+                        else f"stay missing{share}; the trees send them where they split best, the "
+                        "regression takes the median and an indicator."
                     ),
                 )
             ),

@@ -52,7 +52,7 @@ def models_section(metrics: Metrics, fitted: Fitted) -> Section:
         _lift_figure(fitted),
         _reliability_figure(fitted),
         _metric_table(metrics, names),
-        _published_table(),
+        *([_published_table()] if "play" in fitted.spec.kinds else []),
     ]
     return Section(title="How well is it known", blocks=tuple(blocks))
 

@@ -30,6 +30,7 @@ DISCOUNT = "offer a discount or a free month"
 WATCH = "watch: silent for 7 to 13 days"
 REACH_SONGS = "reach out with recommended songs: silent for 14 days or more"
 REACH_ITEMS = "reach out with recommended items: silent for 14 days or more"
+REACH = "reach out: silent for 14 days or more"
 EMAIL = "e-mail: an offer costs more than the user is worth"
 LEAVE = "leave alone: the risk does not pay for an offer"
 HOLDOUT = "control: no action, so that the effect of acting can be measured"
@@ -74,7 +75,8 @@ def make_list(
     held = user_hash(table.users, f"holdout-{context.seed}") < config.holdout
     silent = silent_days(table.rows, recency_columns(spec, config.activity))
     paying = table.rows["paid_share"].fill_null(0).to_numpy() > 0 if spec.paid else None
-    actions = suggest(probability, silent, paying, held, stage, "play" in spec.kinds, config)
+    reach = REACH_SONGS if "play" in spec.kinds else REACH_ITEMS if spec.item else REACH
+    actions = suggest(probability, silent, paying, held, stage, reach, config)
     frame = pl.DataFrame(
         {
             "user": table.users,
@@ -123,7 +125,7 @@ def suggest(
     paying: np.ndarray[Any, Any] | None,
     held: np.ndarray[Any, Any],
     stage: str,
-    songs: bool,
+    reach: str,
     config: ChurnConfig,
 ) -> list[str]:
     """The action for each user, from the report's rules and the costs (n,).
@@ -134,7 +136,6 @@ def suggest(
     E-mail takes the offer's place only at the stage of revenue, where the offer costs more than the user
     is worth.
     """
-    reach = REACH_SONGS if songs else REACH_ITEMS
     # A log that does not say who pays knows of no paid version to try.
     offers = (OFFER, OFFER) if paying is None else (TRIAL, DISCOUNT)
     worth = probability * config.offer_success * config.user_value >= config.offer_cost

@@ -61,6 +61,7 @@ def study(
         events = read_events(paths, input_config, engine=engine, folder=context.work)
     check_days(events)
     _check_activity(events, config)
+    config = with_bots(config, events)
     cutoffs = plan(events, config.feature_days, config.gap_days, config.label_days)
     with context.step("fit the cleaning rules"):
         spec = fit_spec(events, cutoffs.train, config.activity)
@@ -160,6 +161,13 @@ def check_days(events: Events) -> None:
         )
 
 
+def with_bots(config: ChurnConfig, events: Events) -> ChurnConfig:
+    """The configuration with `bots` decided for the log."""
+    if config.bots != "auto":
+        return config
+    return config.model_copy(update={"bots": "flag" if "value" in events.columns else "drop"})
+
+
 def _check_activity(events: Events, config: ChurnConfig) -> None:
     for kind in config.activity:
         if kind not in events.kinds:
@@ -185,7 +193,7 @@ def _calibrators(
 
 
 def _metrics(fitted: Fitted, config: ChurnConfig, seed: int) -> list[dict[str, Any]]:
-    rows = []
+    rows: list[dict[str, Any]] = []
     train = fitted.parts.train
     trained = judge(fitted.models, fitted.calibrators, train)
     for name, table, found in (
@@ -193,7 +201,7 @@ def _metrics(fitted: Fitted, config: ChurnConfig, seed: int) -> list[dict[str, A
         ("train", train, trained),
     ):
         samples = config.bootstrap if len(table) < FEW_SAMPLES_FROM else min(config.bootstrap, 200)
-        rows += evaluate_binary(
+        found_rows = evaluate_binary(
             table.labels,
             found.scores,
             found.probabilities,
@@ -202,18 +210,24 @@ def _metrics(fitted: Fitted, config: ChurnConfig, seed: int) -> list[dict[str, A
             samples=samples,
             seed=seed,
         )
-    return [_with_wide_enough_interval(asdict(row)) for row in rows]
+        rate = float(table.labels.mean())
+        rows += [_with_wide_enough_interval(asdict(row), rate) for row in found_rows]
+    return rows
 
 
-def _with_wide_enough_interval(row: dict[str, Any]) -> dict[str, Any]:
-    """Wilson's interval for the precision among few users, where the bootstrap knows no other outcome."""
-    if row["metric"] != "precision_at" or row["value"] is None:
+def _with_wide_enough_interval(row: dict[str, Any], rate: float) -> dict[str, Any]:
+    """Wilson's interval for precision and lift among few users, where the bootstrap knows no other outcome.
+
+    Lift is precision over `rate`, the churn rate of all users.
+    """
+    if row["metric"] not in ("precision_at", "lift_at") or row["value"] is None:
         return row
     users = math.ceil(row["n"] * row["k"] / 100)
-    if users >= FEW_TOP_USERS:
+    if users >= FEW_TOP_USERS and row["low"] != row["high"]:
         return row
-    low, high = proportion_interval(row["value"] * users, users)
-    return row | {"low": low, "high": high}
+    scale = 1.0 if row["metric"] == "precision_at" else rate
+    low, high = proportion_interval(min(1.0, row["value"] * scale) * users, users)
+    return row | {"low": low / scale, "high": high / scale}
 
 
 def _explain(
@@ -317,6 +331,7 @@ def score_log(
     with context.step("read the log"):
         events = read_events(paths, input_config, engine=engine, folder=context.work)
     check_days(events)
+    config = with_bots(config, events)
     window = Window(events.end_day, spec.feature_days, config.gap_days, config.label_days)
     if window.start < events.first_day:
         raise InputError(

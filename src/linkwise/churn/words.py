@@ -86,7 +86,9 @@ def reason(name: str, value: float | None) -> str:
         return f"no {kind} for {format_value(name, value)}"
     if match := re.fullmatch(r"freq_(.+)_last_(\d+)", name):
         when = "on the last day" if match[2] == "1" else f"in the last {match[2]} days"
-        kind = kind_words(match[1]) if value != 1 else _SINGULAR.get(match[1], "event")
+        kind = kind_words(match[1])
+        if value == 1:
+            kind = kind.removesuffix("es" if match[1] == "S" else "s")
         return f"{value:,.0f} {kind} {when}" if value else f"no {kind} {when}"
     if match := re.fullmatch(r"(.*?)_?(\d+)d_over_.*?(\d+)d", name):
         what = _RATIOS.get(match[1], kind_words(match[1]))
@@ -99,7 +101,7 @@ def reason(name: str, value: float | None) -> str:
         way = "falling" if value < 0 else "rising"
         if abs(value) < SLIGHT:
             return f"activity slightly {way}"
-        return f"activity {way} by {abs(value):.2g} events a day per day"
+        return f"activity {way}, each day by {abs(value):.2g} events a day"
     if value is None:
         if name == "mean_gap_days":
             return "active on one day only"
@@ -128,7 +130,6 @@ def theme(name: str, value: float | None) -> str:
 
 # Slopes below this move a month's daily activity by less than a third of an event.
 SLIGHT = 0.01
-_SINGULAR = {"P": "play", "D": "download", "S": "search"}
 _RATIOS = {
     "total_play_time": "play time",
     "time_percentage_larger_than_80": "plays heard past 80 %",

@@ -166,7 +166,7 @@ def _as_options(text: str) -> str:
     """Name fields as they are typed: feature_days becomes --feature-days."""
     return re.sub(
         r"(?:^|(?<=; ))([a-z_]+(?:\.[a-z_]+)*)(?= is \")",
-        lambda m: "--" + m[1].replace("_", "-"),
+        lambda m: "--" + m[1].replace("log_schema", "schema").replace("_", "-"),
         text,
     )
 

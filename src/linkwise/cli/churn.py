@@ -91,10 +91,14 @@ def show_run(run: Any, as_json: bool, quiet: bool) -> None:
 
 def _verdict(run: Any) -> str:
     report = json.loads((run.folder / "report.json").read_text())
-    note = "Simulated data. " if report["simulated"] else ""
+    words = [str(report["lead"][0])]
+    if report["simulated"]:
+        words.append("Simulated data.")
     skipped = [f["value"] for f in report["facts"] if f["label"] == "Malformed rows skipped"]
-    note = f"{skipped[0]} malformed rows were skipped. {note}" if skipped else note
-    return note + str(report["lead"][0])
+    if skipped:
+        were = "row was" if skipped[0] == "1" else "rows were"
+        words.append(f"{skipped[0]} malformed {were} skipped.")
+    return " ".join(words)
 
 
 def score(

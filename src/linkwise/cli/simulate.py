@@ -10,12 +10,14 @@ from cyclopts import App, Parameter
 
 from linkwise.cli.options import Quiet
 from linkwise.cli.show import progress
-from linkwise.data.simulate_music import MusicSimulation, simulate_music
+from linkwise.data.simulate_music import MusicSimulation, holds_simulation, simulate_music
 
 
 def music(
     *,
-    out: Annotated[str, Parameter(help="Folder of the log; must not exist yet.")],
+    out: Annotated[
+        str, Parameter(help="Folder of the log; must not exist yet, or hold this very log.")
+    ],
     quiet: Quiet = False,
     simulation: Annotated[MusicSimulation, Parameter(name="*")] = MusicSimulation(),  # noqa: B008
 ) -> None:
@@ -27,6 +29,10 @@ def music(
 
     The numbers are simulated; the folder's README says how, and truth.parquet what was planted.
     """
+    if holds_simulation(simulation, Path(out)):
+        if not quiet:
+            print(f"{out} holds this very log already.", file=sys.stderr)
+        return
     shown = progress(quiet)
     try:
         shown.start("simulate", simulation.days)

@@ -81,15 +81,15 @@ class InputConfig(BaseModel):
     sample: float = Field(1.0, gt=0, le=1)
     """Share of the users to read, chosen by a stable hash of their ids; 0.1 keeps a tenth."""
     on_bad_row: Literal["error", "skip"] = "error"
-    """What a malformed row does: stop, naming file and line, or be dropped and counted. Music Box and
-    MovieLens logs, which are known to hold some, are read with `skip` unless told otherwise."""
+    """What a malformed row does: stop, naming file and line, or be dropped and counted. Logs of the built-in
+    schemas, which are known to hold some, are read with `skip` unless told otherwise."""
 
     @model_validator(mode="before")
     @classmethod
     def _known_to_be_broken(cls, values: Any) -> Any:
         if isinstance(values, dict) and "on_bad_row" not in values:
             schema = values.get("schema", values.get("log_schema"))
-            if schema in ("music-box", "movielens"):
+            if schema != "generic" and schema is not None:
                 return values | {"on_bad_row": "skip"}
         return values
 

@@ -86,8 +86,11 @@ def simulate_music(
     days). The same config gives the same logs byte by byte; the Parquet files also name pyarrow's version.
     The folder appears only when it is whole.
 
-    Raises `UsageError` where `out` exists and is not an empty folder.
+    A folder that holds the log of this very config is left as it is. Raises `UsageError` where `out` is
+    something else than that, or an empty folder.
     """
+    if holds_simulation(config, out):
+        return out
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(
             f"{out} exists already and is not an empty folder. Name a new one, or remove it first."
@@ -105,6 +108,16 @@ def simulate_music(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return out
+
+
+def holds_simulation(config: MusicSimulation, folder: Path) -> bool:
+    """Whether the folder holds the log of this config, by its README."""
+    note = folder / "README"
+    return note.is_file() and f"\n{_settings(config)}\n" in note.read_text(encoding="utf-8")
+
+
+def _settings(config: MusicSimulation) -> str:
+    return "\n".join(f"  {name} = {value}" for name, value in config)
 
 
 def _simulate_into(
@@ -342,7 +355,6 @@ def _truth_songs(catalogue: Catalogue) -> pa.Table:
 
 
 def _readme(config: MusicSimulation, users: Population) -> str:
-    settings = "\n".join(f"  {name} = {value}" for name, value in config)
     kinds = "\n".join(
         f"  {name}: {count}"
         for name, count in zip(KINDS, np.bincount(users.kind, minlength=len(KINDS)), strict=True)
@@ -350,7 +362,7 @@ def _readme(config: MusicSimulation, users: Population) -> str:
     shares = [0.0, *FAULTS.tolist()]
     fault = [f"{100 * (b - a):.2f} %" for a, b in pairwise(shares)]
     return README.format(
-        settings=settings,
+        settings=_settings(config),
         kinds=kinds,
         fault=fault,
         huge=HUGE,
