@@ -120,6 +120,21 @@ def collect(frame: Frame) -> pl.DataFrame:
         return _polars(native.toArrow())
 
 
+def batches(frame: Frame, rows: int = 1_000_000) -> Iterator[pl.DataFrame]:
+    """Run a lazy frame and yield its rows in order, so many at a time where the engine can stream them."""
+    import polars as pl
+
+    native = nw.to_native(frame)
+    if not isinstance(native, duckdb.DuckDBPyRelation):
+        yield collect(frame)
+        return
+    with engine_errors():
+        for batch in native.to_arrow_reader(rows):
+            found = pl.from_arrow(batch)
+            assert isinstance(found, pl.DataFrame)
+            yield found
+
+
 def _polars(table: Any) -> pl.DataFrame:
     import polars as pl
 

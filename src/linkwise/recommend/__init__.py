@@ -1,0 +1,1 @@
+"""What will this user choose next: recommenders under one protocol, one file for each."""

@@ -1,0 +1,94 @@
+"""What `gru4rec` and `sasrec` share: a next-item network as a recommender."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+
+from linkwise.context import Context
+from linkwise.data.interactions import Histories, Interactions, Longs, Singles
+from linkwise.data.queries import Queries
+from linkwise.estimators.sequence_config import SequenceConfig, sequence_module
+from linkwise.metrics.ranking import full_ranks, per_query
+from linkwise.recommend.base import Arrays, ModelConfig, Recommender, chunks, cosine
+
+VALIDATED = 3000  # queries that an epoch is judged by
+
+
+class SequentialConfig(SequenceConfig, ModelConfig):
+    """Parameters of a next-item network as a recommender."""
+
+
+class Sequential(Recommender):
+    """Scores items by a network that reads the history in order."""
+
+    config: SequentialConfig
+    network_: Any
+    trained_: Any
+
+    @abstractmethod
+    def _network(self, n_items: int) -> Any:
+        """A new network for a catalogue."""
+
+    def _fit(self, log: Interactions, validation: Queries | None, context: Context) -> None:
+        sequence = sequence_module()
+        sequence.torch.set_num_threads(context.threads)
+        seed = int(context.rng(f"{self.name} weights {self.config.seed}").integers(2**31))
+        sequence.torch.manual_seed(seed)
+        self.network_ = self._network(log.n_items)
+        validate = None
+        if validation is not None and len(validation):
+            rows = np.arange(len(validation))
+            if len(rows) > VALIDATED:
+                rows = context.rng("validated users").choice(rows, VALIDATED, replace=False)
+            some = validation.take(np.sort(rows))
+
+            def validate(network: Any) -> float:
+                return self._ndcg(network, some)
+
+        self.trained_ = sequence.fit_next_item(
+            self.network_, log.histories, self.config, context, validate, self.name
+        )
+
+    def _ndcg(self, network: Any, queries: Queries) -> float:
+        """NDCG@10 of queries under the network in training."""
+        weights, bias = _outputs(network)
+        ranks = []
+        for start, part in chunks(queries.histories, len(weights)):
+            hidden = sequence_module().last_vectors(network, part, self.config.window)
+            scores = hidden @ weights.T + bias
+            scores[part.rows, part.items] = -np.inf
+            stop = start + len(part)
+            targets = queries.targets.slice(start, stop)
+            ranks.append(full_ranks(scores, targets.rows, targets.items.astype(np.int64)))
+        found = per_query(np.concatenate(ranks), queries.targets.offsets, 10)
+        return float(found["ndcg"].mean())
+
+    def _scores(self, histories: Histories) -> Singles:
+        weights, bias = _outputs(self.network_)
+        hidden = sequence_module().last_vectors(self.network_, histories, self.config.window)
+        scores: Singles = hidden @ weights.T + bias
+        return scores
+
+    def _similar(self, items: Longs) -> Singles:
+        return cosine(_outputs(self.network_)[0], items)
+
+    def _arrays(self) -> Arrays:
+        return {name: value.cpu().numpy() for name, value in self.network_.state_dict().items()}
+
+    def _restore(self, arrays: Arrays) -> None:
+        torch = sequence_module().torch
+        self.network_ = self._network(len(self.catalogue_))
+        self.network_.load_state_dict({name: torch.from_numpy(a) for name, a in arrays.items()})
+        self.network_.eval()
+
+
+def _outputs(network: Any) -> tuple[Singles, Singles]:
+    """Item vectors (n_items, size) and biases (n_items,) as arrays."""
+    weights, bias = network.outputs()
+    vectors: Singles = weights.detach().float().cpu().numpy()
+    if bias is None:
+        return vectors, np.zeros(len(vectors), dtype=np.float32)
+    return vectors, bias.detach().float().cpu().numpy()

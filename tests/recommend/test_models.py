@@ -1,0 +1,75 @@
+"""Every recommender keeps the contract."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from linkwise.recommend.als import ALS, BPR
+from linkwise.recommend.base import Recommender
+from linkwise.recommend.ease import EASE, EASEConfig
+from linkwise.recommend.gru4rec import GRU4Rec, GRU4RecConfig
+from linkwise.recommend.item_item import ItemItem
+from linkwise.recommend.nmf import NMF, NMFConfig
+from linkwise.recommend.popularity import Popularity, Random
+from linkwise.recommend.sasrec import SASRec, SASRecConfig
+from linkwise.recommend.svd import SVD, SVDConfig
+from linkwise.testing import RecommenderContract
+
+
+class TestRandom(RecommenderContract):
+    cls = Random
+    learns = False
+
+
+class TestPopularity(RecommenderContract):
+    cls = Popularity
+    learns = False
+
+
+class TestItemItem(RecommenderContract):
+    cls = ItemItem
+
+
+class TestEASE(RecommenderContract):
+    cls = EASE
+
+    def make(self, **options: Any) -> Recommender:
+        return EASE(EASEConfig(ridge=10), **options)
+
+
+class TestSVD(RecommenderContract):
+    cls = SVD
+
+    def make(self, **options: Any) -> Recommender:
+        return SVD(SVDConfig(factors=4), **options)
+
+
+class TestNMF(RecommenderContract):
+    cls = NMF
+
+    def make(self, **options: Any) -> Recommender:
+        return NMF(NMFConfig(factors=4), **options)
+
+
+class TestALS(RecommenderContract):
+    cls = ALS
+
+
+class TestBPR(RecommenderContract):
+    cls = BPR
+
+
+class TestGRU4Rec(RecommenderContract):
+    cls = GRU4Rec
+
+    def make(self, **options: Any) -> Recommender:
+        config = GRU4RecConfig(epochs=20, batch_size=16, hidden_size=16, learning_rate=0.01)
+        return GRU4Rec(config, **options)
+
+
+class TestSASRec(RecommenderContract):
+    cls = SASRec
+
+    def make(self, **options: Any) -> Recommender:
+        config = SASRecConfig(epochs=20, batch_size=16, embedding_size=16, learning_rate=0.01)
+        return SASRec(config, **options)
