@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from linkwise.data.events import Events, read_events
     from linkwise.errors import LinkwiseError
-    from linkwise.run import Run, churn, score
+    from linkwise.run import Run, churn, recommend, score
 
 __version__ = "0.1.0"
-__all__ = ["Events", "LinkwiseError", "Run", "churn", "read_events", "score"]
+__all__ = ["Events", "LinkwiseError", "Run", "churn", "read_events", "recommend", "score"]
 
 _HOMES = {
     "Events": "linkwise.data.events",
@@ -30,7 +30,7 @@ _HOMES = {
     "Run": "linkwise.run",
     "score": "linkwise.run",
 }
-_VERBS = ("churn",)
+_VERBS = ("churn", "recommend")
 
 
 class _Verb(ModuleType):

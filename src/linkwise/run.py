@@ -26,17 +26,23 @@ from linkwise import __version__
 from linkwise.churn.config import ChurnConfig
 from linkwise.context import Context, Progress, Silent
 from linkwise.data.engine import EngineConfig, disk_or_input, n_threads
+from linkwise.data.interactions import InteractionsConfig
 from linkwise.data.schema import InputConfig
 from linkwise.errors import InputError, Interrupted, LinkwiseError, ResourceError, UsageError
+from linkwise.recommend.config import RecommendConfig
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from linkwise.report.outcome import Outcome
+
 log = logging.getLogger("linkwise")
 
 FORMAT_VERSION = 1
+VERBS = ("churn", "recommend")
 PACKAGES = (
     "duckdb",
+    "implicit",
     "lightgbm",
     "narwhals",
     "numpy",
@@ -46,6 +52,7 @@ PACKAGES = (
     "pyspark",
     "scikit-learn",
     "skops",
+    "torch",
 )
 
 
@@ -54,25 +61,29 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    verb: Literal["churn"] = "churn"
+    verb: Literal["churn", "recommend"] = "churn"
     paths: tuple[str, ...] = Field(min_length=1)
     seed: int = 0
     input: InputConfig = InputConfig()
     engine: EngineConfig = EngineConfig()
     churn: ChurnConfig = ChurnConfig()
+    recommend: RecommendConfig = RecommendConfig()
+
+    def values(self) -> dict[str, Any]:
+        """The nested values that the run depends on: not those of other verbs."""
+        return self.model_dump(mode="json", by_alias=True, exclude=set(VERBS) - {self.verb})
 
     @property
     def digest(self) -> str:
         """Twelve hex digits that differ where anything in the config does."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        text = json.dumps(self.values(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def to_toml(self) -> str:
         """The config as TOML; `from_toml` reads it back."""
         import tomli_w
 
-        values = self.model_dump(mode="json", exclude_none=True, by_alias=True)
-        return tomli_w.dumps(values)
+        return tomli_w.dumps(_without_nulls(self.values()))
 
     @classmethod
     def from_values(cls, values: dict[str, Any], where: str) -> Self:
@@ -97,9 +108,19 @@ class RunConfig(BaseModel):
         return cls.from_values(with_changes(values, changes), str(path))
 
 
+def _without_nulls(values: dict[str, Any]) -> dict[str, Any]:
+    """What TOML can hold, which has no null."""
+    return {
+        name: _without_nulls(value) if isinstance(value, dict) else value
+        for name, value in values.items()
+        if value is not None
+    }
+
+
 def with_changes(values: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
     """Nested values with ``a.b=c`` changes applied; c is read as TOML, else taken as text.
 
+    A path that begins with no group of the config is one within the verb's own: ``sasrec.epochs=20``.
     Raises `UsageError` for a change of another form.
     """
     changed: dict[str, Any] = json.loads(json.dumps(values, default=str))
@@ -112,6 +133,8 @@ def with_changes(values: dict[str, Any], changes: Sequence[str]) -> dict[str, An
         except tomllib.TOMLDecodeError:
             value = raw
         *parents, name = path.strip().split(".")
+        if (parents or [name])[0] not in RunConfig.model_fields:
+            parents = [str(values.get("verb", "churn")), *parents]
         place = changed
         for parent in parents:
             place = place.setdefault(parent, {})
@@ -212,15 +235,48 @@ def churn(
 
     Raises `UsageError`, `InputError` or `ResourceError`, each saying what, where, got and mend.
     """
+    flags = {"overwrite": overwrite, "resume": resume, "progress": progress}
+    return _carry_out("churn", log, out, seed, options, flags)
+
+
+def recommend(
+    log: Any,
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Run:
+    """Compare recommenders on one log, under one protocol, and list items for every user.
+
+    `log` and `out` are as in `churn`; `options` are the fields of `InputConfig`, `EngineConfig`,
+    `RecommendConfig` (``models="item-item,sasrec"``, ``sasrec={"epochs": 20}``) and `InteractionsConfig`
+    (``min_rating=4``). See `docs/recommend.md`.
+
+    Raises `UsageError`, `InputError` or `ResourceError`, each saying what, where, got and mend.
+    """
+    flags = {"overwrite": overwrite, "resume": resume, "progress": progress}
+    return _carry_out("recommend", log, out, seed, options, flags)
+
+
+def _carry_out(
+    verb: str,
+    log: Any,
+    out: str | Path | None,
+    seed: int,
+    options: dict[str, Any],
+    flags: dict[str, Any],
+) -> Run:
+    """A verb from Python: without `out`, in a temporary folder that lives as long as the `Run`."""
     keep = None
     if out is None:
         keep = tempfile.TemporaryDirectory(prefix="linkwise-run-")
-        out = Path(keep.name) / "churn"
+        out = Path(keep.name) / verb
     with _as_paths(log) as paths:
-        config = RunConfig.from_values(
-            {"verb": "churn", "paths": paths, "seed": seed} | _sorted_options(options), "churn"
-        )
-        run = execute(config, Path(out), overwrite=overwrite, resume=resume, progress=progress)
+        values = {"verb": verb, "paths": paths, "seed": seed} | _sorted_options(verb, options)
+        run = execute(RunConfig.from_values(values, verb), Path(out), **flags)
     return Run(run.folder, keep)
 
 
@@ -298,8 +354,6 @@ def execute(
     """
     from threadpoolctl import threadpool_limits
 
-    from linkwise.churn.study import study
-
     out = out.absolute()
     _check_out(out, overwrite, config.paths)
     partial = out.parent / f".{out.name}.partial-{config.digest}"
@@ -322,7 +376,7 @@ def execute(
     try:
         # One thread of BLAS: the matrices here are small, and two threads on a busy machine collapse.
         with _system_errors(), threadpool_limits(limits=1, user_api="blas"):
-            outcome = study(config.paths, config.input, config.engine, config.churn, context)
+            outcome = _study(config, context)
             _write_outcome(outcome, config, context, prints, time.monotonic() - began)
             shutil.rmtree(partial / ".work", ignore_errors=True)
             _into_place(partial, out)
@@ -332,6 +386,18 @@ def execute(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return Run(out)
+
+
+def _study(config: RunConfig, context: Context) -> Outcome:
+    """Carry out the verb's study."""
+    given = config.paths, config.input, config.engine
+    if config.verb == "recommend":
+        from linkwise.recommend.study import study as recommend_study
+
+        return recommend_study(*given, config.recommend, context)
+    from linkwise.churn.study import study as churn_study
+
+    return churn_study(*given, config.churn, context)
 
 
 def _check_out(out: Path, overwrite: bool, paths: Sequence[str]) -> None:
@@ -409,7 +475,7 @@ def _system_errors() -> Iterator[None]:
 
 
 def _write_outcome(
-    outcome: Any,
+    outcome: Outcome,
     config: RunConfig,
     context: Context,
     prints: list[dict[str, str | int]],
@@ -452,7 +518,8 @@ def _details(config: RunConfig, prints: list[dict[str, str | int]]) -> tuple[Any
     size = sum(int(entry["bytes"]) for entry in prints)
     repeat = Fact(label="Repeat it", value="linkwise run config.toml --out FOLDER", code=True)
     if any("linkwise-frame-" in path for path in config.paths):
-        repeat = Fact(label="Repeat it", value="call linkwise.churn again with the same frame")
+        call = f"call linkwise.{config.verb} again with the same frame"
+        repeat = Fact(label="Repeat it", value=call)
     return (
         repeat,
         Fact(
@@ -533,15 +600,15 @@ def _as_paths(log: Any) -> Iterator[list[str]]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sorted_options(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _sorted_options(verb: str, options: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Flat options by the group whose field they name; raises `UsageError` for a name of none."""
-    groups: dict[str, type[BaseModel]] = {
-        "input": InputConfig,
-        "engine": EngineConfig,
-        "churn": ChurnConfig,
-    }
+    own = RecommendConfig if verb == "recommend" else ChurnConfig
+    groups: dict[str, type[BaseModel]] = {"input": InputConfig, "engine": EngineConfig, verb: own}
     found: dict[str, dict[str, Any]] = {name: {} for name in groups}
     for option, value in options.items():
+        if verb == "recommend" and option in InteractionsConfig.model_fields:
+            found[verb].setdefault("interactions", {})[option] = value
+            continue
         for name, group in groups.items():
             if option in group.model_fields or (option == "schema" and name == "input"):
                 found[name][option] = value

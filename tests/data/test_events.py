@@ -387,3 +387,35 @@ def test_a_column_may_have_any_name(tmp_path: Path) -> None:
     assert rows(read(log, user="a'b\"c", time="@timestamp", item="a.b")) == [
         {"user": "x", "item": "y", "event": "event", "day": 17255}
     ]
+
+
+def test_a_music_log_keeps_its_order(music: Path) -> None:
+    """On more than one thread, too: within a day it is the only order that there is."""
+    events = read_events(music, schema="music-box", engine=EngineConfig(threads=4))
+    found = collect(events.frame.filter(nw.col("event") == "play").select("user", "text"))
+    lines = [
+        line.split("\t")
+        for path in sorted(music.glob("*_play.log"))
+        for line in path.read_text(encoding="utf-8").split("\n")
+    ]
+    whole = [fields for fields in lines if len(fields) == 9]
+    wanted = [(fields[0], f"{fields[4]} - {fields[5]}") for fields in whole]
+    unreadable = sum(
+        bad.rows for bad in events.bad_rows if bad.rule == "play: play_time unreadable"
+    )
+    assert len(found) == len(wanted) - unreadable
+    places = iter(wanted)
+    assert all(row in places for row in found.rows())  # a subsequence: none out of its place
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"time_format": "%Y-%m-%d"}, {"rename_event": ("a=b", "c=d", "e=f", "g=h", "i=j")}],
+)
+def test_large_files_keep_their_order(options: dict[str, Any], tmp_path: Path) -> None:
+    n = 300_000
+    body = "".join(f"{row},2024-01-01,e{row % 7},x\n" for row in range(n))
+    path = write(tmp_path / "a.csv", f"user,time,kind,paid\n{body}")
+    config = InputConfig(user="user", time="time", event="kind", paid="paid", **options)
+    events = read_events(path, config, engine=EngineConfig(threads=4))
+    assert collect(events.frame.select("user"))["user"].to_list() == [str(row) for row in range(n)]

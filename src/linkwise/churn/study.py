@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +25,16 @@ from linkwise.churn.windows import Role, Window, labels, plan
 from linkwise.context import Context
 from linkwise.data.engine import EngineConfig, collect
 from linkwise.data.events import Events, read_events
+from linkwise.data.files import is_simulated
 from linkwise.data.schema import InputConfig
 from linkwise.errors import InputError
 from linkwise.estimators.calibrate import IsotonicCalibrator
 from linkwise.estimators.tabular import Boosting, write_atomically
 from linkwise.metrics import evaluate_binary, proportion_interval
-from linkwise.report import Report
+from linkwise.report.outcome import Outcome
 
 FEW_TOP_USERS = 50
 FEW_SAMPLES_FROM = 100_000  # users, above which fewer bootstrap resamples serve as well
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What every study returns to `run`, which writes it."""
-
-    metrics: list[dict[str, Any]]
-    ranking: pl.DataFrame
-    evaluation: pl.DataFrame
-    report: Report
 
 
 def study(
@@ -263,12 +254,6 @@ def _explain(
     evaluation = _evaluation(table, fitted.judged, fitted.plan.report)
     ranking = ranking_of(shortlist, LISTED_MODEL, fitted.plan.final)
     return Outcome(metrics, ranking, evaluation, page)
-
-
-def is_simulated(files: Sequence[Path]) -> bool:
-    """Whether a log was written by `linkwise simulate`, which leaves a note beside its files."""
-    notes = {path.parent / "README" for path in files}
-    return any(note.is_file() and "simulated" in note.read_text()[:2000].lower() for note in notes)
 
 
 def _evaluation(table: Table, judged: Judged, window: Window) -> pl.DataFrame:

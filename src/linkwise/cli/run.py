@@ -7,8 +7,9 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from linkwise.cli.churn import show_run
+from linkwise.cli.churn import show_run as show_churn
 from linkwise.cli.options import Changes, Json, Out, Overwrite, Quiet, Resume
+from linkwise.cli.recommend import show_run as show_recommend
 from linkwise.cli.show import progress
 
 
@@ -33,13 +34,15 @@ def run(
     """
     from linkwise.run import RunConfig, execute
 
+    shows = {"churn": show_churn, "recommend": show_recommend}
+
     settings = RunConfig.from_toml(Path(config), changes)
     shown = progress(quiet)
     try:
         finished = execute(settings, Path(out), overwrite=overwrite, resume=resume, progress=shown)
     finally:
         shown.close()
-    show_run(finished, json_, quiet)
+    shows[settings.verb](finished, json_, quiet)
 
 
 def add_to(app: App) -> None:

@@ -93,19 +93,31 @@ def progress(quiet: bool) -> Bar | Lines | Quiet:
     return Bar(console) if console.is_terminal else Lines()
 
 
-def metrics_table(rows: list[dict[str, Any]], metrics: tuple[str, ...]) -> Table:
-    """The models on the reported rows: one line per model, the chosen metrics with intervals."""
+def metrics_table(
+    rows: list[dict[str, Any]],
+    metrics: tuple[str, ...],
+    k: int | None = None,
+    against: str = "auc",
+) -> Table:
+    """The models on the reported rows: one line per model, the chosen metrics with intervals.
+
+    `k` is the length of the lists that the metrics are of; `against` the metric whose difference is shown.
+    """
     table = Table(title=None, box=None, pad_edge=False, header_style="bold")
     table.add_column("model")
     for metric in metrics:
-        table.add_column(metric.replace("_", " "), justify="right")
-    table.add_column("auc over baseline", justify="right")
+        table.add_column(_heading(metric, k), justify="right")
+    table.add_column(f"{_heading(against, k)} over baseline", justify="right")
     shown = [row for row in rows if row["split"] == "test" and row["slice"] == "all"]
     for model in dict.fromkeys(row["model"] for row in shown):
-        found = {row["metric"]: row for row in shown if row["model"] == model and row["k"] is None}
+        found = {row["metric"]: row for row in shown if row["model"] == model and row["k"] == k}
         cells = [_cell(found[metric]) for metric in metrics]
-        table.add_row(model, *cells, _difference(found["auc"]))
+        table.add_row(model, *cells, _difference(found[against]))
     return table
+
+
+def _heading(metric: str, k: int | None) -> str:
+    return metric.replace("_", " ") + (f"@{k}" if k is not None else "")
 
 
 def _cell(row: dict[str, Any]) -> str:

@@ -184,6 +184,12 @@ def fingerprint(path: Path) -> dict[str, str | int]:
     return {"file": path.name, "bytes": size, "sha256": digest.hexdigest()}
 
 
+def is_simulated(files: Sequence[Path]) -> bool:
+    """Whether a log was written by `linkwise simulate`, which leaves a note beside its files."""
+    notes = {path.parent / "README" for path in files}
+    return any(note.is_file() and "simulated" in note.read_text()[:2000].lower() for note in notes)
+
+
 def open_bytes(file: LogFile) -> IO[bytes]:
     """Open a text log's bytes, unpacked; a file that was cut short raises as they are read."""
     if not file.compressed:

@@ -211,27 +211,29 @@ def read_interactions(
         raise InputError(
             "the log has no items, and items are what is recommended. Name their column with --item."
         )
-    frame = _scored(events, config)
     clock: Clock = "position" if "position" in events.columns else "day"
     if "time" in events.columns and clock != "position":
         clock = "time"
-    frame = frame.select("user", "item", "score", "whole", "dislike", nw.col(clock).alias("order"))
-    user_ids = _ids(frame, "user")
-    item_ids = _kept_items(frame, config)
-    if not len(item_ids):
+    frame = _scored(events, config)
+    frame = frame.select("user", "item", "event", "score", nw.col(clock).alias("order"))
+    user_ids, item_ids = _ids(frame, "user"), _ids(frame, "item")
+    coded = [_empty(), *_coded(frame, user_ids, item_ids, config)]
+    user, item, order_of, score, whole, dislike = (
+        np.concatenate([part[i] for part in coded]) for i in range(6)
+    )
+    chosen = ~dislike
+    chosen &= _popular(user, item, chosen, len(item_ids), config.min_item_users)[item]
+    if not chosen.any():
         kinds = ", ".join(config.kinds or events.kinds)
         raise InputError(
             f"no event of the log names an item that counts (kinds {kinds}). "
             "Look at the log with: linkwise data describe."
         )
-    coded = list(_coded(frame, user_ids, item_ids))
-    user, item, order_of, score, whole, dislike = (
-        np.concatenate([part[i] for part in coded]) for i in range(6)
-    )
+    user_rows, user = _renumbered(user, chosen, len(user_ids))
+    item_rows, item = _renumbered(item, chosen, len(item_ids))
     at = np.lexsort((order_of, user))  # stable: equal times keep the order of the log
-    at = at[~dislike[at]]
-    present = np.unique(user[at])
-    lengths = np.bincount(user[at], minlength=len(user_ids))[present]
+    at = at[chosen[at]]
+    lengths = np.bincount(user[at], minlength=len(user_rows))
     histories = Histories(
         np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         item[at],
@@ -239,31 +241,41 @@ def read_interactions(
         order_of[at],
         whole[at],
     )
-    row_of = np.full(len(user_ids), -1, dtype=np.int64)
-    row_of[present] = np.arange(len(present))
-    disliked = dislike & (row_of[user] >= 0)
-    pairs = np.stack([row_of[user[disliked]], item[disliked].astype(np.int64)], axis=1)
+    turned_down = dislike & (user >= 0) & (item >= 0)
+    pairs = np.stack([user[turned_down], item[turned_down]], axis=1).astype(np.int64)
+    kept = item_ids.gather(item_rows)
     return Interactions(
-        users=user_ids.gather(present),
-        catalogue=Catalogue(item_ids, _titles(events, item_ids, titles)),
+        users=user_ids.gather(user_rows),
+        catalogue=Catalogue(kept, _titles(events, kept, titles)),
         histories=histories,
         clock=clock,
         dislikes=np.unique(pairs, axis=0),
-        rated=bool(len(score)) and bool((score != 1).any()),
+        rated=bool((histories.scores != 1).any()),
     )
 
 
+def _popular(user: Ints, item: Ints, chosen: Any, n_items: int, least: int) -> Any:
+    """Whether each item was chosen by at least so many users (n_items,)."""
+    pairs = np.unique(user[chosen].astype(np.int64) * n_items + item[chosen])
+    return np.bincount(pairs % max(1, n_items), minlength=n_items) >= least
+
+
+def _renumbered(rows: Ints, chosen: Any, n: int) -> tuple[Longs, Ints]:
+    """The old rows that stay, in order, and every event's new row, -1 where it has none."""
+    kept = np.unique(rows[chosen])
+    new = np.full(n, -1, dtype=np.int32)
+    new[kept] = np.arange(len(kept), dtype=np.int32)
+    return kept.astype(np.int64), new[rows]
+
+
 def _scored(events: Events, config: InteractionsConfig) -> Any:
-    """The events that name an item, with their score from 1 to 5, and whether they are likes or dislikes."""
+    """The events that name an item, with their score from 1 to 5; null where an event lacks its rating."""
     frame = events.frame.filter(~nw.col("item").is_null())
-    if config.kinds:
-        unknown = [kind for kind in config.kinds if kind not in events.kinds]
-        if unknown:
-            raise InputError(
-                f'the log has no event of the kind "{unknown[0]}"; it has {", ".join(events.kinds)}.'
-            )
-        frame = frame.filter(nw.col("event").is_in([*config.kinds, *DISLIKES]))
-    kind = nw.col("event").str.to_lowercase()
+    unknown = [kind for kind in config.kinds if kind not in events.kinds]
+    if unknown:
+        raise InputError(
+            f'the log has no event of the kind "{unknown[0]}"; it has {", ".join(events.kinds)}.'
+        )
     score: Any = nw.lit(1.0)
     by_value = config.rating == "value" or (config.rating == "auto" and "rating" in events.kinds)
     by_share = config.rating in ("auto", "share") and {"duration", "length"} <= events.columns
@@ -282,12 +294,23 @@ def _scored(events: Events, config: InteractionsConfig) -> Any:
         for points, share in enumerate(reversed(SHARES), start=2):
             enough = (part >= nw.col("length") * round(share * 10)) & (nw.col("length") > 0)
             score = nw.when(enough).then(nw.lit(float(points))).otherwise(score)
-    like = kind.is_in(LIKES)
-    score = nw.when(like).then(nw.lit(BEST)).otherwise(score)
-    scored = frame.with_columns(score.alias("score"), whole=like, dislike=kind.is_in(DISLIKES))
+    return frame.with_columns(score.alias("score"))
+
+
+def _counted(rows: pl.DataFrame, config: InteractionsConfig) -> pl.DataFrame:
+    """The events that count, with `whole` and `dislike`.
+
+    Of a part of the log in memory: DuckDB makes a join of a long IN, in which rows lose their order.
+    """
+    kind = pl.col("event").str.to_lowercase()
+    rows = rows.with_columns(whole=kind.is_in(LIKES), dislike=kind.is_in(DISLIKES))
+    rows = rows.with_columns(score=pl.when("whole").then(BEST).otherwise("score"))
+    keep = pl.col("score").is_not_null()
+    if config.kinds:
+        keep &= pl.col("event").is_in(config.kinds)
     if config.min_rating is not None:
-        scored = scored.filter((nw.col("score") >= config.min_rating) | nw.col("dislike"))
-    return scored.filter(~nw.col("score").is_null())
+        keep &= pl.col("score") >= config.min_rating
+    return rows.filter(keep | pl.col("dislike")).with_columns(pl.col("score").fill_null(1.0))
 
 
 def _ids(frame: Any, name: str) -> pl.Series:
@@ -295,26 +318,22 @@ def _ids(frame: Any, name: str) -> pl.Series:
     return collect(frame.group_by(name).agg(nw.len().alias("n")))[name].sort()
 
 
-def _kept_items(frame: Any, config: InteractionsConfig) -> pl.Series:
-    chosen = frame.filter(~nw.col("dislike"))
-    if config.min_item_users == 1:
-        return _ids(chosen, "item")
-    users = chosen.group_by("item").agg(nw.col("user").n_unique().alias("users"))
-    found = collect(users.filter(nw.col("users") >= config.min_item_users))
-    return found["item"].sort()
+def _empty() -> tuple[np.ndarray[Any, Any], ...]:
+    types = (np.int32, np.int32, np.int64, np.float32, np.bool_, np.bool_)
+    return tuple(np.empty(0, dtype=kind) for kind in types)
 
 
 def _coded(
-    frame: Any, user_ids: pl.Series, item_ids: pl.Series
+    frame: Any, user_ids: pl.Series, item_ids: pl.Series, config: InteractionsConfig
 ) -> Iterator[tuple[np.ndarray[Any, Any], ...]]:
     """User and item rows, order, score and kind of the events, in the order of the log."""
     users = pl.DataFrame({"user": user_ids}).with_row_index("u")
     items = pl.DataFrame({"item": item_ids}).with_row_index("i")
     for batch in batches(frame):
-        joined = batch.join(users, on="user", how="left", maintain_order="left").join(
+        counted = _counted(batch, config)
+        known = counted.join(users, on="user", how="left", maintain_order="left").join(
             items, on="item", how="left", maintain_order="left"
         )
-        known = joined.filter(pl.col("i").is_not_null())
         order = known["order"]
         if isinstance(order.dtype, pl.Datetime):
             order = order.cast(pl.Datetime("us"))  # whose integers are microseconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from linkwise.data.duckdb_sql import OFFSET, STAMP
 from linkwise.errors import UsageError
@@ -68,6 +69,9 @@ class Spark:
     def parse(self, sql: str, form: str) -> str:  # noqa: D102
         parsed = f"try_to_timestamp({sql}, {literal(pattern(form))})"
         return _in_zone(parsed, self.zone) if re.search("%-?z", form) else parsed
+
+    def one_of(self, sql: str, values: Sequence[str]) -> str:  # noqa: D102
+        return f"{sql} IN ({', '.join(map(literal, values))})"
 
     def md5(self, sql: str) -> str:  # noqa: D102
         return f"md5(CAST({sql} AS BINARY))"

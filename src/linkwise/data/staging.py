@@ -75,6 +75,9 @@ class Dialect(Protocol):
     def parse(self, sql: str, form: str) -> str:
         """Local timestamp of a text in strptime codes; null where it is none."""
 
+    def one_of(self, sql: str, values: Sequence[str]) -> str:
+        """Whether a text is among the values."""
+
     def md5(self, sql: str) -> str:
         """The md5 of a text, as 32 hex digits."""
 
@@ -202,8 +205,8 @@ def _typed(layout: Layout, columns: dict[str, Column], dialect: Dialect) -> dict
     if "device" in columns:
         typed["device"] = '"@raw device"'
     if "paid" in columns:
-        words = ", ".join(f"'{word}'" for word in PAID_WORDS)
-        typed["paid"] = f'coalesce(lower("@raw paid") IN ({words}), false)'
+        pays = dialect.one_of('lower("@raw paid")', PAID_WORDS)
+        typed["paid"] = f"coalesce({pays}, false)"
     if "text" in columns:
         text = '"@raw text"'
         if layout.url_encoded_text:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -90,19 +92,19 @@ class ALS(_Factors):
         return self.config.alpha, self.config.ridge
 
     def _fit(self, log: Interactions, validation: Queries | None, context: Context) -> None:
-        library = _library()
-        model = library.als.AlternatingLeastSquares(
-            factors=self.config.factors,
-            regularization=self.config.ridge,
-            alpha=1.0,
-            iterations=self.config.rounds,
-            num_threads=context.threads,
-            use_gpu=False,
-            random_state=int(context.rng("als").integers(2**31)),
-        )
         matrix = log.histories.matrix(log.n_items, "count")
         matrix.data = 1 + self.config.alpha * matrix.data  # the library takes confidences
-        model.fit(matrix, show_progress=False)
+        with _library() as library:
+            model = library.als.AlternatingLeastSquares(
+                factors=self.config.factors,
+                regularization=self.config.ridge,
+                alpha=1.0,
+                iterations=self.config.rounds,
+                num_threads=context.threads,
+                use_gpu=False,
+                random_state=int(context.rng("als").integers(2**31)),
+            )
+            model.fit(matrix, show_progress=False)
         self.factors_ = np.asarray(model.item_factors, dtype=np.float32)
 
 
@@ -117,21 +119,27 @@ class BPR(_Factors):
         return self.config.fold_in_alpha, self.config.fold_in_alpha
 
     def _fit(self, log: Interactions, validation: Queries | None, context: Context) -> None:
-        library = _library()
-        model = library.bpr.BayesianPersonalizedRanking(
-            factors=self.config.factors,
-            learning_rate=self.config.learning_rate,
-            regularization=self.config.ridge,
-            iterations=self.config.rounds,
-            num_threads=1,  # more of them race, and give other factors every time
-            use_gpu=False,
-            random_state=int(context.rng("bpr").integers(2**31)),
-        )
-        model.fit(log.histories.matrix(log.n_items, "one"), show_progress=False)
+        with _library() as library:
+            model = library.bpr.BayesianPersonalizedRanking(
+                factors=self.config.factors,
+                learning_rate=self.config.learning_rate,
+                regularization=self.config.ridge,
+                iterations=self.config.rounds,
+                num_threads=1,  # more of them race, and give other factors every time
+                use_gpu=False,
+                random_state=int(context.rng("bpr").integers(2**31)),
+            )
+            model.fit(log.histories.matrix(log.n_items, "one"), show_progress=False)
         self.factors_ = np.asarray(model.item_factors, dtype=np.float32)
 
 
-def _library() -> Any:
+@contextmanager
+def _library() -> Iterator[Any]:
+    """The `implicit` library, with one thread of BLAS, which it asks for: its own threads do the work."""
+    from threadpoolctl import threadpool_limits
+
     optional("implicit.als", "factors", "the model als")
     optional("implicit.bpr", "factors", "the model bpr")
-    return optional("implicit", "factors", "the models als and bpr")
+    library = optional("implicit", "factors", "the models als and bpr")
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield library

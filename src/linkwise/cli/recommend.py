@@ -1,0 +1,149 @@
+"""`linkwise recommend`: recommenders compared on one log, and lists for new histories from a finished run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Group, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from linkwise.cli.options import (
+    Changes,
+    Engine,
+    Input,
+    Json,
+    Overwrite,
+    Quiet,
+    Resume,
+    Seed,
+)
+from linkwise.cli.show import metrics_table, progress
+from linkwise.data.engine import EngineConfig
+from linkwise.data.schema import InputConfig
+from linkwise.errors import UsageError
+from linkwise.recommend.config import RecommendConfig
+
+Study = Annotated[RecommendConfig, Parameter(name="*", group=Group("Study", sort_key=2))]
+
+
+def study(
+    paths: Annotated[
+        tuple[str, ...], Parameter(help="Files, folders or globs of the log.", negative=())
+    ] = (),
+    /,
+    *,
+    out: Annotated[str | None, Parameter(help="Folder of the run; must not exist yet.")] = None,
+    run: Annotated[
+        str | None, Parameter(help="Folder of a finished run, to list items for a history.")
+    ] = None,
+    history: Annotated[
+        str | None,
+        Parameter(help="Ids of items, the oldest first, separated by commas; with --run."),
+    ] = None,
+    user: Annotated[
+        str | None, Parameter(name="--for-user", help="Id of a user of the run's log.")
+    ] = None,
+    model: Annotated[
+        str | None, Parameter(help="Model of the run; by default the one it chose. With --run.")
+    ] = None,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    seed: Seed = 0,
+    json_: Json = False,
+    quiet: Quiet = False,
+    changes: Changes = (),
+    input: Input = InputConfig(),  # noqa: B008 (frozen)
+    recommend: Study = RecommendConfig(),  # noqa: B008
+    engine: Engine = EngineConfig(),  # noqa: B008
+) -> None:
+    """Compare recommenders on one log: the same users, split, catalogue and intervals for all.
+
+    A worked example, which runs as printed:
+
+    ```
+    linkwise simulate music --users 6000 --days 86 --seed 7 --out sim
+    linkwise recommend sim --schema music-box --models item-item,svd,ease --out runs/songs
+    linkwise recommend --run runs/songs --history 1001,1002,1003 --k 10
+    ```
+    """
+    if run is not None:
+        _list(run, history, user, model, recommend.k[0], json_)
+        return
+    if not paths or out is None:
+        raise UsageError(
+            "name the log and the folder of the run: linkwise recommend LOG --out FOLDER; or a finished "
+            "run and a history: linkwise recommend --run FOLDER --history ID,ID."
+        )
+    if history is not None or user is not None or model is not None:
+        raise UsageError(
+            "--history, --for-user and --model go with --run, the folder of a finished run."
+        )
+    from linkwise.run import RunConfig, execute, with_changes
+
+    values = {
+        "verb": "recommend",
+        "paths": [str(Path(path).absolute()) for path in paths],
+        "seed": seed,
+        "input": input.model_dump(by_alias=True),
+        "recommend": recommend.model_dump(),
+        "engine": engine.model_dump(),
+    }
+    config = RunConfig.from_values(with_changes(values, changes), "linkwise recommend")
+    shown = progress(quiet)
+    try:
+        found = execute(config, Path(out), overwrite=overwrite, resume=resume, progress=shown)
+    finally:
+        shown.close()
+    show_run(found, json_, quiet)
+
+
+def show_run(run: Any, as_json: bool, quiet: bool) -> None:
+    """Print a finished run: its metrics as JSON, or a table and where the report is."""
+    if as_json:
+        sys.stdout.write(json.dumps(run.metrics, indent=1) + "\n")
+    if quiet:
+        return
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    k = run.config.recommend.k[0]
+    console.print(metrics_table(run.metrics, ("recall", "ndcg"), k=k, against="ndcg"))
+    report = json.loads((run.folder / "report.json").read_text())
+    simulated = " Simulated data." if report["simulated"] else ""
+    console.print(report["lead"][0] + simulated, markup=False)
+    console.print(f"Report: {run.report}", markup=False)
+
+
+def _list(
+    folder: str,
+    history: str | None,
+    user: str | None,
+    model: str | None,
+    k: int,
+    as_json: bool,
+) -> None:
+    from linkwise.recommend.serving import list_for
+    from linkwise.run import Run
+
+    if (history is None) == (user is None):
+        raise UsageError("give either --history ID,ID,... or --for-user ID, with --run.")
+    ids = None if history is None else [part.strip() for part in history.split(",") if part.strip()]
+    found = list_for(Run.open(folder), history=ids, user=user, model=model, k=k)
+    if as_json:
+        print(json.dumps(found.to_dicts(), indent=1))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    for name in ("rank", "item", "title", "why"):
+        table.add_column(name, justify="right" if name == "rank" else "left")
+    for row in found.iter_rows(named=True):
+        table.add_row(str(row["rank"]), str(row["item"]), row["title"] or "", row["reason"])
+    Console(highlight=False, soft_wrap=True).print(table)
+
+
+def add_to(app: App) -> None:
+    """Add the verb to the command line."""
+    verb = App(name="recommend", help_format="markdown")
+    verb.default(study)
+    app.command(verb)

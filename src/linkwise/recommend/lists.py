@@ -1,0 +1,93 @@
+"""The lists that are made to be used: the best items of every user, each with its reason."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from linkwise.data.interactions import Catalogue, Histories, Longs, Singles
+from linkwise.recommend.base import CELLS, Recommender, chunks, distinct_items, top_k
+
+SHOWN = 10  # items of a list
+NEIGHBOURS = 50  # similar items of an item among which a reason is looked for
+POPULAR = "chosen by many"
+
+
+def recommendations(
+    model: Recommender, histories: Histories, users: pl.Series, repeats: bool, k: int = SHOWN
+) -> pl.DataFrame:
+    """The k best items after each history: `user, item, title, score, rank, reason`.
+
+    The reason is the item of the history that is most similar to the recommended one, by the model's own
+    measure, where it is among its 50 nearest; else that many have chosen it.
+    """
+    ids, titles = model.catalogue_.ids, model.catalogue_.titles
+    near, strength = neighbours(model)
+    frames = []
+    for start, part in chunks(histories, len(ids)):
+        scores = model.scores(part)
+        if not repeats:
+            scores[part.rows, part.items] = -np.inf
+        items, values = top_k(scores, k)
+        personal = distinct_items(part) > model.min_items
+        because = _because(part, items, near, strength)
+        because[~personal] = -1
+        n, width = items.shape
+        frame = pl.DataFrame(
+            {
+                "user": users.gather(np.repeat(np.arange(start, start + n), width)),
+                "item": ids.gather(items.ravel()),
+                "title": titles.gather(items.ravel()),
+                "score": values.ravel(),
+                "rank": np.tile(np.arange(1, width + 1, dtype=np.int32), n),
+                "reason": _words(because.ravel(), model.catalogue_),
+            }
+        )
+        frames.append(frame.filter(pl.Series(np.isfinite(values).ravel())))
+    return pl.concat(frames)
+
+
+def neighbours(model: Recommender) -> tuple[Longs, Singles]:
+    """The nearest items of each, and their similarities (n_items, at most 50); -1 where there is none."""
+    n_items = len(model.catalogue_)
+    size = max(1, CELLS // n_items)
+    near, strength = [], []
+    for start in range(0, n_items, size):
+        rows = np.arange(start, min(start + size, n_items), dtype=np.int64)
+        alike = model._similar(rows)
+        alike[np.arange(len(rows)), rows] = -np.inf
+        items, values = top_k(alike, NEIGHBOURS)
+        near.append(np.where(values > 0, items, -1))
+        strength.append(values)
+    return np.concatenate(near), np.concatenate(strength)
+
+
+def _because(histories: Histories, items: Longs, near: Longs, strength: Singles) -> Longs:
+    """For each listed item (n, k), the most similar item of its history; -1 where none is near."""
+    n_items = len(near)
+    seen = np.unique(histories.rows * n_items + histories.items)
+    because = np.full(items.shape, -1, dtype=np.int64)
+    best = np.zeros(items.shape, dtype=np.float32)
+    row = np.arange(len(items))[:, None]
+    for place in range(near.shape[1]):
+        candidate = near[items, place]  # (n, k)
+        cell = row * n_items + np.maximum(candidate, 0)
+        at = np.minimum(np.searchsorted(seen, cell), max(0, len(seen) - 1))
+        chosen = (candidate >= 0) & (seen[at] == cell) if len(seen) else np.zeros(items.shape, bool)
+        better = chosen & (strength[items, place] > best)
+        because[better] = candidate[better]
+        best[better] = strength[items, place][better]
+    return because
+
+
+def _words(because: Longs, catalogue: Catalogue) -> pl.Series:
+    """`similar to TITLE, chosen before`, by the id where there is no title."""
+    names = (
+        catalogue.titles.fill_null(catalogue.ids.cast(pl.String))
+        if len(catalogue)
+        else catalogue.titles
+    )
+    found = names.gather(np.maximum(because, 0))
+    frame = pl.DataFrame({"name": found, "there": because >= 0})
+    words = pl.when(pl.col("there")).then("similar to " + pl.col("name") + ", chosen before")
+    return frame.select(words.otherwise(pl.lit(POPULAR)).alias("reason"))["reason"]

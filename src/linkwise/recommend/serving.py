@@ -1,0 +1,71 @@
+"""Lists from a finished run: for a new history by raw ids, or for a user of its log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from linkwise.data.interactions import Histories
+from linkwise.errors import InputError, UsageError
+from linkwise.recommend.base import Recommender
+from linkwise.recommend.lists import recommendations
+from linkwise.recommend.registry import model_class
+
+
+def load_model(folder: Path, name: str | None = None) -> Recommender:
+    """A model of the run folder; by default the one that the run chose.
+
+    Raises `UsageError` where the run has no such model.
+    """
+    about = folder / "model" / "chosen.json"
+    if not about.is_file():
+        raise UsageError(f"{folder}: this is no folder of a recommend run.")
+    names = json.loads(about.read_text())
+    wanted = name or names["chosen"]
+    if wanted not in names["models"]:
+        raise UsageError(
+            f'{folder}: the run has no model "{wanted}"; it has {", ".join(names["models"])}.'
+        )
+    return model_class(wanted).load(folder / "model" / wanted)
+
+
+def list_for(
+    run: Any,
+    *,
+    history: Sequence[Any] | None = None,
+    user: Any | None = None,
+    model: str | None = None,
+    k: int = 10,
+) -> pl.DataFrame:
+    """The k best items: `item, title, score, rank, reason`.
+
+    `history` are raw item ids, the oldest first, as text or as the log has them; unknown ones are passed
+    over. For a `user` of the run's log, the list that the run made is read.
+
+    Raises `InputError` where the user is not in the run, or none of the history's items is in the catalogue.
+    """
+    folder = Path(run.folder)
+    if user is not None:
+        lists = pl.read_parquet(folder / "recommendations.parquet")
+        found = lists.filter(pl.col("user").cast(pl.String) == str(user), pl.col("rank") <= k)
+        if not len(found):
+            raise InputError(f'{folder}: the run knows no user "{user}".')
+        return found.drop("user")
+    loaded = load_model(folder, model)
+    ids = loaded.catalogue_.ids
+    given = pl.Series([str(item) for item in history or ()], dtype=pl.String)
+    rows = {item: row for row, item in enumerate(ids.cast(pl.String))}
+    known = [rows[item] for item in given if item in rows]
+    if len(given) and not known:
+        raise InputError(
+            f"the catalogue has none of the items {', '.join(given.head(5))}; its ids look like "
+            f"{', '.join(str(item) for item in ids.head(3))}."
+        )
+    found = recommendations(
+        loaded, Histories.of([known]), pl.Series("user", [0]), repeats=False, k=k
+    )
+    return found.drop("user")

@@ -1,0 +1,309 @@
+"""The recommend study: read, split, fit all models on the same events, judge them on the same queries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from linkwise.context import Context
+from linkwise.data.engine import EngineConfig
+from linkwise.data.events import Events, read_events
+from linkwise.data.files import is_simulated
+from linkwise.data.interactions import Histories, Interactions, read_interactions
+from linkwise.data.items import find_titles, read_titles
+from linkwise.data.queries import Queries, Split, split
+from linkwise.data.schema import InputConfig
+from linkwise.estimators.sequence_config import SequenceConfig
+from linkwise.metrics.ranking import RANKED, evaluate_ranked, of_lists, per_query
+from linkwise.recommend.base import Recommender
+from linkwise.recommend.config import RecommendConfig
+from linkwise.recommend.evaluate import LISTED, Judged, judge
+from linkwise.recommend.lists import recommendations
+from linkwise.recommend.page import build_report
+from linkwise.recommend.registry import model_class
+from linkwise.report.outcome import Outcome
+
+MUSIC_BOX_MIN_ITEMS = 5
+COLD_STARTS = (1, 2, 5, 10, 20, 50, 100)  # events of a history that are seen
+COLD_USERS = 2000  # queries behind the cold-start curve
+DELAYS = (0, 1, 7, 14, 28, 56, 112, 365, 100_000)  # days from the cutoff to the target, edges
+SLICE_SAMPLES = 200
+MICROSECONDS = 86_400_000_000  # a day
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The models of a run, judged on the same queries."""
+
+    events: Events
+    log: Interactions
+    split: Split
+    models: dict[str, Recommender]
+    validated: dict[str, float]
+    """NDCG of each model on the validation queries, before it was refitted."""
+    judged: dict[str, Judged]
+    chosen: str
+    """The model with the best validation; it makes the recommendations."""
+
+
+def study(
+    paths: Sequence[str],
+    input_config: InputConfig,
+    engine: EngineConfig,
+    config: RecommendConfig,
+    context: Context,
+) -> Outcome:
+    """Carry out the whole study into `context.folder`.
+
+    Raises `InputError` where the log is unreadable, names no items, or leaves no query.
+    """
+    with context.step("read the log"):
+        events = read_events(paths, input_config, engine=engine, folder=context.work)
+        table = Path(config.titles) if config.titles else find_titles(events.files)
+        titles = read_titles(table) if table is not None else None
+        log = read_interactions(events, config.interactions, titles)
+    parts = split(log, config.split, repeats=config.repeats)
+    found = _compare(events, log, parts, _min_items(config, input_config), config, context)
+    with context.step("metrics"):
+        metrics = _metrics(found, config, context.seed)
+    with context.step("cold start"):
+        metrics += _cold_start(found, config, context)
+    metrics += _decay(found, config, context.seed)
+    about = {"chosen": found.chosen, "models": list(found.models)}
+    (context.folder / "model" / "chosen.json").write_text(json.dumps(about, indent=1))
+    with context.step("recommendations"):
+        model = found.models[found.chosen]
+        lists = recommendations(model, _known(log, model), log.users, config.repeats)
+        lists.write_parquet(context.folder / "recommendations.parquet")
+    page = build_report(found, metrics, lists, is_simulated(events.files), config)
+    return Outcome(metrics, _ranking(found, config.listed), _evaluation(found), page)
+
+
+def _min_items(config: RecommendConfig, input_config: InputConfig) -> int:
+    if config.min_items is not None:
+        return config.min_items
+    return MUSIC_BOX_MIN_ITEMS if input_config.log_schema == "music-box" else 0
+
+
+def _compare(
+    events: Events,
+    log: Interactions,
+    parts: Split,
+    min_items: int,
+    config: RecommendConfig,
+    context: Context,
+) -> Compared:
+    refit = config.refit if config.refit is not None else config.split.startswith("global-time")
+    models: dict[str, Recommender] = {}
+    validated: dict[str, float] = {}
+    judged: dict[str, Judged] = {}
+    for name in config.compared:
+        folder, note = context.folder / "model" / name, context.work / f"{name}.json"
+        if note.exists():
+            models[name] = model_class(name).load(folder)
+            validated[name] = json.loads(note.read_text())["validated"]
+        else:
+            models[name], validated[name] = _fit(name, parts, min_items, refit, config, context)
+            models[name].save(folder)
+            note.write_text(json.dumps({"validated": validated[name]}))
+        with context.step(f"judge {name}", len(parts.test)):
+            judged[name] = judge(
+                models[name],
+                parts.test,
+                repeats=config.repeats,
+                advance=context.progress.advance,
+            )
+    chosen = max(validated, key=lambda name: validated[name])
+    return Compared(events, log, parts, models, validated, judged, chosen)
+
+
+def _fit(
+    name: str,
+    parts: Split,
+    min_items: int,
+    refit: bool,
+    config: RecommendConfig,
+    context: Context,
+) -> tuple[Recommender, float]:
+    """A model fitted before the validation, judged on it, and fitted anew with it if `refit`."""
+    cls = model_class(name)
+    settings = config.of(name)
+    with context.step(f"fit {name}"):
+        model = cls(settings, min_items=min_items)
+        model.fit(parts.train, validation=parts.validation, context=context)
+        quality = 0.0
+        if len(parts.validation):
+            found = judge(model, parts.validation, repeats=config.repeats)
+            ndcg = per_query(found.ranks, parts.validation.targets.offsets, config.k[0])["ndcg"]
+            quality = float(ndcg.mean())
+    if not refit:
+        return model, quality
+    with context.step(f"refit {name}"):
+        if isinstance(settings, SequenceConfig):
+            # As many epochs as were best; there is nothing left to stop by.
+            epochs = {"epochs": model.trained_.best_epoch + 1}  # type: ignore[attr-defined]
+            settings = settings.model_copy(update=epochs)
+        model = cls(settings, min_items=min_items).fit(parts.refit, context=context)
+    return model, quality
+
+
+def _known(log: Interactions, model: Recommender) -> Histories:
+    """The whole histories of all users, in the row numbers of the model's catalogue."""
+    rows = model.catalogue_.rows
+    row_of = np.array([rows.get(item, -1) for item in log.catalogue.ids], dtype=np.int32)
+    items = row_of[log.histories.items]
+    moved = Histories(
+        log.histories.offsets, items, log.histories.scores, log.histories.times, log.histories.whole
+    )
+    return moved.where(items >= 0)
+
+
+def _metrics(found: Compared, config: RecommendConfig, seed: int) -> list[dict[str, Any]]:
+    offsets = found.split.test.targets.offsets
+    values: dict[str, dict[tuple[str, int], np.ndarray[Any, Any]]] = {}
+    rows: list[dict[str, Any]] = []
+    for name, result in found.judged.items():
+        counts = found.models[name].popularity_
+        values[name] = {}
+        for k in config.k:
+            for metric, per in per_query(result.ranks, offsets, k).items():
+                values[name][metric, k] = per
+            about = of_lists(result.lists[:, :k], counts, len(counts))
+            values[name]["novelty", k] = about["novelty"]
+            values[name]["popularity_percentile", k] = about["popularity_percentile"]
+            rows.append(_plain(name, "test", "coverage", k, about["coverage"], len(result.lists)))
+    found_rows = evaluate_ranked(values, baseline="popularity", samples=config.bootstrap, seed=seed)
+    for name, quality in found.validated.items():
+        n = len(found.split.validation)
+        rows.append(_plain(name, "validation", "ndcg", config.k[0], quality, n))
+    return [asdict(row) for row in found_rows] + rows
+
+
+def _plain(
+    model: str, part: str, metric: str, k: int | None, value: float, n: int
+) -> dict[str, Any]:
+    """A row of metrics without an interval."""
+    empty = dict.fromkeys(
+        ("low", "high", "baseline", "difference", "difference_low", "difference_high")
+    )
+    row = {"model": model, "split": part, "slice": "all", "metric": metric, "k": k, "value": value}
+    return row | {"n": n} | empty
+
+
+def _cold_start(found: Compared, config: RecommendConfig, context: Context) -> list[dict[str, Any]]:
+    """Quality after the last 1 to 100 events of each history: the same users and targets throughout."""
+    test = found.split.test
+    rows = np.arange(len(test))
+    if len(rows) > COLD_USERS:
+        rows = np.sort(context.rng("cold start").choice(rows, COLD_USERS, replace=False))
+    queries = test.take(rows)
+    metrics: list[dict[str, Any]] = []
+    for seen in COLD_STARTS:
+        cut = Queries(queries.users, queries.histories.last(seen), queries.targets, queries.cutoffs)
+        values = {}
+        for name, model in found.models.items():
+            result = judge(model, cut, repeats=config.repeats)
+            per = per_query(result.ranks, cut.targets.offsets, config.k[0])
+            values[name] = {(metric, config.k[0]): per[metric] for metric in RANKED}
+        metrics += [
+            asdict(row)
+            for row in evaluate_ranked(
+                values,
+                baseline="popularity",
+                slice_name=f"history {seen}",
+                samples=SLICE_SAMPLES,
+                seed=context.seed,
+            )
+        ]
+    return metrics
+
+
+def _decay(found: Compared, config: RecommendConfig, seed: int) -> list[dict[str, Any]]:
+    """Quality by the days from the cutoff to the target; nothing on a log without times."""
+    if found.log.clock == "position" or not config.split.startswith("global-time"):
+        return []
+    test = found.split.test
+    unit = MICROSECONDS if found.log.clock == "time" else 1
+    days = (test.targets.times - test.cutoffs[test.targets.rows]) // unit
+    metrics: list[dict[str, Any]] = []
+    for first, last in pairwise(DELAYS):
+        keep = (days >= first) & (days < last)
+        part = test.targets.where(keep)
+        some = np.flatnonzero(part.lengths > 0)
+        if len(some) < 2:
+            continue
+        offsets = part.take(some).offsets
+        values = {}
+        for name, result in found.judged.items():
+            per = per_query(result.ranks[keep], offsets, config.k[0])
+            values[name] = {(metric, config.k[0]): per[metric] for metric in RANKED}
+        metrics += [
+            asdict(row)
+            for row in evaluate_ranked(
+                values,
+                baseline="popularity",
+                slice_name=f"delay {first} days",
+                samples=SLICE_SAMPLES,
+                seed=seed,
+            )
+        ]
+    return metrics
+
+
+def _ranking(found: Compared, listed: int) -> pl.DataFrame:
+    """The lists of all models: the rows of `ranking.parquet`."""
+    test, users = found.split.test, found.log.users
+    frames = []
+    for name, result in found.judged.items():
+        lists = result.lists[:, : min(listed, LISTED)]
+        n, k = lists.shape
+        frame = pl.DataFrame(
+            {
+                "query": users.gather(np.repeat(test.users, k)).cast(pl.String),
+                "row": lists.ravel(),
+                "score": result.list_scores[:, :k].ravel(),
+                "rank": np.tile(np.arange(1, k + 1, dtype=np.int32), n),
+            }
+        ).filter(pl.col("row") >= 0)
+        items = found.models[name].catalogue_.ids.gather(frame["row"]).cast(pl.String)
+        frame = frame.with_columns(item=items, model=pl.lit(name))
+        frames.append(frame.select("model", "query", "item", "score", "rank"))
+    return pl.concat(frames)
+
+
+def _evaluation(found: Compared) -> pl.DataFrame:
+    """Per model, query and target: the rows of `evaluation.parquet`."""
+    test, users = found.split.test, found.log.users
+    ids = found.split.refit.catalogue.ids.cast(pl.String)
+    inside = test.targets.items < len(ids)
+    items = ids.gather(np.where(inside, test.targets.items, 0))
+    frames = []
+    for name, result in found.judged.items():
+        frame = pl.DataFrame(
+            {
+                "model": [name] * len(test.targets.items),
+                "slice": ["all"] * len(test.targets.items),
+                "query": users.gather(test.users[test.targets.rows]).cast(pl.String),
+                "item": items,
+                "rank": result.ranks,
+                "score": result.scores,
+                "label": np.ones(len(test.targets.items)),
+            }
+        )
+        # What is not in the catalogue has no rank and no score.
+        there = pl.Series(inside)
+        frames.append(
+            frame.with_columns(
+                rank=pl.when(there).then(pl.col("rank")),
+                score=pl.when(there).then(pl.col("score")),
+                item=pl.when(there).then(pl.col("item")),
+            )
+        )
+    return pl.concat(frames)

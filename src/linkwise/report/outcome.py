@@ -1,0 +1,20 @@
+"""What every study returns to `run`, which writes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from linkwise.report.document import Report
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The numbers, the lists, and the page of a finished study."""
+
+    metrics: list[dict[str, Any]]
+    ranking: pl.DataFrame
+    evaluation: pl.DataFrame
+    report: Report

@@ -1,0 +1,168 @@
+"""The recommend study end to end, on the simulated log: files, verdict, lists for new histories."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import linkwise
+from linkwise.cli import main
+from linkwise.run import Run
+
+
+@pytest.fixture(scope="module")
+def songs(music: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of three models on the small music log."""
+    out = tmp_path_factory.mktemp("recommend") / "songs"
+    words = ["recommend", str(music), "--schema", "music-box", "--models", "item-item,svd"]
+    assert main([*words, "--k", "5,10", "--bootstrap", "50", "--quiet", "--out", str(out)]) == 0
+    return Run(out)
+
+
+def test_every_model_is_judged_on_the_same_queries(songs: Run) -> None:
+    evaluation = pl.read_parquet(songs.folder / "evaluation.parquet")
+    assert evaluation["model"].unique(maintain_order=True).to_list() == [
+        "popularity", "item-item", "svd",
+    ]  # fmt: skip
+    pairs = {
+        name: part.select("query", "item").rows()
+        for (name,), part in evaluation.group_by("model", maintain_order=True)
+    }
+    assert pairs["popularity"] == pairs["item-item"] == pairs["svd"]
+
+
+def test_metrics_follow_from_the_evaluation_and_the_lists(songs: Run) -> None:
+    """Recall and hit rate counted again with plain loops; the lists agree with the ranks."""
+    evaluation = pl.read_parquet(songs.folder / "evaluation.parquet")
+    listed = {
+        (row["model"], row["query"], row["item"]): row["rank"]
+        for row in songs.ranking.iter_rows(named=True)
+    }
+    for model in ("popularity", "item-item", "svd"):
+        recalls, hits = [], []
+        for _, part in evaluation.filter(pl.col("model") == model).group_by("query"):
+            inside = sum(rank is not None and rank <= 5 for rank in part["rank"])
+            recalls.append(inside / len(part))
+            hits.append(inside > 0)
+        found = {
+            row["metric"]: row["value"]
+            for row in songs.metrics
+            if (row["model"], row["k"], row["slice"], row["split"]) == (model, 5, "all", "test")
+        }
+        assert found["recall"] == pytest.approx(sum(recalls) / len(recalls))
+        assert found["hit_rate"] == pytest.approx(sum(hits) / len(hits))
+    for row in evaluation.filter(pl.col("model") == "svd").iter_rows(named=True):
+        place = listed.get(("svd", row["query"], row["item"]))
+        assert place is None or row["rank"] >= place  # ties stand against the model
+
+
+def test_personal_models_beat_popularity_where_tastes_were_planted(songs: Run) -> None:
+    rows = [
+        row
+        for row in songs.metrics
+        if (row["metric"], row["k"], row["slice"], row["split"]) == ("ndcg", 10, "all", "test")
+    ]
+    for row in rows:
+        if row["model"] != "popularity":
+            assert row["difference_low"] > 0, row["model"]
+    report = json.loads((songs.folder / "report.json").read_text())
+    assert report["beats_baseline"] is True
+    assert report["simulated"] is True
+
+
+def test_every_user_gets_a_list_with_reasons(songs: Run) -> None:
+    lists = pl.read_parquet(songs.folder / "recommendations.parquet")
+    assert lists.columns == ["user", "item", "title", "score", "rank", "reason"]
+    assert lists.group_by("user").len()["len"].unique().to_list() == [10]
+    assert lists["reason"].str.contains("^similar to .+, chosen before$|^chosen by many$").all()
+    assert lists["reason"].str.starts_with("similar").mean() > 0.3
+
+
+def test_a_new_history_gets_a_list(songs: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    some = pl.read_parquet(songs.folder / "recommendations.parquet")["item"].unique().sort()[:7]
+    words = ["recommend", "--run", str(songs.folder), "--history", ",".join(some), "--k", "4"]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["rank"] for row in found] == [1, 2, 3, 4]
+    assert not {row["item"] for row in found} & set(some)
+    assert main([*words, "--model", "popularity"]) == 0
+    assert main(["recommend", "--run", str(songs.folder), "--history", "nothing,known"]) == 3
+    assert "the catalogue has none of the items nothing, known" in capsys.readouterr().err
+    assert main(["recommend", "--run", str(songs.folder), "--for-user", "nobody"]) == 3
+    assert main(["recommend", "--run", str(songs.folder)]) == 2
+    assert main([*words, "--model", "sasrec"]) == 2
+
+
+def test_a_run_can_be_repeated_from_its_config(songs: Run, tmp_path: Path) -> None:
+    words = ["run", str(songs.folder / "config.toml"), "--quiet", "--out", str(tmp_path / "again")]
+    assert main(words) == 0
+    for name in ("metrics.json", "ranking.parquet", "recommendations.parquet", "report.html"):
+        assert (tmp_path / "again" / name).read_bytes() == (songs.folder / name).read_bytes(), name
+
+
+def test_from_python(music_table: pl.DataFrame) -> None:
+    run = linkwise.recommend(
+        music_table.filter(pl.col("item").is_not_null()), user="user", item="item", time="date",
+        models="svd", split="leave-last-out", k="3", bootstrap=20, svd={"factors": 5},
+    )  # fmt: skip
+    assert {row["model"] for row in run.metrics} == {"popularity", "svd"}
+    assert run.config.recommend.svd.factors == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--models", "magic"], 'there is no recommender "magic"'),
+        (["--split", "sometimes"], "expected global-time:Q"),
+        (["--k", "0"], "expected numbers from 1 to 100"),
+        (["--history", "1"], "--history, --for-user and --model go with --run"),
+    ],
+)
+def test_wrong_usage(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("u,i,t\na,1,2024-01-01\n")
+    base = [
+        "recommend",
+        str(log),
+        "--user",
+        "u",
+        "--item",
+        "i",
+        "--time",
+        "t",
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    assert main([*base, *words]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("log", "options", "code", "message"),
+    [
+        ("a,1,2024-01-01\n", [], 3, "leaves 0 queries"),
+        ("a,1,2024-01-01\na,2,2024-01-02\n", ["--min-rating", "9"], 3, "no event of the log"),
+        ("a,1,2024-01-01\n" * 3, ["--rating", "value"], 3, "needs columns named by --value"),
+        ("a,1,2024-01-01\n" * 3, ["--kinds", "play"], 3, 'no event of the kind "play"'),
+    ],
+)
+def test_bad_logs(
+    log: str,
+    options: list[str],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("u,i,t\n" + log)
+    base = ["recommend", str(path), "--user", "u", "--item", "i", "--time", "t", "--quiet"]
+    assert main([*base, "--out", str(tmp_path / "o"), *options]) == code
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "o").exists()
