@@ -33,21 +33,24 @@ class TestItemItem(RecommenderContract):
 class TestEASE(RecommenderContract):
     cls = EASE
 
-    def make(self, **options: Any) -> Recommender:
+    @classmethod
+    def make(cls, **options: Any) -> Recommender:
         return EASE(EASEConfig(ridge=10), **options)
 
 
 class TestSVD(RecommenderContract):
     cls = SVD
 
-    def make(self, **options: Any) -> Recommender:
+    @classmethod
+    def make(cls, **options: Any) -> Recommender:
         return SVD(SVDConfig(factors=4), **options)
 
 
 class TestNMF(RecommenderContract):
     cls = NMF
 
-    def make(self, **options: Any) -> Recommender:
+    @classmethod
+    def make(cls, **options: Any) -> Recommender:
         return NMF(NMFConfig(factors=4), **options)
 
 
@@ -62,7 +65,8 @@ class TestBPR(RecommenderContract):
 class TestGRU4Rec(RecommenderContract):
     cls = GRU4Rec
 
-    def make(self, **options: Any) -> Recommender:
+    @classmethod
+    def make(cls, **options: Any) -> Recommender:
         config = GRU4RecConfig(epochs=20, batch_size=16, hidden_size=16, learning_rate=0.01)
         return GRU4Rec(config, **options)
 
@@ -70,6 +74,7 @@ class TestGRU4Rec(RecommenderContract):
 class TestSASRec(RecommenderContract):
     cls = SASRec
 
-    def make(self, **options: Any) -> Recommender:
+    @classmethod
+    def make(cls, **options: Any) -> Recommender:
         config = SASRecConfig(epochs=20, batch_size=16, embedding_size=16, learning_rate=0.01)
         return SASRec(config, **options)

@@ -54,14 +54,16 @@ class RecommenderContract:
     exact = True
     """False where two fits may differ in the last digits."""
 
-    def make(self, **options: Any) -> Recommender:
+    @classmethod
+    def make(cls, **options: Any) -> Recommender:
         """A new, unfitted recommender."""
-        return self.cls(**options)
+        return cls.cls(**options)
 
     @pytest.fixture(scope="class")
-    def fitted(self) -> Recommender:
+    @classmethod
+    def fitted(cls) -> Recommender:
         """The recommender, fitted on `grouped_log`."""
-        return self.make().fit(grouped_log(), context=Context(folder=Path(), seed=1))
+        return cls.make().fit(grouped_log(), context=Context(folder=Path(), seed=1))
 
     def test_fit_returns_self(self) -> None:
         """`fit` returns the recommender, so that calls chain."""
