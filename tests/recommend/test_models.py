@@ -6,6 +6,7 @@ from typing import Any
 
 from linkwise.recommend.als import ALS, BPR
 from linkwise.recommend.base import Recommender
+from linkwise.recommend.blend import Blend, BlendConfig
 from linkwise.recommend.ease import EASE, EASEConfig
 from linkwise.recommend.gru4rec import GRU4Rec, GRU4RecConfig
 from linkwise.recommend.item_item import ItemItem
@@ -60,6 +61,17 @@ class TestALS(RecommenderContract):
 
 class TestBPR(RecommenderContract):
     cls = BPR
+
+
+class TestBlend(RecommenderContract):
+    cls = Blend
+
+    @classmethod
+    def make(cls, **options: Any) -> Recommender:
+        return Blend(
+            BlendConfig(weights={"popularity": 0.02, "item-item": 0.38, "item-item+svd": 0.6}),
+            **options,
+        )
 
 
 class TestGRU4Rec(RecommenderContract):

@@ -11,6 +11,7 @@ from linkwise.data.interactions import InteractionsConfig
 from linkwise.data.queries import parse_split
 from linkwise.errors import UsageError
 from linkwise.recommend.als import ALSConfig, BPRConfig
+from linkwise.recommend.blend import BlendConfig
 from linkwise.recommend.ease import EASEConfig
 from linkwise.recommend.gru4rec import GRU4RecConfig
 from linkwise.recommend.item_item import ItemItemConfig
@@ -78,6 +79,8 @@ class RecommendConfig(BaseModel):
     """Settings of `gru4rec`."""
     sasrec: Annotated[SASRecConfig, Hidden] = SASRecConfig()
     """Settings of `sasrec`."""
+    blend: Annotated[BlendConfig, Hidden] = BlendConfig()
+    """Settings of `blend`."""
 
     @field_validator("models")
     @classmethod

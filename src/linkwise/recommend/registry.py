@@ -19,6 +19,7 @@ MODELS = {
     "bpr": "linkwise.recommend.als:BPR",
     "gru4rec": "linkwise.recommend.gru4rec:GRU4Rec",
     "sasrec": "linkwise.recommend.sasrec:SASRec",
+    "blend": "linkwise.recommend.blend:Blend",
 }
 GROUP = "linkwise.recommenders"
 
