@@ -217,7 +217,8 @@ def fit_next_item(
     if negatives is None and len(network.outputs()[0]) > FULL_SOFTMAX_ITEMS:
         negatives = 2048
     trained, start, best = Trained({}, 0), 0, -math.inf
-    checkpoint = _Checkpoint(context, name)
+    # Named after what is trained: the fit before and the one with the validation's events are two.
+    checkpoint = _Checkpoint(context, f"{name}-{len(histories.items)}-{config.epochs}")
     if (found := checkpoint.read()) is not None:
         network.load_state_dict(found["network"])
         optimiser.load_state_dict(found["optimiser"])
@@ -227,6 +228,8 @@ def fit_next_item(
         start, best = len(trained.history), found["best"]
     with context.step(f"train {name}", config.epochs):
         for epoch in range(start, config.epochs):
+            if epoch > 0 and epoch - 1 - trained.best_epoch >= config.patience:
+                break
             began = time.monotonic()
             network.train()
             total, n = 0.0, 0
@@ -261,8 +264,6 @@ def fit_next_item(
                 }
             checkpoint.write(network, optimiser, rng, trained, best)
             context.progress.advance(epoch + 1)
-            if epoch - trained.best_epoch >= config.patience:
-                break
     network.load_state_dict(trained.state)
     network.eval()
     return trained
@@ -312,7 +313,7 @@ class _Checkpoint:
     ) -> None:
         if self.path is None:
             return
-            partial: Path = self.path.with_suffix(".partial")
+        partial = self.path.with_suffix(".partial")
         torch.save(
             {
                 "network": network.state_dict(),

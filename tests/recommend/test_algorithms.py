@@ -1,0 +1,206 @@
+"""The algorithms against slow versions and reference libraries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import nnls
+
+from linkwise.context import Context
+from linkwise.data.interactions import Histories
+from linkwise.estimators.sequence import (
+    AttentionNetwork,
+    GRUNetwork,
+    fit_next_item,
+    padded,
+    softmax_loss,
+)
+from linkwise.estimators.sequence_config import SequenceConfig
+from linkwise.recommend.als import ALS, ALSConfig
+from linkwise.recommend.ease import EASE, EASEConfig
+from linkwise.recommend.item_item import ItemItem, ItemItemConfig
+from linkwise.recommend.lists import neighbours, recommendations
+from linkwise.recommend.nmf import NMF, NMFConfig
+from linkwise.recommend.svd import SVD, SVDConfig
+from linkwise.testing.recommender import grouped_log
+
+HISTORIES = Histories.of([[0, 4, 8], [1, 5, 5], [2]])
+
+
+def dense(values: str = "one") -> np.ndarray:
+    log = grouped_log()
+    return log.histories.matrix(log.n_items, values).toarray().astype(np.float64)
+
+
+def test_ease_is_a_ridge_regression_of_each_item_on_the_others() -> None:
+    x, ridge = dense(), 7.0
+    model = EASE(EASEConfig(ridge=ridge)).fit(grouped_log())
+    for item in (0, 13, 39):
+        others = [i for i in range(40) if i != item]
+        left = x[:, others].T @ x[:, others] + ridge * np.eye(39)
+        expected = np.linalg.solve(left, x[:, others].T @ x[:, item])
+        np.testing.assert_allclose(model.weights_[others, item], expected, rtol=1e-4, atol=1e-6)
+        assert model.weights_[item, item] == 0
+
+
+def test_item_item_equals_a_loop() -> None:
+    x = dense("rating")
+    model = ItemItem(ItemItemConfig(neighbours=5)).fit(grouped_log())
+    for item in (0, 7, 22):
+        cosines = {
+            other: x[:, item]
+            @ x[:, other]
+            / np.linalg.norm(x[:, item])
+            / np.linalg.norm(x[:, other])
+            for other in range(40)
+            if other != item
+        }
+        best = sorted(cosines, key=lambda other: (-round(cosines[other], 6), other))[:5]
+        found = model.similarity_[item].toarray().ravel()
+        np.testing.assert_allclose(
+            np.sort(found)[-5:], np.sort([cosines[other] for other in best]), rtol=1e-5
+        )
+        for other in np.flatnonzero(found):
+            assert found[other] == pytest.approx(cosines[int(other)], rel=1e-5)
+    scores = model.scores(HISTORIES)
+    matrix = model.similarity_.toarray()
+    np.testing.assert_allclose(scores[0], matrix[0] + matrix[4] + matrix[8], rtol=1e-5)
+
+
+def test_svd_projects_on_the_leading_singular_vectors() -> None:
+    x = dense("rating")
+    model = SVD(SVDConfig(factors=6)).fit(grouped_log())
+    _, _, right = np.linalg.svd(x, full_matrices=False)
+    row = HISTORIES.matrix(40, "rating").toarray()
+    expected = row @ right[:6].T @ right[:6]
+    np.testing.assert_allclose(model.scores(HISTORIES), expected, atol=0.05)
+
+
+def test_nmf_folds_in_by_non_negative_least_squares() -> None:
+    model = NMF(NMFConfig(factors=4, max_iter=400)).fit(grouped_log())
+    rows = HISTORIES.matrix(40, "rating").toarray()
+    for row, found in zip(rows, model.scores(HISTORIES), strict=True):
+        weights, _ = nnls(model.components_.T.astype(np.float64), row)
+        np.testing.assert_allclose(found, weights @ model.components_, atol=0.02)
+
+
+def test_als_folds_in_as_the_library_does() -> None:
+    import implicit
+
+    config = ALSConfig(factors=8, alpha=3.0, ridge=0.5, rounds=3)
+    model = ALS(config).fit(grouped_log())
+    library = implicit.als.AlternatingLeastSquares(
+        factors=8, regularization=0.5, alpha=1.0, use_gpu=False, num_threads=1
+    )
+    library.item_factors = model.factors_
+    library.user_factors = np.zeros((1, 8), dtype=np.float32)
+    counts = HISTORIES.matrix(40, "count")
+    counts.data = 1 + config.alpha * counts.data
+    users = library.recalculate_user(np.arange(3), counts)
+    np.testing.assert_allclose(
+        model.scores(HISTORIES), users @ model.factors_.T, rtol=1e-2, atol=1e-3
+    )
+
+
+def test_ratings_by_hand() -> None:
+    """The larger of the mean of plays and the best like."""
+    histories = Histories(
+        np.array([0, 5, 6]),
+        np.array([3, 3, 3, 1, 1, 0], dtype=np.int32),
+        np.array([1, 5, 5, 2, 5, 4], dtype=np.float32),
+        np.zeros(6, dtype=np.int64),
+        np.array([False, False, True, False, False, True]),
+    )
+    found = histories.matrix(4, "rating").toarray()
+    np.testing.assert_allclose(found, [[0, 3.5, 0, 5], [4, 0, 0, 0]])
+    assert histories.matrix(4, "count").toarray().tolist() == [[0, 2, 0, 3], [1, 0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    "network",
+    [GRUNetwork(20, 8, 12, 1, 0.0), AttentionNetwork(20, 8, 2, 2, 10, 0.0)],
+    ids=["gru", "attention"],
+)
+def test_a_place_knows_nothing_of_what_comes_after(network: torch.nn.Module) -> None:
+    network.eval()
+    first = torch.tensor([[3, 7, 1, 9, 2, 5]])
+    other = torch.tensor([[3, 7, 1, 14, 18, 6]])
+    torch.testing.assert_close(network(first)[:, :3], network(other)[:, :3])
+    assert not torch.allclose(network(first)[:, 3], network(other)[:, 3])
+
+
+def test_padding_changes_nothing() -> None:
+    network = AttentionNetwork(20, 8, 2, 2, 10, 0.0).eval()
+    alone = network(torch.tensor([[3, 7, 1]]))
+    beside = network(torch.tensor([[3, 7, 1, 0, 0], [1, 2, 3, 4, 5]]))
+    torch.testing.assert_close(alone[0], beside[0, :3])
+
+
+def test_windows_hold_the_last_events() -> None:
+    tokens, lengths = padded(Histories.of([[0, 1, 2, 3], [7], []]), 3)
+    assert tokens.tolist() == [[2, 3, 4], [8, 0, 0], [0, 0, 0]]
+    assert lengths.tolist() == [3, 1, 0]
+
+
+def test_the_sampled_softmax_estimates_the_full_one() -> None:
+    torch.manual_seed(0)
+    hidden, weights = torch.randn(50, 8), torch.randn(300, 8) * 0.3
+    bias, targets = torch.randn(300) * 0.1, torch.randint(300, (50,))
+    full = softmax_loss(hidden, targets, weights, bias, None)
+    expected = torch.nn.functional.cross_entropy(hidden @ weights.T + bias, targets)
+    torch.testing.assert_close(full, expected)
+    draws = [float(softmax_loss(hidden, targets, weights, bias, 150)) for _ in range(200)]
+    assert np.mean(draws) == pytest.approx(float(full), abs=0.03)
+    assert np.std(draws) > 0
+
+
+class Stop(Exception):
+    """Ends a training in the middle."""
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    log = grouped_log()
+    config = SequenceConfig(epochs=4, batch_size=32)
+
+    def train(folder: Path, stop_after: int | None, begun: int = 0) -> dict[str, torch.Tensor]:
+        torch.manual_seed(5)
+        network = GRUNetwork(40, 8, 8, 1, 0.2)
+        seen = []
+
+        def validate(_: object) -> float:
+            if stop_after is not None and len(seen) == stop_after:
+                raise Stop
+            seen.append(0)
+            return float(begun + len(seen))  # every epoch is better than the last
+
+        fit_next_item(network, log.histories, config, Context(folder=folder), validate, "gru")
+        return network.state_dict()
+
+    whole = train(tmp_path / "a", None)
+    with pytest.raises(Stop):
+        train(tmp_path / "b", 2)
+    resumed = train(tmp_path / "b", None, begun=2)
+    for name, value in whole.items():
+        torch.testing.assert_close(resumed[name], value, msg=name)
+
+
+def test_reasons_name_the_most_similar_item_of_the_history() -> None:
+    model = ItemItem(ItemItemConfig(neighbours=39)).fit(grouped_log())
+    log = grouped_log()
+    some = log.histories.take(np.arange(5))
+    lists = recommendations(model, some, log.users, repeats=False, k=4)
+    near, _ = neighbours(model)
+    matrix = model.similarity_.toarray()
+    for row in lists.iter_rows(named=True):
+        item = log.catalogue.rows[row["item"]]
+        mine = some[int(row["user"][-3:])]
+        inside = [i for i in mine if i in near[item]]
+        if not inside:
+            assert row["reason"] == "chosen by many"
+            continue
+        best = max(matrix[item, i] for i in inside)
+        names = [log.catalogue.titles[int(i)] for i in inside if matrix[item, i] == best]
+        assert row["reason"] in [f"similar to {name}, chosen before" for name in names]
