@@ -13,7 +13,11 @@ from linkwise.recommend.sequential import Sequential, SequentialConfig
 class GRU4RecConfig(SequentialConfig):
     """Gated recurrent units."""
 
-    embedding_size: int = Field(64, ge=1)
+    learning_rate: float = Field(3e-3, gt=0)
+    """Largest step of Adam."""
+    epochs: int = Field(32, ge=1)
+    """Most passes over the users."""
+    embedding_size: int = Field(128, ge=1)
     """Numbers that an item goes in as."""
     hidden_size: int = Field(128, ge=1)
     """Numbers that a history is remembered in."""
