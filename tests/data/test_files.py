@@ -226,18 +226,18 @@ def test_a_compressed_file_that_was_cut_short_is_never_read(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", gzip.compress(LOG.encode()), "this is gzip data; name it with .gz"),
+        ("a.csv", gzip.compress(LOG.encode(), mtime=0), "this is gzip data; name it with .gz"),
         ("a.csv", zstd(LOG.encode()), "this is zstd data; name it with .zst"),
         ("a.csv", b"PAR1....PAR1", "this is Parquet data; name it with .parquet"),
         ("a.csv", b"PK\x03\x04....", "a zip archive or an Excel book"),
         ("a.csv", LOG.encode("utf-16"), "UTF-16 text; turn it into UTF-8"),
-        ("a.csv.gz", gzip.compress(LOG.encode("utf-16")), "UTF-16 text"),
+        ("a.csv.gz", gzip.compress(LOG.encode("utf-16"), mtime=0), "UTF-16 text"),
         ("a.csv", b"a,b\n\0\0\0", "the file holds NUL bytes"),
         ("a.csv.gz", LOG.encode(), "this is no gzip file"),
         ("a.csv.zst", LOG.encode(), "this is no zstd file"),
-        ("a.parquet.gz", gzip.compress(b"PAR1"), "Parquet is compressed inside"),
+        ("a.parquet.gz", gzip.compress(b"PAR1", mtime=0), "Parquet is compressed inside"),
         ("a.csv", b"", "the file is empty. Remove it"),
-        ("a.csv.gz", gzip.compress(b""), "the file is empty"),
+        ("a.csv.gz", gzip.compress(b"", mtime=0), "the file is empty"),
         ("a.jsonl.zst", zstd(b""), "the file is empty"),
     ],
 )
