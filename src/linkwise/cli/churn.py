@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Group, Parameter
@@ -23,7 +22,7 @@ from linkwise.cli.options import (
     Resume,
     Seed,
 )
-from linkwise.cli.show import metrics_table, progress
+from linkwise.cli.show import carry_out, metrics_table, progress
 from linkwise.data.engine import EngineConfig
 from linkwise.data.schema import InputConfig
 
@@ -58,23 +57,18 @@ def study(
     A shop's log, whose best customers are no bots: `linkwise churn orders.csv --user customer --time date
     --value amount --feature-days 180 --label-days 90 --bots-above 100 --out runs/shop`
     """
-    from linkwise.run import RunConfig, execute, with_changes
-
-    values = {
-        "verb": "churn",
-        "paths": [str(Path(path).absolute()) for path in paths],
-        "seed": seed,
-        "input": input.model_dump(by_alias=True),
-        "churn": churn.model_dump(),
-        "engine": engine.model_dump(),
-    }
-    config = RunConfig.from_values(with_changes(values, changes), "linkwise churn")
-    shown = progress(quiet)
-    try:
-        run = execute(config, Path(out), overwrite=overwrite, resume=resume, progress=shown)
-    finally:
-        shown.close()
-    show_run(run, json_, quiet)
+    groups = {"input": input.model_dump(by_alias=True), "engine": engine.model_dump()}
+    found = carry_out(
+        "churn",
+        paths,
+        groups | {"churn": churn.model_dump(), "seed": seed},
+        changes,
+        out=out,
+        overwrite=overwrite,
+        resume=resume,
+        quiet=quiet,
+    )
+    show_run(found, json_, quiet)
 
 
 def show_run(run: Any, as_json: bool, quiet: bool) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Group, Parameter
@@ -21,7 +20,7 @@ from linkwise.cli.options import (
     Resume,
     Seed,
 )
-from linkwise.cli.show import metrics_table, progress
+from linkwise.cli.show import carry_out, metrics_table
 from linkwise.data.engine import EngineConfig
 from linkwise.data.schema import InputConfig
 from linkwise.errors import UsageError
@@ -82,22 +81,17 @@ def study(
         raise UsageError(
             "--history, --for-user and --model go with --run, the folder of a finished run."
         )
-    from linkwise.run import RunConfig, execute, with_changes
-
-    values = {
-        "verb": "recommend",
-        "paths": [str(Path(path).absolute()) for path in paths],
-        "seed": seed,
-        "input": input.model_dump(by_alias=True),
-        "recommend": recommend.model_dump(),
-        "engine": engine.model_dump(),
-    }
-    config = RunConfig.from_values(with_changes(values, changes), "linkwise recommend")
-    shown = progress(quiet)
-    try:
-        found = execute(config, Path(out), overwrite=overwrite, resume=resume, progress=shown)
-    finally:
-        shown.close()
+    groups = {"input": input.model_dump(by_alias=True), "engine": engine.model_dump()}
+    found = carry_out(
+        "recommend",
+        paths,
+        groups | {"recommend": recommend.model_dump(), "seed": seed},
+        changes,
+        out=out,
+        overwrite=overwrite,
+        resume=resume,
+        quiet=quiet,
+    )
     show_run(found, json_, quiet)
 
 

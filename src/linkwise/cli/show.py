@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -19,6 +21,9 @@ from rich.progress import (
 from rich.table import Table
 
 from linkwise.context import Silent
+
+if TYPE_CHECKING:
+    from linkwise.run import Run
 
 
 class Bar:
@@ -91,6 +96,29 @@ def progress(quiet: bool) -> Bar | Lines | Quiet:
         return Quiet()
     console = Console(stderr=True)
     return Bar(console) if console.is_terminal else Lines()
+
+
+def carry_out(
+    verb: str,
+    paths: Sequence[str],
+    groups: dict[str, Any],
+    changes: Sequence[str],
+    *,
+    out: str,
+    overwrite: bool,
+    resume: bool,
+    quiet: bool,
+) -> Run:
+    """Run a verb from its options, with its progress; `changes` are those of --set."""
+    from linkwise.run import RunConfig, execute, with_changes
+
+    values = {"verb": verb, "paths": [str(Path(path).absolute()) for path in paths]} | groups
+    config = RunConfig.from_values(with_changes(values, changes), f"linkwise {verb}")
+    shown = progress(quiet)
+    try:
+        return execute(config, Path(out), overwrite=overwrite, resume=resume, progress=shown)
+    finally:
+        shown.close()
 
 
 def metrics_table(

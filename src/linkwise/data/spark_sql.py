@@ -109,11 +109,6 @@ def pattern(form: str) -> str:
     return "".join(parts)
 
 
-def quote(name: str) -> str:
-    """A name as an identifier, with the option `doubleQuotedIdentifiers`."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def literal(value: str) -> str:
     """A text as a literal."""
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

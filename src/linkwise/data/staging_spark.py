@@ -34,8 +34,8 @@ from linkwise.data.lines import (
 )
 from linkwise.data.lines import rows as cut_rows
 from linkwise.data.schema import InputConfig
-from linkwise.data.spark_sql import Spark, literal, quote
-from linkwise.data.staging import Column, TimeForm, events_query, time_form
+from linkwise.data.spark_sql import Spark, literal
+from linkwise.data.staging import Column, TimeForm, events_query, identifier, time_form
 from linkwise.errors import InputError
 
 MALFORMED = (FIELDS, ENCODING, LENGTH)  # why a row could not be cut into its fields
@@ -165,7 +165,7 @@ def _text(group: FileGroup, session: Any) -> tuple[Any, dict[str, LogFile]]:
         # What is no JSON object becomes a row of nulls, which then lacks its user: as on DuckDB.
         parsed = records.selectExpr("*", f"{_json(group.source_names)} AS parsed")
         fields = [
-            f'CASE WHEN parsed."@broken" IS NULL THEN parsed.{quote(name)} END AS {quote(name)}'
+            f'CASE WHEN parsed."@broken" IS NULL THEN parsed.{identifier(name)} END AS {identifier(name)}'
             for name in group.source_names
         ]
         return parsed.selectExpr(*fields, *place, 'CAST(NULL AS STRING) AS "@problem"'), files
@@ -180,7 +180,7 @@ def _text(group: FileGroup, session: Any) -> tuple[Any, dict[str, LogFile]]:
     )
     parsed = records.selectExpr("*", f"{cut} AS parsed").selectExpr("*", f'{problem} AS "@problem"')
     fields = [
-        f'CASE WHEN "@problem" IS NULL THEN get(parsed, {i}) END AS {quote(name)}'
+        f'CASE WHEN "@problem" IS NULL THEN get(parsed, {i}) END AS {identifier(name)}'
         for i, name in enumerate(group.source_names)
     ]
     return parsed.selectExpr(*fields, *place, '"@problem"'), files
@@ -294,7 +294,7 @@ def _parquet(group: FileGroup, session: Any) -> tuple[Any, dict[str, Column], di
     ]
     rows: Any = None
     for part, types in parts:
-        fields = [f"{_value(columns[n], types[n])} AS {quote(n)}" for n in wanted]
+        fields = [f"{_value(columns[n], types[n])} AS {identifier(n)}" for n in wanted]
         part = part.selectExpr(*fields, *place)
         rows = part if rows is None else rows.unionByName(part)
     # All names, so that a missing one is told with those at hand.
@@ -327,7 +327,7 @@ def _kind(type_name: str) -> Kind:
 
 def _value(column: Column, kind: str) -> str:
     """A Parquet column where Spark's type or text of it is not DuckDB's."""
-    value = quote(column.name)
+    value = identifier(column.name)
     if kind.startswith("nanoseconds"):
         value = f"timestamp_micros({value} div 1000)"
     if column.kind == "timestamp":
@@ -364,7 +364,7 @@ def _time_form(
         for file in group.files:
             values += first_values(file, place, group.cut, PROBED - len(values))
     else:
-        found = raw.selectExpr(f"CAST({quote(source)} AS STRING) AS value").where(
+        found = raw.selectExpr(f"CAST({identifier(source)} AS STRING) AS value").where(
             "value IS NOT NULL"
         )
         values = [value for (value,) in found.limit(PROBED).collect()]

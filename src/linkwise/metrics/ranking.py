@@ -18,7 +18,6 @@ from linkwise.metrics.bootstrap import MetricRow, bootstrap_weights, percentile_
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
 MISSING = np.iinfo(np.int64).max  # the rank of an item outside the catalogue
-RANKED = ("recall", "ndcg", "mrr", "hit_rate")
 
 
 def full_ranks(scores: NDArray[np.float32], rows: Longs, items: Longs) -> Longs:

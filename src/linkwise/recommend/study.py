@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from linkwise.data.items import find_titles, read_titles
 from linkwise.data.queries import Queries, Split, split
 from linkwise.data.schema import InputConfig
 from linkwise.estimators.sequence_config import SequenceConfig
-from linkwise.metrics.ranking import RANKED, evaluate_ranked, of_lists, per_query
+from linkwise.metrics.ranking import evaluate_ranked, of_lists, per_query
 from linkwise.recommend.base import Recommender
 from linkwise.recommend.config import RecommendConfig
 from linkwise.recommend.evaluate import LISTED, Judged, judge
@@ -159,10 +159,7 @@ def _known(log: Interactions, model: Recommender) -> Histories:
     rows = model.catalogue_.rows
     row_of = np.array([rows.get(item, -1) for item in log.catalogue.ids], dtype=np.int32)
     items = row_of[log.histories.items]
-    moved = Histories(
-        log.histories.offsets, items, log.histories.scores, log.histories.times, log.histories.whole
-    )
-    return moved.where(items >= 0)
+    return replace(log.histories, items=items).where(items >= 0)
 
 
 def _metrics(found: Compared, config: RecommendConfig, seed: int) -> list[dict[str, Any]]:
@@ -197,6 +194,20 @@ def _plain(
     return row | {"n": n} | empty
 
 
+def _sliced(
+    values: dict[str, dict[str, np.ndarray[Any, Any]]], k: int, name: str, seed: int
+) -> list[dict[str, Any]]:
+    """The metrics of all models on a slice, from each query's values: model -> metric -> (n,)."""
+    rows = evaluate_ranked(
+        {model: {(m, k): found for m, found in per.items()} for model, per in values.items()},
+        baseline="popularity",
+        slice_name=name,
+        samples=SLICE_SAMPLES,
+        seed=seed,
+    )
+    return [asdict(row) for row in rows]
+
+
 def _cold_start(found: Compared, config: RecommendConfig, context: Context) -> list[dict[str, Any]]:
     """Quality after the last 1 to 100 events of each history: the same users and targets throughout."""
     test = found.split.test
@@ -210,18 +221,8 @@ def _cold_start(found: Compared, config: RecommendConfig, context: Context) -> l
         values = {}
         for name, model in found.models.items():
             result = judge(model, cut, repeats=config.repeats)
-            per = per_query(result.ranks, cut.targets.offsets, config.k[0])
-            values[name] = {(metric, config.k[0]): per[metric] for metric in RANKED}
-        metrics += [
-            asdict(row)
-            for row in evaluate_ranked(
-                values,
-                baseline="popularity",
-                slice_name=f"history {seen}",
-                samples=SLICE_SAMPLES,
-                seed=context.seed,
-            )
-        ]
+            values[name] = per_query(result.ranks, cut.targets.offsets, config.k[0])
+        metrics += _sliced(values, config.k[0], f"history {seen}", context.seed)
     return metrics
 
 
@@ -242,18 +243,8 @@ def _decay(found: Compared, config: RecommendConfig, seed: int) -> list[dict[str
         offsets = part.take(some).offsets
         values = {}
         for name, result in found.judged.items():
-            per = per_query(result.ranks[keep], offsets, config.k[0])
-            values[name] = {(metric, config.k[0]): per[metric] for metric in RANKED}
-        metrics += [
-            asdict(row)
-            for row in evaluate_ranked(
-                values,
-                baseline="popularity",
-                slice_name=f"delay {first} days",
-                samples=SLICE_SAMPLES,
-                seed=seed,
-            )
-        ]
+            values[name] = per_query(result.ranks[keep], offsets, config.k[0])
+        metrics += _sliced(values, config.k[0], f"delay {first} days", seed)
     return metrics
 
 
