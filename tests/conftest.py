@@ -9,10 +9,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from linkwise.config import RunConfig
 from linkwise.data.engine import collect
 from linkwise.data.events import read_events
 from linkwise.data.simulate_music import MusicSimulation, simulate_music
-from linkwise.run import Run, RunConfig, execute
+from linkwise.run import Run, execute
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 

@@ -19,7 +19,9 @@ LEVELS = [
     {"lm"},
     {"estimators"},
     STUDIES,
-    {"run", "testing"},
+    {"config", "testing"},
+    {"run"},
+    {"compare"},
     {"cli", "serve"},
     {"__main__"},
 ]

@@ -12,9 +12,10 @@ import pytest
 
 import linkwise
 from linkwise.churn import models
+from linkwise.config import RunConfig, with_changes
 from linkwise.errors import InputError, Interrupted, ResourceError, UsageError
 from linkwise.estimators.tabular import Forest
-from linkwise.run import FORMAT_VERSION, Run, RunConfig, execute, with_changes
+from linkwise.run import FORMAT_VERSION, Run, execute
 
 METRIC_COLUMNS = [
     "model", "split", "slice", "metric", "k", "value", "low", "high", "n", "baseline",

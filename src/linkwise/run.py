@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -11,25 +10,19 @@ import shutil
 import sys
 import tempfile
 import time
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import TYPE_CHECKING, Any, Self
 
 from linkwise import __version__
-from linkwise.churn.config import ChurnConfig
+from linkwise.config import RunConfig, sorted_options
 from linkwise.context import Context, Progress, Silent
 from linkwise.data.engine import EngineConfig, disk_or_input, n_threads
-from linkwise.data.interactions import InteractionsConfig
-from linkwise.data.schema import InputConfig
 from linkwise.errors import InputError, Interrupted, LinkwiseError, ResourceError, UsageError
-from linkwise.recommend.config import RecommendConfig
 
 if TYPE_CHECKING:
     import polars as pl
@@ -39,7 +32,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("linkwise")
 
 FORMAT_VERSION = 1
-VERBS = ("churn", "recommend")
 PACKAGES = (
     "duckdb",
     "implicit",
@@ -53,111 +45,8 @@ PACKAGES = (
     "scikit-learn",
     "skops",
     "torch",
+    "transformers",
 )
-
-
-class RunConfig(BaseModel):
-    """Everything that a run depends on but the files themselves; what `config.toml` holds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    verb: Literal["churn", "recommend"] = "churn"
-    paths: tuple[str, ...] = Field(min_length=1)
-    seed: int = 0
-    input: InputConfig = InputConfig()
-    engine: EngineConfig = EngineConfig()
-    churn: ChurnConfig = ChurnConfig()
-    recommend: RecommendConfig = RecommendConfig()
-
-    def values(self) -> dict[str, Any]:
-        """The nested values that the run depends on: not those of other verbs."""
-        return self.model_dump(mode="json", by_alias=True, exclude=set(VERBS) - {self.verb})
-
-    @property
-    def digest(self) -> str:
-        """Twelve hex digits that differ where anything in the config does."""
-        text = json.dumps(self.values(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-    def to_toml(self) -> str:
-        """The config as TOML; `from_toml` reads it back."""
-        import tomli_w
-
-        return tomli_w.dumps(_without_nulls(self.values()))
-
-    @classmethod
-    def from_values(cls, values: dict[str, Any], where: str) -> Self:
-        """Validate nested values; raises `UsageError` naming the field, the value and what was expected."""
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise UsageError(f"{where}: {explain(error)}") from error
-
-    @classmethod
-    def from_toml(cls, path: Path, changes: Sequence[str] = ()) -> Self:
-        """Read a config file and apply changes of the form ``churn.feature_days=20``.
-
-        Raises `UsageError` where the file, a field or a value is wrong.
-        """
-        try:
-            values = tomllib.loads(path.read_text())
-        except OSError as error:
-            raise UsageError(f"{path}: the config cannot be read ({error.strerror}).") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path}: this is not TOML ({error}).") from error
-        return cls.from_values(with_changes(values, changes), str(path))
-
-
-def _without_nulls(values: dict[str, Any]) -> dict[str, Any]:
-    """What TOML can hold, which has no null."""
-    return {
-        name: _without_nulls(value) if isinstance(value, dict) else value
-        for name, value in values.items()
-        if value is not None
-    }
-
-
-def with_changes(values: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
-    """Nested values with ``a.b=c`` changes applied; c is read as TOML, else taken as text.
-
-    A path that begins with no group of the config is one within the verb's own: ``sasrec.epochs=20``.
-    Raises `UsageError` for a change of another form.
-    """
-    changed: dict[str, Any] = json.loads(json.dumps(values, default=str))
-    for change in changes:
-        path, sign, raw = change.partition("=")
-        if not sign or not path.strip():
-            raise UsageError(f'--set "{change}": expected FIELD=VALUE, such as churn.trials=5.')
-        try:
-            value = tomllib.loads(f"value = {raw}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = raw
-        *parents, name = path.strip().split(".")
-        if (parents or [name])[0] not in RunConfig.model_fields:
-            parents = [str(values.get("verb", "churn")), *parents]
-        place = changed
-        for parent in parents:
-            place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
-                raise UsageError(f'--set "{change}": "{parent}" is a value, not a group of fields.')
-        place[name] = value
-    return changed
-
-
-def explain(error: ValidationError) -> str:
-    """A pydantic error in our words: field, what was got, what was expected."""
-    parts = []
-    for item in error.errors(include_url=False):
-        name = ".".join(str(part) for part in item["loc"])
-        message = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            parts.append(f"there is no field {name}")
-        elif isinstance(item["input"], dict):  # several fields do not fit each other
-            parts.append(message)
-        else:
-            message = message[0].lower() + message[1:]
-            parts.append(f'{name or "the options"} is "{item["input"]}": {message}')
-    return "; ".join(parts) + "."
 
 
 @dataclass(frozen=True)
@@ -275,7 +164,7 @@ def _carry_out(
         keep = tempfile.TemporaryDirectory(prefix="linkwise-run-")
         out = Path(keep.name) / verb
     with _as_paths(log) as paths:
-        values = {"verb": verb, "paths": paths, "seed": seed} | _sorted_options(verb, options)
+        values = {"verb": verb, "paths": paths, "seed": seed} | sorted_options(verb, options)
         run = execute(RunConfig.from_values(values, verb), Path(out), **flags)
     return Run(run.folder, keep)
 
@@ -598,26 +487,6 @@ def _as_paths(log: Any) -> Iterator[list[str]]:
             yield [str(path)]
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sorted_options(verb: str, options: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Flat options by the group whose field they name; raises `UsageError` for a name of none."""
-    own = RecommendConfig if verb == "recommend" else ChurnConfig
-    groups: dict[str, type[BaseModel]] = {"input": InputConfig, "engine": EngineConfig, verb: own}
-    found: dict[str, dict[str, Any]] = {name: {} for name in groups}
-    for option, value in options.items():
-        if verb == "recommend" and option in InteractionsConfig.model_fields:
-            found[verb].setdefault("interactions", {})[option] = value
-            continue
-        for name, group in groups.items():
-            if option in group.model_fields or (option == "schema" and name == "input"):
-                found[name][option] = value
-                break
-        else:
-            fields = {field for group in groups.values() for field in group.model_fields}
-            known = sorted(fields - {"log_schema"} | {"schema"})
-            raise UsageError(f'there is no option "{option}"; the options are {", ".join(known)}.')
-    return found
 
 
 def _read_json(path: Path) -> Any:

@@ -12,8 +12,9 @@ from sklearn.metrics import roc_auc_score
 from conftest import QUICK
 from linkwise.churn import ledger
 from linkwise.churn.config import ChurnConfig
+from linkwise.config import RunConfig
 from linkwise.context import Context
-from linkwise.run import Run, RunConfig, execute
+from linkwise.run import Run, execute
 
 
 def test_the_ledger_of_a_run(music_run: Run) -> None:

@@ -16,7 +16,8 @@ from sklearn.metrics import roc_auc_score
 from conftest import QUICK
 from linkwise.churn.page import lead
 from linkwise.churn.page_models import _gain
-from linkwise.run import Run, RunConfig, execute
+from linkwise.config import RunConfig
+from linkwise.run import Run, execute
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>{{ 7 * 7 }}'
 

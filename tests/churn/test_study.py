@@ -17,12 +17,13 @@ from linkwise.churn.features import feature_names, user_features
 from linkwise.churn.models import split
 from linkwise.churn.study import _with_wide_enough_interval, load_fitted, with_bots
 from linkwise.churn.windows import labels, plan
+from linkwise.config import RunConfig
 from linkwise.data.engine import collect
 from linkwise.data.events import epoch_day, read_events
 from linkwise.data.splits import user_hash
 from linkwise.errors import InputError
 from linkwise.metrics import proportion_interval
-from linkwise.run import Run, RunConfig, execute
+from linkwise.run import Run, execute
 
 COLUMNS = {
     name: name for name in ("user", "item", "event", "duration", "length", "device", "paid", "text")

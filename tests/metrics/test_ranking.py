@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from linkwise.errors import InputError
 from linkwise.metrics.ranking import (
@@ -13,7 +14,7 @@ from linkwise.metrics.ranking import (
     evaluate_ranked,
     full_ranks,
     of_lists,
-    paired_difference,
+    paired_tests,
     per_query,
 )
 
@@ -120,5 +121,32 @@ def test_intervals_are_those_of_a_plain_bootstrap() -> None:
     apart = np.percentile((other - base)[draws].mean(axis=1), (2.5, 97.5))
     np.testing.assert_allclose((second.difference_low, second.difference_high), apart)
     assert second.difference == pytest.approx(other.mean() - base.mean())
-    mean, low, high = paired_difference(other, base, samples=500, seed=9)
-    np.testing.assert_allclose((mean, low, high), (second.difference, *apart))
+    (test,) = paired_tests({"ease": other, "popularity": base}, samples=500, seed=9)
+    np.testing.assert_allclose((test.difference, test.low, test.high), (second.difference, *apart))
+
+
+def test_paired_tests_by_their_formulas() -> None:
+    """The t statistic by its formula, and Holm's correction by hand."""
+    rng = np.random.default_rng(4)
+    a = rng.random(40)
+    values = {"a": a, "b": a + rng.normal(0.02, 0.1, 40), "c": a + 0.3 + rng.normal(0, 0.1, 40)}
+    found = {(t.first, t.second): t for t in paired_tests(values, samples=50, seed=1)}
+    raw = {}
+    for one, other in found:
+        apart = values[one] - values[other]
+        t = apart.mean() / (apart.std(ddof=1) / math.sqrt(40))
+        raw[one, other] = 2 * stats.t.sf(abs(t), df=39)
+    smallest, middle, largest = sorted(raw, key=lambda pair: raw[pair])
+    assert found[smallest].p == pytest.approx(3 * raw[smallest])
+    assert found[middle].p == pytest.approx(max(3 * raw[smallest], 2 * raw[middle]))
+    assert found[largest].p == pytest.approx(max(3 * raw[smallest], 2 * raw[middle], raw[largest]))
+
+
+def test_paired_tests_of_equal_models_and_of_one_query() -> None:
+    same = np.array([0.0, 1.0, 0.5])
+    (equal,) = paired_tests({"a": same, "b": same.copy()}, samples=20)
+    assert (equal.difference, equal.p) == (0, 1)
+    (moved,) = paired_tests({"a": same, "b": same + 1}, samples=20)
+    assert (moved.difference, moved.p) == (-1, 0)
+    (single,) = paired_tests({"a": same[:1], "b": same[1:2]}, samples=20)
+    assert single.p is None

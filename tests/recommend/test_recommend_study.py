@@ -118,7 +118,7 @@ def test_from_python(music_table: pl.DataFrame) -> None:
         (["--models", "magic"], 'there is no recommender "magic"'),
         (["--split", "sometimes"], "expected global-time:Q"),
         (["--k", "0"], "expected numbers from 1 to 100"),
-        (["--history", "1"], "--history, --for-user and --model go with --run"),
+        (["--history", "1"], "--history, --for-user, --model and --at go with --run"),
     ],
 )
 def test_wrong_usage(

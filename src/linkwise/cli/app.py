@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from linkwise import __version__
-from linkwise.cli import churn, data, doctor, recommend, report, run, simulate
+from linkwise.cli import churn, compare, data, doctor, recommend, report, run, simulate
 from linkwise.errors import Interrupted, LinkwiseError, UsageError
 
 HELP = """Predict links: what a person will choose next, who is about to leave.
@@ -44,7 +44,7 @@ def build() -> App:
         ],
         default_parameter=cyclopts.Parameter(negative=(), consume_multiple=False),
     )
-    for module in (churn, recommend, simulate, data, report, run, doctor):
+    for module in (churn, recommend, compare, simulate, data, report, run, doctor):
         module.add_to(app)
     app.register_install_completion_command(add_to_startup=False)
     return app
@@ -133,7 +133,7 @@ def _logging(debug: bool, log_file: str | None) -> None:
 
 def _fail(error: BaseException) -> int:
     """Say what went wrong, in one sentence or two, on standard error; returns the exit code."""
-    from linkwise.run import explain
+    from linkwise.config import explain
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     code, text = 2, str(error)
@@ -153,7 +153,7 @@ def _fail(error: BaseException) -> int:
 def _in_our_words(error: Any) -> str:
     cause: Any = getattr(error, "__cause__", None)
     if isinstance(cause, ValidationError):
-        from linkwise.run import explain
+        from linkwise.config import explain
 
         return _as_options(explain(cause))
     text = " ".join(str(error).split())

@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 PURPOSES = {
-    "deep": "neural recommenders and language models",
+    "deep": "neural recommenders",
+    "factors": "the recommenders als and bpr",
+    "lm": "language models, the recommender knn-text",
     "offline": "the embedded text encoder, for work with no network",
     "graphs": "graph anomaly detection",
     "map": "the technology map",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime
 from typing import Annotated, Any
 
 from cyclopts import App, Group, Parameter
@@ -49,6 +50,17 @@ def study(
     model: Annotated[
         str | None, Parameter(help="Model of the run; by default the one it chose. With --run.")
     ] = None,
+    at: Annotated[
+        datetime | None,
+        Parameter(help="Time of the list, 2026-11-20T21:30; with --history, of a --daytime run."),
+    ] = None,
+    blend: Annotated[
+        str | None,
+        Parameter(
+            help="Weights of the model `blend`, popularity=.2,nmf+svd=.8, or `tune` to learn them on the "
+            "validation."
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     resume: Resume = False,
     seed: Seed = 0,
@@ -70,22 +82,25 @@ def study(
     ```
     """
     if run is not None:
-        _list(run, history, user, model, recommend.k[0], json_)
+        _list(run, history, user, model, recommend.k[0], at, json_)
         return
     if not paths or out is None:
         raise UsageError(
             "name the log and the folder of the run: linkwise recommend LOG --out FOLDER; or a finished "
             "run and a history: linkwise recommend --run FOLDER --history ID,ID."
         )
-    if history is not None or user is not None or model is not None:
+    if any(given is not None for given in (history, user, model, at)):
         raise UsageError(
-            "--history, --for-user and --model go with --run, the folder of a finished run."
+            "--history, --for-user, --model and --at go with --run, the folder of a finished run."
         )
+    values = recommend.model_dump()
+    if blend is not None:
+        values["blend"] = blend
     groups = {"input": input.model_dump(by_alias=True), "engine": engine.model_dump()}
     found = carry_out(
         "recommend",
         paths,
-        groups | {"recommend": recommend.model_dump(), "seed": seed},
+        groups | {"recommend": values, "seed": seed},
         changes,
         out=out,
         overwrite=overwrite,
@@ -116,6 +131,7 @@ def _list(
     user: str | None,
     model: str | None,
     k: int,
+    at: datetime | None,
     as_json: bool,
 ) -> None:
     from linkwise.recommend.serving import list_for
@@ -124,7 +140,7 @@ def _list(
     if (history is None) == (user is None):
         raise UsageError("give either --history ID,ID,... or --for-user ID, with --run.")
     ids = None if history is None else [part.strip() for part in history.split(",") if part.strip()]
-    found = list_for(Run.open(folder), history=ids, user=user, model=model, k=k)
+    found = list_for(Run.open(folder), history=ids, user=user, model=model, k=k, at=at)
     if as_json:
         print(json.dumps(found.to_dicts(), indent=1))
         return

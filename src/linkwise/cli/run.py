@@ -32,7 +32,8 @@ def run(
     linkwise run runs/churn/config.toml --set churn.trials=4 --out runs/again
     ```
     """
-    from linkwise.run import RunConfig, execute
+    from linkwise.config import RunConfig
+    from linkwise.run import execute
 
     shows = {"churn": show_churn, "recommend": show_recommend}
 

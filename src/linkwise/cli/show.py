@@ -110,7 +110,8 @@ def carry_out(
     quiet: bool,
 ) -> Run:
     """Run a verb from its options, with its progress; `changes` are those of --set."""
-    from linkwise.run import RunConfig, execute, with_changes
+    from linkwise.config import RunConfig, with_changes
+    from linkwise.run import execute
 
     values = {"verb": verb, "paths": [str(Path(path).absolute()) for path in paths]} | groups
     config = RunConfig.from_values(with_changes(values, changes), f"linkwise {verb}")
@@ -136,9 +137,17 @@ def metrics_table(
     for metric in metrics:
         table.add_column(_heading(metric, k), justify="right")
     table.add_column(f"{_heading(against, k)} over baseline", justify="right")
-    shown = [row for row in rows if row["split"] == "test" and row["slice"] == "all"]
+    shown = [
+        row
+        for row in rows
+        if (row["split"], row["slice"], row["metric"], row["k"]) == ("test", "all", against, k)
+    ]
     for model in dict.fromkeys(row["model"] for row in shown):
-        found = {row["metric"]: row for row in shown if row["model"] == model and row["k"] == k}
+        found = {
+            row["metric"]: row
+            for row in rows
+            if (row["model"], row["split"], row["slice"], row["k"]) == (model, "test", "all", k)
+        }
         cells = [_cell(found[metric]) for metric in metrics]
         table.add_row(model, *cells, _difference(found[against]))
     return table
@@ -152,11 +161,11 @@ def _cell(row: dict[str, Any]) -> str:
     if row["value"] is None:
         return "-"
     if row["low"] is None:
-        return _short(row["value"])
-    return f"{_short(row['value'])} [{_short(row['low'])}, {_short(row['high'])}]"
+        return short(row["value"])
+    return f"{short(row['value'])} [{short(row['low'])}, {short(row['high'])}]"
 
 
-def _short(value: float, sign: str = "") -> str:
+def short(value: float, sign: str = "") -> str:
     """Three decimals without the leading zero, so that a table fits 80 columns: .917."""
     return f"{value:{sign}.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:{sign}.3f}"
 
@@ -165,6 +174,6 @@ def _difference(row: dict[str, Any]) -> str:
     if row["difference"] is None:
         return "baseline"
     if row["difference_low"] is None:
-        return _short(row["difference"], "+")
-    low, high = _short(row["difference_low"], "+"), _short(row["difference_high"], "+")
-    return f"{_short(row['difference'], '+')} [{low}, {high}]"
+        return short(row["difference"], "+")
+    low, high = short(row["difference_low"], "+"), short(row["difference_high"], "+")
+    return f"{short(row['difference'], '+')} [{low}, {high}]"

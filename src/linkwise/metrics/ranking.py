@@ -7,6 +7,8 @@ the catalogue has no rank: `MISSING`, worse than any.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -119,12 +121,62 @@ def evaluate_ranked(
     return rows
 
 
-def paired_difference(
-    first: Sequence[float] | Floats, second: Sequence[float] | Floats, *, samples: int, seed: int
-) -> tuple[float, float | None, float | None]:
-    """Mean of first - second over the same queries, and its bootstrap interval."""
-    apart = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    rng = np.random.default_rng(seed)
-    n = len(apart)
-    draws = np.concatenate([w @ apart / n for w in bootstrap_weights(rng, n, samples)])
-    return float(apart.mean()), *percentile_interval(draws)
+@dataclass(frozen=True)
+class PairedTest:
+    """What two models differ by on the same queries: the mean of first - second.
+
+    `low`, `high`: its 95 % bootstrap interval over queries; `p`: of the paired t test, two-sided, after
+    Holm's correction for all pairs that were tested together; None with fewer than two queries.
+    """
+
+    first: str
+    second: str
+    difference: float
+    low: float | None
+    high: float | None
+    p: float | None
+
+
+def paired_tests(
+    values: Mapping[str, Floats],
+    *,
+    pairs: Sequence[tuple[str, str]] | None = None,
+    samples: int = 1000,
+    seed: int = 0,
+) -> list[PairedTest]:
+    """Compare models by one metric's value for each query, model -> (n,); all pairs unless given."""
+    from scipy.stats import ttest_rel
+
+    names = list(values)
+    pairs = list(combinations(names, 2)) if pairs is None else pairs
+    table = np.stack([np.asarray(values[name], dtype=np.float64) for name in names])  # (m, n)
+    n = table.shape[1]
+    place = {name: i for i, name in enumerate(names)}
+    draws = np.concatenate(
+        [w @ table.T / n for w in bootstrap_weights(np.random.default_rng(seed), n, samples)]
+    )  # (samples, m)
+    found, raw = [], []
+    for first, second in pairs:
+        a, b = place[first], place[second]
+        apart = table[a] - table[b]
+        p = None
+        if n > 1:
+            # Models that never differ give no t; nothing speaks for a difference.
+            p = float(ttest_rel(table[a], table[b]).pvalue) if np.ptp(apart) > 0 else 1.0
+            if np.ptp(apart) == 0 and apart[0] != 0:
+                p = 0.0
+        raw.append(p)
+        low, high = percentile_interval(draws[:, a] - draws[:, b])
+        found.append(PairedTest(first, second, float(apart.mean()), low, high, None))
+    return [replace(test, p=p) for test, p in zip(found, _holm(raw), strict=True)]
+
+
+def _holm(raw: Sequence[float | None]) -> list[float | None]:
+    """Probabilities after Holm's step-down correction (1979)."""
+    known = sorted((p, i) for i, p in enumerate(raw) if p is not None)
+    adjusted: list[float | None] = [None] * len(raw)
+    largest = 0.0
+    for step, (p, i) in enumerate(known):
+        largest = max(largest, min(1.0, p * (len(known) - step)))
+        adjusted[i] = largest
+    return adjusted

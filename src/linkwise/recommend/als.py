@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -13,7 +13,7 @@ from linkwise.context import Context
 from linkwise.data.interactions import Histories, Interactions, Longs, Singles
 from linkwise.data.queries import Queries
 from linkwise.errors import optional
-from linkwise.recommend.base import Arrays, ModelConfig, Recommender, cosine
+from linkwise.recommend.base import CELLS, Arrays, ModelConfig, Recommender, cosine
 
 
 class ALSConfig(ModelConfig):
@@ -27,6 +27,12 @@ class ALSConfig(ModelConfig):
     """Penalty on the squares of both factors."""
     rounds: int = Field(15, ge=1)
     """Rounds over users and items."""
+
+    candidates: ClassVar = (
+        {"ridge": 50.0},
+        {"alpha": 2.0},
+        {"alpha": 2.0, "ridge": 50.0, "factors": 128},
+    )
 
 
 class BPRConfig(ModelConfig):
@@ -43,6 +49,8 @@ class BPRConfig(ModelConfig):
     fold_in_alpha: float = Field(10.0, gt=0)
     """How much more a chosen item counts than another when a history's factors are found."""
 
+    candidates: ClassVar = ({"ridge": 0.02}, {"factors": 32}, {"factors": 128, "ridge": 0.02})
+
 
 class _Factors(Recommender):
     """Item factors Y, and a history's own factors by one ridge regression on them.
@@ -53,32 +61,41 @@ class _Factors(Recommender):
 
     factors_: Singles  # (n_items, factors)
 
-    def _fold_in(self) -> tuple[float, float]:
-        """Alpha and ridge."""
-        raise NotImplementedError
-
-    def _scores(self, histories: Histories) -> Singles:
-        alpha, ridge = self._fold_in()
+    def _fold_in(self, histories: Histories, alpha: float, ridge: float) -> Singles:
+        """The factors of each history (n, factors)."""
         counts = histories.matrix(len(self.catalogue_), "count")
         items = self.factors_.astype(np.float64)
-        gram = items.T @ items + ridge * np.eye(items.shape[1])
-        found = np.empty((len(histories), items.shape[1]))
-        for row in range(len(histories)):
-            at = slice(counts.indptr[row], counts.indptr[row + 1])
-            chosen, n = items[counts.indices[at]], alpha * counts.data[at].astype(np.float64)
-            left = gram + (chosen.T * n) @ chosen
-            found[row] = np.linalg.solve(left, chosen.T @ (1 + n))
-        scores: Singles = (found @ items.T).astype(np.float32)
-        return scores
+        size = items.shape[1]
+        gram = items.T @ items + ridge * np.eye(size)
+        lengths = np.diff(counts.indptr)
+        order = np.argsort(lengths, kind="stable")  # histories of like length are padded together
+        found = np.zeros((len(histories), size), dtype=np.float32)
+        for rows in _alike(order, lengths, size):
+            width = int(lengths[rows[-1]])
+            place = np.arange(width)
+            there = place[None, :] < lengths[rows][:, None]  # (b, width)
+            at = np.minimum(counts.indptr[rows][:, None] + place[None, :], len(counts.data) - 1)
+            chosen = items[counts.indices[at]]  # (b, width, factors)
+            n = alpha * counts.data[at].astype(np.float64) * there
+            left = gram + (chosen * n[:, :, None]).transpose(0, 2, 1) @ chosen
+            right = ((n + there)[:, None, :] @ chosen)[:, 0]  # (b, factors)
+            found[rows] = np.linalg.solve(left, right[:, :, None])[:, :, 0]
+        return found
 
     def _similar(self, items: Longs) -> Singles:
         return cosine(self.factors_, items)
 
-    def _arrays(self) -> Arrays:
-        return {"factors": self.factors_}
 
-    def _restore(self, arrays: Arrays) -> None:
-        self.factors_ = arrays["factors"]
+def _alike(order: Longs, lengths: Longs, size: int) -> Iterator[Longs]:
+    """Parts of `order`, which sorts by length, whose padded item factors fit in memory."""
+    start = 0
+    while start < len(order):
+        # The longest of a part stands last: halved until it fits.
+        stop = min(len(order), start + 4096)
+        while stop > start + 1 and (stop - start) * lengths[order[stop - 1]] * size > CELLS // 4:
+            stop = start + (stop - start) // 2
+        yield order[start:stop]
+        start = stop
 
 
 class ALS(_Factors):
@@ -88,8 +105,16 @@ class ALS(_Factors):
     Config = ALSConfig
     config: ALSConfig
 
-    def _fold_in(self) -> tuple[float, float]:
-        return self.config.alpha, self.config.ridge
+    def _scores(self, histories: Histories) -> Singles:
+        found = self._fold_in(histories, self.config.alpha, self.config.ridge)
+        scores: Singles = found @ self.factors_.T
+        return scores
+
+    def _arrays(self) -> Arrays:
+        return {"factors": self.factors_}
+
+    def _restore(self, arrays: Arrays) -> None:
+        self.factors_ = arrays["factors"]
 
     def _fit(self, log: Interactions, validation: Queries | None, context: Context) -> None:
         matrix = log.histories.matrix(log.n_items, "count")
@@ -109,14 +134,23 @@ class ALS(_Factors):
 
 
 class BPR(_Factors):
-    """Every chosen item before one that was not (Rendle et al. 2009); folds in as `als` does."""
+    """Every chosen item before one that was not (Rendle et al. 2009).
+
+    score = x y_i + b_i. The objective orders only, so a regression leaves the scale of x open: a folded-in
+    history's x y is given the spread over the catalogue that the users of the training have.
+    """
 
     name = "bpr"
     Config = BPRConfig
     config: BPRConfig
 
-    def _fold_in(self) -> tuple[float, float]:
-        return self.config.fold_in_alpha, self.config.fold_in_alpha
+    def _scores(self, histories: Histories) -> Singles:
+        alpha = self.config.fold_in_alpha
+        scores: Singles = self._fold_in(histories, alpha, alpha) @ self.factors_.T
+        spread = scores.std(axis=1, keepdims=True)
+        scores *= self.spread_ / np.where(spread > 0, spread, 1)
+        scores += self.biases_
+        return scores
 
     def _fit(self, log: Interactions, validation: Queries | None, context: Context) -> None:
         with _library() as library:
@@ -130,7 +164,24 @@ class BPR(_Factors):
                 random_state=int(context.rng("bpr").integers(2**31)),
             )
             model.fit(log.histories.matrix(log.n_items, "one"), show_progress=False)
-        self.factors_ = np.asarray(model.item_factors, dtype=np.float32)
+        # The library keeps the biases as one more factor, which is 1 for every user.
+        items = np.asarray(model.item_factors, dtype=np.float32)
+        self.factors_, self.biases_ = np.ascontiguousarray(items[:, :-1]), items[:, -1].copy()
+        users = np.asarray(model.user_factors, dtype=np.float64)[:, :-1]
+        # The spread of x y over the catalogue is that of x under the factors' covariance.
+        apart = np.cov(self.factors_.astype(np.float64).T, bias=True).reshape(users.shape[1], -1)
+        self.spread_ = np.float32(np.sqrt(np.einsum("uf,fg,ug->u", users, apart, users)).mean())
+
+    def _arrays(self) -> Arrays:
+        return {
+            "factors": self.factors_,
+            "biases": self.biases_,
+            "spread": np.array([self.spread_], dtype=np.float32),
+        }
+
+    def _restore(self, arrays: Arrays) -> None:
+        self.factors_, self.biases_ = arrays["factors"], arrays["biases"]
+        self.spread_ = arrays["spread"][0]
 
 
 @contextmanager

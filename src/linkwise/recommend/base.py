@@ -27,6 +27,9 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    candidates: ClassVar[Sequence[Mapping[str, Any]]] = ()
+    """Other values that a study tries on its validation, in this order."""
+
 
 class Recommender(ABC):
     """Ranks the whole catalogue after a history of items.
@@ -44,6 +47,7 @@ class Recommender(ABC):
         self.catalogue_: Catalogue
         self.popularity_: Longs  # (n_items,) events of each item
         self.log_: Interactions | None = None
+        self.settings: Mapping[str, ModelConfig] = {}
 
     # ------------------------------------------------------------------------- what a recommender writes
 
@@ -62,6 +66,15 @@ class Recommender(ABC):
     def _arrays(self) -> Arrays:
         """What was learned, as named arrays."""
         return {}
+
+    @property
+    def rates(self) -> bool:
+        """Whether scores are predicted ratings, on the scale of the log's."""
+        return False
+
+    def use_settings(self, settings: Mapping[str, ModelConfig]) -> None:
+        """Settings of other models by name, for a model that is made of others."""
+        self.settings = settings
 
     def _restore(self, arrays: Arrays) -> None:  # noqa: B027 (not every model learns arrays)
         """Take back what `_arrays` gave."""

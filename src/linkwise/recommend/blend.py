@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -19,6 +19,7 @@ OVERLAP = "nmf+svd"  # the items that two models agree on, as one part of the bl
 TOP = 100  # of each list, for the overlap
 CONSTANT = 60  # of the reciprocal rank (Cormack, Clarke and Buettcher 2009)
 TUNED_QUERIES = 1000
+TUNED_WEIGHTS = 50  # that --blend tune tries
 
 
 class BlendConfig(ModelConfig):
@@ -32,6 +33,11 @@ class BlendConfig(ModelConfig):
     tune: int = Field(0, ge=0)
     """Random weights that are tried on the validation, the given ones first; 0 keeps the given ones."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, given: Any) -> Any:
+        return parse_blend(given) if isinstance(given, str) else given
+
     @model_validator(mode="after")
     def _sane(self) -> Self:
         if not self.weights or min(self.weights.values()) < 0 or sum(self.weights.values()) <= 0:
@@ -42,6 +48,24 @@ class BlendConfig(ModelConfig):
     def models(self) -> tuple[str, ...]:
         """The recommenders that are needed."""
         return tuple(dict.fromkeys(name for part in self.weights for name in part.split("+")))
+
+
+def parse_blend(text: str) -> dict[str, Any]:
+    """Fields of a blend from `tune`, or from weights such as `popularity=.2,nmf+svd=.8`."""
+    if text.strip() == "tune":
+        return {"tune": TUNED_WEIGHTS}
+    weights = {}
+    for part in text.split(","):
+        name, sign, number = part.partition("=")
+        try:
+            weights[name.strip()] = float(number)
+        except ValueError:
+            sign = ""
+        if not sign or not name.strip():
+            raise ValueError(
+                f'"{text}" is no blend; expected tune, or weights such as popularity=.2,nmf+svd=.8'
+            )
+    return {"weights": weights}
 
 
 class Blend(Recommender):
@@ -60,7 +84,8 @@ class Blend(Recommender):
         from linkwise.recommend.registry import model_class
 
         for name in self.config.models:
-            model = model_class(name)()
+            kind = model_class(name)
+            model = kind(self.settings.get(name, kind.Config()))
             self.models_[name] = model.fit(log, validation=validation, context=context)
         self.weights_ = dict(self.config.weights)
         if self.config.tune and validation is not None and len(validation):

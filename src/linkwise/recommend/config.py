@@ -15,9 +15,11 @@ from linkwise.recommend.blend import BlendConfig
 from linkwise.recommend.ease import EASEConfig
 from linkwise.recommend.gru4rec import GRU4RecConfig
 from linkwise.recommend.item_item import ItemItemConfig
+from linkwise.recommend.knn_text import KNNTextConfig
 from linkwise.recommend.nmf import NMFConfig
 from linkwise.recommend.popularity import RandomConfig
 from linkwise.recommend.sasrec import SASRecConfig
+from linkwise.recommend.segments import SegmentsConfig
 from linkwise.recommend.svd import SVDConfig
 
 Hidden = Parameter(show=False, parse=False)
@@ -53,11 +55,17 @@ class RecommendConfig(BaseModel):
     refit: bool | None = None
     """Fit neural models anew with the validation's events, for as many epochs as were best; by default where
     the split is by time."""
+    tune: int = Field(4, ge=1, le=20)
+    """Settings tried for each model without a network, the given ones first, judged on the validation; 1
+    tries no others. What is set by hand stays."""
+    daytime: bool = False
+    """Judge the best model once more with its lists re-ranked by the time of day (working hours, evening,
+    other times), as learned from the log."""
     titles: str | None = None
     """Table of the items' titles (Parquet or CSV: id and title come first). MovieLens folders have one."""
     bootstrap: int = Field(1000, ge=20, le=10000)
     """Resamples of the users behind each interval."""
-    listed: int = Field(100, ge=1, le=1000)
+    listed: int = Field(100, ge=1, le=100)
     """Items kept of each list in ranking.parquet."""
     interactions: Annotated[InteractionsConfig, Parameter(name="*")] = InteractionsConfig()
     """How events become ratings."""
@@ -79,6 +87,10 @@ class RecommendConfig(BaseModel):
     """Settings of `gru4rec`."""
     sasrec: Annotated[SASRecConfig, Hidden] = SASRecConfig()
     """Settings of `sasrec`."""
+    knn_text: Annotated[KNNTextConfig, Hidden] = KNNTextConfig()
+    """Settings of `knn-text`."""
+    segments: Annotated[SegmentsConfig, Hidden] = SegmentsConfig()
+    """Settings of `segments`."""
     blend: Annotated[BlendConfig, Hidden] = BlendConfig()
     """Settings of `blend`."""
 
@@ -105,6 +117,18 @@ class RecommendConfig(BaseModel):
             raise ValueError(str(error).rstrip(".")) from error
         return text
 
+    @field_validator("segments")
+    @classmethod
+    def _whole(cls, segments: SegmentsConfig) -> SegmentsConfig:
+        from linkwise.recommend.registry import names
+
+        if segments.model == "segments" or segments.model not in names():
+            raise ValueError(
+                f'there is no recommender "{segments.model}" to give each segment; expected one of '
+                f"{', '.join(name for name in names() if name != 'segments')}"
+            )
+        return segments
+
     @field_validator("k")
     @classmethod
     def _positive(cls, k: tuple[int, ...]) -> tuple[int, ...]:
@@ -115,10 +139,18 @@ class RecommendConfig(BaseModel):
     @property
     def compared(self) -> tuple[str, ...]:
         """The names of all models of the run, the baseline first."""
-        return (
-            "popularity",
-            *(name for name in dict.fromkeys(self.models) if name != "popularity"),
-        )
+        wanted = ["popularity", *self.models]
+        if "segments" in self.models:
+            # One model for all, to compare with; before it, so that its settings are known.
+            wanted.insert(1, self.segments.model)
+        # A blend comes last, when the settings of its parts have been chosen.
+        wanted.sort(key=lambda name: name == "blend")
+        return tuple(dict.fromkeys(wanted))
+
+    @property
+    def refits(self) -> bool:
+        """Whether models are fitted anew with the validation's events."""
+        return self.split.startswith("global-time") if self.refit is None else self.refit
 
     def of(self, name: str) -> Any:
         """The parameters of a model; None for one that has none here."""

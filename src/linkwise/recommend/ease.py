@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from pydantic import Field
 
@@ -19,6 +21,8 @@ class EASEConfig(ModelConfig):
 
     ridge: float = Field(250.0, gt=0)
     """Penalty on the weights, in squared events."""
+
+    candidates: ClassVar = ({"ridge": 500.0}, {"ridge": 1000.0}, {"ridge": 100.0})
 
 
 class EASE(Recommender):

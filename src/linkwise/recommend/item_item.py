@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -20,6 +20,12 @@ class ItemItemConfig(ModelConfig):
     """Most similar items kept of each item."""
     values: Literal["rating", "one"] = "rating"
     """What stands in the utility matrix: ratings, or ones."""
+
+    candidates: ClassVar = (
+        {"neighbours": 200},
+        {"values": "one"},
+        {"neighbours": 200, "values": "one"},
+    )
 
 
 class ItemItem(Recommender):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import polars as pl
 
@@ -14,18 +16,26 @@ POPULAR = "chosen by many"
 
 
 def recommendations(
-    model: Recommender, histories: Histories, users: pl.Series, repeats: bool, k: int = SHOWN
+    model: Recommender,
+    histories: Histories,
+    users: pl.Series,
+    repeats: bool,
+    k: int = SHOWN,
+    adjust: Callable[[Singles], Singles] | None = None,
 ) -> pl.DataFrame:
     """The k best items after each history: `user, item, title, score, rank, reason`.
 
     The reason is the item of the history that is most similar to the recommended one, by the model's own
-    measure, where it is among its 50 nearest; else that many have chosen it.
+    measure, where it is among its 50 nearest; else that many have chosen it. `adjust` changes the scores
+    before they are ordered.
     """
     ids, titles = model.catalogue_.ids, model.catalogue_.titles
     near, strength = neighbours(model)
     frames = []
     for start, part in chunks(histories, len(ids)):
         scores = model.scores(part)
+        if adjust is not None:
+            scores = adjust(scores)
         if not repeats:
             scores[part.rows, part.items] = -np.inf
         items, values = top_k(scores, k)

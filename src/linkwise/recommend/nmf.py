@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -26,6 +26,12 @@ class NMFConfig(ModelConfig):
     values: Literal["rating", "one"] = "rating"
     """What stands in the utility matrix: ratings, or ones; 0 where the user has not chosen the item."""
 
+    candidates: ClassVar = (
+        {"values": "one"},
+        {"factors": 60, "values": "one"},
+        {"factors": 15, "values": "one"},
+    )
+
 
 class NMF(Recommender):
     """R is approximated by W H with W, H >= 0; a history's row of W is found with H fixed."""
@@ -33,6 +39,11 @@ class NMF(Recommender):
     name = "nmf"
     Config = NMFConfig
     config: NMFConfig
+
+    @property
+    def rates(self) -> bool:
+        """Whether scores are predicted ratings: where the matrix holds ratings."""
+        return self.config.values == "rating"
 
     def _fit(self, log: Interactions, validation: Queries | None, context: Context) -> None:
         matrix = log.histories.matrix(log.n_items, self.config.values)

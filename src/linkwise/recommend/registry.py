@@ -19,6 +19,8 @@ MODELS = {
     "bpr": "linkwise.recommend.als:BPR",
     "gru4rec": "linkwise.recommend.gru4rec:GRU4Rec",
     "sasrec": "linkwise.recommend.sasrec:SASRec",
+    "knn-text": "linkwise.recommend.knn_text:KNNText",
+    "segments": "linkwise.recommend.segments:Segments",
     "blend": "linkwise.recommend.blend:Blend",
 }
 GROUP = "linkwise.recommenders"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from linkwise.data.interactions import Histories
+from linkwise.data.interactions import Histories, Singles
 from linkwise.errors import InputError, UsageError
 from linkwise.recommend.base import Recommender
+from linkwise.recommend.daytime import DayTime, band_at
 from linkwise.recommend.lists import recommendations
 from linkwise.recommend.registry import model_class
 
@@ -40,16 +42,20 @@ def list_for(
     user: Any | None = None,
     model: str | None = None,
     k: int = 10,
+    at: datetime | None = None,
 ) -> pl.DataFrame:
     """The k best items: `item, title, score, rank, reason`.
 
     `history` are raw item ids, the oldest first, as text or as the log has them; unknown ones are passed
-    over. For a `user` of the run's log, the list that the run made is read.
+    over. For a `user` of the run's log, the list that the run made is read. With `at`, the list for a history
+    is re-ranked for that time of day, as a run with --daytime has learned.
 
     Raises `InputError` where the user is not in the run, or none of the history's items is in the catalogue.
     """
     folder = Path(run.folder)
     if user is not None:
+        if at is not None:
+            raise UsageError("--at goes with --history: a user's list is read as the run made it.")
         lists = pl.read_parquet(folder / "recommendations.parquet")
         found = lists.filter(pl.col("user").cast(pl.String) == str(user), pl.col("rank") <= k)
         if not len(found):
@@ -65,7 +71,15 @@ def list_for(
             f"the catalogue has none of the items {', '.join(given.head(5))}; its ids look like "
             f"{', '.join(str(item) for item in ids.head(3))}."
         )
+    adjust = None
+    if at is not None:
+        daytime, weight = DayTime.load(folder / "model")
+        band = band_at(at)
+
+        def adjust(scores: Singles) -> Singles:
+            return daytime.adjust(scores, band, weight)
+
     found = recommendations(
-        loaded, Histories.of([known]), pl.Series("user", [0]), repeats=False, k=k
+        loaded, Histories.of([known]), pl.Series("user", [0]), repeats=False, k=k, adjust=adjust
     )
     return found.drop("user")

@@ -20,13 +20,15 @@ from linkwise.data.interactions import Histories, Interactions, read_interaction
 from linkwise.data.items import find_titles, read_titles
 from linkwise.data.queries import Queries, Split, split
 from linkwise.data.schema import InputConfig
-from linkwise.estimators.sequence_config import SequenceConfig
 from linkwise.metrics.ranking import evaluate_ranked, of_lists, per_query
-from linkwise.recommend.base import Recommender
+from linkwise.recommend.base import ModelConfig, Recommender
 from linkwise.recommend.config import RecommendConfig
-from linkwise.recommend.evaluate import LISTED, Judged, judge
+from linkwise.recommend.daytime import ByDayTime, DayTime
+from linkwise.recommend.evaluate import Judged, judge
+from linkwise.recommend.fitting import Fitted, fit_model
 from linkwise.recommend.lists import recommendations
 from linkwise.recommend.page import build_report
+from linkwise.recommend.rating_error import MEAN, compared, held_out, in_sample, item_means
 from linkwise.recommend.registry import model_class
 from linkwise.report.outcome import Outcome
 
@@ -45,12 +47,17 @@ class Compared:
     events: Events
     log: Interactions
     split: Split
-    models: dict[str, Recommender]
-    validated: dict[str, float]
-    """NDCG of each model on the validation queries, before it was refitted."""
+    fitted: dict[str, Fitted]
     judged: dict[str, Judged]
     chosen: str
     """The model with the best validation; it makes the recommendations."""
+    by_daytime: ByDayTime | None
+    """The chosen model re-ranked by the time of day, where that was asked for."""
+
+    @property
+    def models(self) -> dict[str, Recommender]:
+        """The models by name."""
+        return {name: fitted.model for name, fitted in self.fitted.items()}
 
 
 def study(
@@ -69,10 +76,15 @@ def study(
         table = Path(config.titles) if config.titles else find_titles(events.files)
         titles = read_titles(table) if table is not None else None
         log = read_interactions(events, config.interactions, titles)
+    if config.daytime and log.clock != "time":
+        DayTime().fit(log)  # which says what is wrong
     parts = split(log, config.split, repeats=config.repeats)
     found = _compare(events, log, parts, _min_items(config, input_config), config, context)
     with context.step("metrics"):
-        metrics = _metrics(found, config, context.seed)
+        metrics = _metrics(found, config, context.seed) + _trials(found, config)
+    if log.rated:
+        with context.step("rating errors"):
+            metrics += _rating_errors(found, config, context.seed)
     with context.step("cold start"):
         metrics += _cold_start(found, config, context)
     metrics += _decay(found, config, context.seed)
@@ -100,58 +112,43 @@ def _compare(
     config: RecommendConfig,
     context: Context,
 ) -> Compared:
-    refit = config.refit if config.refit is not None else config.split.startswith("global-time")
-    models: dict[str, Recommender] = {}
-    validated: dict[str, float] = {}
+    fitted: dict[str, Fitted] = {}
     judged: dict[str, Judged] = {}
+    tuned: dict[str, ModelConfig] = {}
     for name in config.compared:
         folder, note = context.folder / "model" / name, context.work / f"{name}.json"
         if note.exists():
-            models[name] = model_class(name).load(folder)
-            validated[name] = json.loads(note.read_text())["validated"]
+            about = json.loads(note.read_text())
+            trials = tuple((words, value) for words, value in about.pop("trials"))
+            fitted[name] = Fitted(model_class(name).load(folder), trials=trials, **about)
         else:
-            models[name], validated[name] = _fit(name, parts, min_items, refit, config, context)
-            models[name].save(folder)
-            note.write_text(json.dumps({"validated": validated[name]}))
+            fitted[name] = fit_model(name, parts, min_items, config, tuned, context)
+            fitted[name].model.save(folder)
+            about = {key: getattr(fitted[name], key) for key in ("validated", "trials", "daytime")}
+            note.write_text(json.dumps(about))
+        tuned[name] = fitted[name].model.config
         with context.step(f"judge {name}", len(parts.test)):
             judged[name] = judge(
-                models[name],
+                fitted[name].model,
                 parts.test,
                 repeats=config.repeats,
                 advance=context.progress.advance,
             )
-    chosen = max(validated, key=lambda name: validated[name])
-    return Compared(events, log, parts, models, validated, judged, chosen)
+    chosen = max(fitted, key=lambda name: fitted[name].validated)
+    by_daytime = None
+    if config.daytime:
+        with context.step("time of day"):
+            by_daytime = _by_daytime(chosen, fitted[chosen], parts, config, context)
+    return Compared(events, log, parts, fitted, judged, chosen, by_daytime)
 
 
-def _fit(
-    name: str,
-    parts: Split,
-    min_items: int,
-    refit: bool,
-    config: RecommendConfig,
-    context: Context,
-) -> tuple[Recommender, float]:
-    """A model fitted before the validation, judged on it, and fitted anew with it if `refit`."""
-    cls = model_class(name)
-    settings = config.of(name)
-    with context.step(f"fit {name}"):
-        model = cls(settings, min_items=min_items)
-        model.fit(parts.train, validation=parts.validation, context=context)
-        quality = 0.0
-        if len(parts.validation):
-            found = judge(model, parts.validation, repeats=config.repeats)
-            ndcg = per_query(found.ranks, parts.validation.targets.offsets, config.k[0])["ndcg"]
-            quality = float(ndcg.mean())
-    if not refit:
-        return model, quality
-    with context.step(f"refit {name}"):
-        if isinstance(settings, SequenceConfig):
-            # As many epochs as were best; there is nothing left to stop by.
-            epochs = {"epochs": model.trained_.best_epoch + 1}  # type: ignore[attr-defined]
-            settings = settings.model_copy(update=epochs)
-        model = cls(settings, min_items=min_items).fit(parts.refit, context=context)
-    return model, quality
+def _by_daytime(
+    chosen: str, fitted: Fitted, parts: Split, config: RecommendConfig, context: Context
+) -> ByDayTime:
+    daytime = DayTime().fit(parts.refit)
+    daytime.save(context.folder / "model", fitted.daytime)
+    (ranks,) = daytime.ranks(fitted.model, parts.test, (fitted.daytime,), config.repeats)
+    return ByDayTime(f"{chosen} by time of day", fitted.daytime, ranks, daytime)
 
 
 def _known(log: Interactions, model: Recommender) -> Histories:
@@ -176,11 +173,55 @@ def _metrics(found: Compared, config: RecommendConfig, seed: int) -> list[dict[s
             values[name]["novelty", k] = about["novelty"]
             values[name]["popularity_percentile", k] = about["popularity_percentile"]
             rows.append(_plain(name, "test", "coverage", k, about["coverage"], len(result.lists)))
+    if found.by_daytime is not None:
+        values[found.by_daytime.name] = {
+            (metric, k): per
+            for k in config.k
+            for metric, per in per_query(found.by_daytime.ranks, offsets, k).items()
+        }
     found_rows = evaluate_ranked(values, baseline="popularity", samples=config.bootstrap, seed=seed)
-    for name, quality in found.validated.items():
+    for name, fitted in found.fitted.items():
         n = len(found.split.validation)
-        rows.append(_plain(name, "validation", "ndcg", config.k[0], quality, n))
+        rows.append(_plain(name, "validation", "ndcg", config.k[0], fitted.validated, n))
     return [asdict(row) for row in found_rows] + rows
+
+
+def _trials(found: Compared, config: RecommendConfig) -> list[dict[str, Any]]:
+    """What was tried for each model, on the validation."""
+    n = len(found.split.validation)
+    return [
+        _plain(name, "validation", "ndcg", config.k[0], value, n) | {"slice": f"trial: {words}"}
+        for name, fitted in found.fitted.items()
+        for words, value in fitted.trials
+    ]
+
+
+def _rating_errors(found: Compared, config: RecommendConfig, seed: int) -> list[dict[str, Any]]:
+    """RMSE and MAE of the models that predict ratings: held out, and in-sample as reports give them."""
+    learned = found.split.refit if config.refits else found.split.train
+    queries = found.split.test
+    means = item_means(learned)
+    base = held_out(means, queries)
+    n = int(base.counts.sum())
+    if n == 0:
+        return []
+    rows = [_plain(MEAN, "test", metric, None, v, n) for metric, v in base.values().items()]
+    for name, model in found.models.items():
+        if not model.rates:
+            continue
+        errors = held_out(model, queries)
+        for metric, numbers in compared(errors, base, config.bootstrap, seed).items():
+            rows.append(_plain(name, "test", metric, None, 0, n) | numbers)
+        for unknown, slice_name in (
+            (False, "in-sample, chosen"),
+            (True, "in-sample, unknown as 0"),
+        ):
+            inside = in_sample(model, learned.histories, unknown=unknown)
+            for metric, value in inside.values().items():
+                cells = int(inside.counts.sum())
+                row = _plain(name, "train", metric, None, value, cells)
+                rows.append(row | {"slice": slice_name})
+    return rows
 
 
 def _plain(
@@ -253,7 +294,7 @@ def _ranking(found: Compared, listed: int) -> pl.DataFrame:
     test, users = found.split.test, found.log.users
     frames = []
     for name, result in found.judged.items():
-        lists = result.lists[:, : min(listed, LISTED)]
+        lists = result.lists[:, :listed]
         n, k = lists.shape
         frame = pl.DataFrame(
             {
@@ -276,15 +317,19 @@ def _evaluation(found: Compared) -> pl.DataFrame:
     inside = test.targets.items < len(ids)
     items = ids.gather(np.where(inside, test.targets.items, 0))
     frames = []
-    for name, result in found.judged.items():
+    ranked = {name: (result.ranks, result.scores) for name, result in found.judged.items()}
+    if found.by_daytime is not None:
+        empty = np.full(len(inside), np.nan, dtype=np.float32)
+        ranked[found.by_daytime.name] = found.by_daytime.ranks, empty
+    for name, (ranks, scores) in ranked.items():
         frame = pl.DataFrame(
             {
                 "model": [name] * len(test.targets.items),
                 "slice": ["all"] * len(test.targets.items),
                 "query": users.gather(test.users[test.targets.rows]).cast(pl.String),
                 "item": items,
-                "rank": result.ranks,
-                "score": result.scores,
+                "rank": ranks,
+                "score": pl.Series(scores, nan_to_null=True),
                 "label": np.ones(len(test.targets.items)),
             }
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -21,6 +21,12 @@ class SVDConfig(ModelConfig):
     values: Literal["rating", "one"] = "rating"
     """What stands in the utility matrix: ratings, or ones; 0 where the user has not chosen the item."""
 
+    candidates: ClassVar = (
+        {"values": "one"},
+        {"factors": 100, "values": "one"},
+        {"factors": 20, "values": "one"},
+    )
+
 
 class SVD(Recommender):
     """Scores items by the projection of the history's row r on the right singular vectors: r V V^T."""
@@ -28,6 +34,11 @@ class SVD(Recommender):
     name = "svd"
     Config = SVDConfig
     config: SVDConfig
+
+    @property
+    def rates(self) -> bool:
+        """Whether scores are predicted ratings: where the matrix holds ratings."""
+        return self.config.values == "rating"
 
     def _fit(self, log: Interactions, validation: Queries | None, context: Context) -> None:
         from sklearn.decomposition import TruncatedSVD
