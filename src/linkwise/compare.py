@@ -127,7 +127,7 @@ def _compare_lists(
             own = both.join(own, on="query", how="left", maintain_order="left")
             counted = own.group_by("query", maintain_order=True).len()["len"].to_numpy()
             ranks = own["rank"].fill_null(MISSING).to_numpy()
-            found[side, name] = ranks, np.concatenate([[0], np.cumsum(counted)])
+            found[side, name] = ranks, np.concatenate([[0], np.cumsum(counted)]).astype(np.int64)
     rows: list[dict[str, Any]] = []
     for length in wanted:
         per = {key: per_query(*given, length) for key, given in found.items()}

@@ -210,6 +210,7 @@ def score(
                 engine,
                 config.churn,
                 context,
+                _items_of(config),
             )
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -286,7 +287,16 @@ def _study(config: RunConfig, context: Context) -> Outcome:
         return recommend_study(*given, config.recommend, context)
     from linkwise.churn.study import study as churn_study
 
-    return churn_study(*given, config.churn, context)
+    return churn_study(*given, config.churn, context, _items_of(config))
+
+
+def _items_of(config: RunConfig) -> Callable[[pl.Series], pl.Series] | None:
+    """What to send to users who should be reached, where the churn study names a recommend run."""
+    if config.churn.recommend is None:
+        return None
+    from linkwise.recommend.serving import first_items
+
+    return first_items(Run.open(config.churn.recommend).folder)
 
 
 def _check_out(out: Path, overwrite: bool, paths: Sequence[str]) -> None:

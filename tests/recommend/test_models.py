@@ -10,9 +10,11 @@ from linkwise.recommend.blend import Blend, BlendConfig
 from linkwise.recommend.ease import EASE, EASEConfig
 from linkwise.recommend.gru4rec import GRU4Rec, GRU4RecConfig
 from linkwise.recommend.item_item import ItemItem
+from linkwise.recommend.knn_text import KNNText
 from linkwise.recommend.nmf import NMF, NMFConfig
 from linkwise.recommend.popularity import Popularity, Random
 from linkwise.recommend.sasrec import SASRec, SASRecConfig
+from linkwise.recommend.segments import Segments, SegmentsConfig
 from linkwise.recommend.svd import SVD, SVDConfig
 from linkwise.testing import RecommenderContract
 
@@ -53,6 +55,18 @@ class TestNMF(RecommenderContract):
     @classmethod
     def make(cls, **options: Any) -> Recommender:
         return NMF(NMFConfig(factors=4), **options)
+
+
+class TestKNNText(RecommenderContract):
+    cls = KNNText
+
+
+class TestSegments(RecommenderContract):
+    cls = Segments
+
+    @classmethod
+    def make(cls, **options: Any) -> Recommender:
+        return Segments(SegmentsConfig(model="item-item", segments=3, factors=6), **options)
 
 
 class TestALS(RecommenderContract):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from linkwise.estimators.tabular import BoostingConfig, ForestConfig, LogisticConfig
 
@@ -52,9 +53,17 @@ class ChurnConfig(BaseModel):
     """Worth of one user who stays, in money."""
     offer_success: float = Field(0.1, ge=0, le=1)
     """Share of leaving users whom an offer keeps: an assumption until the holdout has measured it."""
+    recommend: str | None = None
+    """Folder of a finished recommend run: three items of its lists stand beside each user to be reached."""
     logistic: Annotated[LogisticConfig, Hidden] = LogisticConfig()
     """Settings of logistic regression."""
     forest: Annotated[ForestConfig, Hidden] = ForestConfig()
     """Settings of the random forest; tuning starts from these."""
     boosting: Annotated[BoostingConfig, Hidden] = BoostingConfig()
     """Settings of gradient boosting; tuning starts from these."""
+
+    @field_validator("recommend")
+    @classmethod
+    def _absolute(cls, path: str | None) -> str | None:
+        # So that the run's config means the same folder wherever it is repeated from.
+        return None if path is None else str(Path(path).absolute())

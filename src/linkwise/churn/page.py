@@ -144,6 +144,7 @@ def _list_section(
             row["high"],
             row["reason"],
             row["action"],
+            *((row["items"] or "",) if "items" in row else ()),
         )
         for row in shortlist.head(SHOWN_USERS).iter_rows(named=True)
     )
@@ -178,6 +179,7 @@ def _list_section(
                     Column(name="high", format="percent"),
                     Column(name="reasons"),
                     Column(name="action"),
+                    *((Column(name="what to send"),) if "items" in shortlist.columns else ()),
                 ),
                 rows=rows,
                 limit=15,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from linkwise.estimators.calibrate import IsotonicCalibrator
 from linkwise.estimators.tabular import Boosting, Vector
 
 REASONS = 3
+ItemsOf = Callable[[pl.Series], pl.Series]  # users -> what to recommend to each, as text
 UNREMARKABLE = "nothing raises this user's risk above the average"
 CHUNK = 50_000  # users whose contributions are in memory at a time
 WATCH_DAYS, REACH_DAYS = 7, 14
@@ -60,12 +62,14 @@ def make_list(
     stage: str,
     config: ChurnConfig,
     context: Context,
+    items_of: ItemsOf | None = None,
 ) -> pl.DataFrame:
     """Every user of a table, riskiest first: columns `COLUMNS`.
 
     `score` is the model's log-odds; `probability` with `low` and `high` is the calibrator's observed rate
     and its 95 % bootstrap interval; `reason` names the three features that raise this user's risk the most
     (exact TreeSHAP). Risk is not persuadability: `holdout` marks a random share to leave alone.
+    With `items_of`, a further column `items` says what to send to those who should be reached.
     """
     scores = model.score(table.rows)
     probability = calibrator.predict(scores)
@@ -93,7 +97,11 @@ def make_list(
     # Equal scores keep the order of the ids, so that the list is the same every time.
     frame = frame.sort("score", "user", descending=[True, False])
     ranks = pl.int_range(1, len(frame) + 1, eager=True)
-    return frame.with_columns(rank=ranks).select(COLUMNS)
+    frame = frame.with_columns(rank=ranks).select(COLUMNS)
+    if items_of is None:
+        return frame
+    items = items_of(frame["user"])
+    return frame.with_columns(items=pl.when(pl.col("action") == reach).then(items))
 
 
 def reasons_of(rows: pl.DataFrame, model: Boosting) -> list[str]:

@@ -20,7 +20,7 @@ from linkwise.churn.insight import find_insight
 from linkwise.churn.ledger import ledger_frame, make_ledger
 from linkwise.churn.models import Model, Parts, Table, check_classes, fit_models, split
 from linkwise.churn.page import build_report
-from linkwise.churn.shortlist import make_list, ranking_of, write_csv
+from linkwise.churn.shortlist import ItemsOf, make_list, ranking_of, write_csv
 from linkwise.churn.windows import Role, Window, labels, plan
 from linkwise.context import Context
 from linkwise.data.engine import EngineConfig, collect
@@ -43,6 +43,7 @@ def study(
     engine: EngineConfig,
     config: ChurnConfig,
     context: Context,
+    items_of: ItemsOf | None = None,
 ) -> Outcome:
     """Carry out the whole study into `context.folder`.
 
@@ -88,7 +89,7 @@ def study(
             judge(models, calibrators, parts.report),
         )
         metrics = _metrics(fitted, config, context.seed)
-    return _explain(fitted, metrics, config, context)
+    return _explain(fitted, metrics, config, context, items_of)
 
 
 def labelled_table(
@@ -222,7 +223,11 @@ def _with_wide_enough_interval(row: dict[str, Any], rate: float) -> dict[str, An
 
 
 def _explain(
-    fitted: Fitted, metrics: list[dict[str, Any]], config: ChurnConfig, context: Context
+    fitted: Fitted,
+    metrics: list[dict[str, Any]],
+    config: ChurnConfig,
+    context: Context,
+    items_of: ItemsOf | None,
 ) -> Outcome:
     """Everything after the judging: ledger, insight, list, evaluation rows and report."""
     events, spec, table = fitted.events, fitted.spec, fitted.parts.report
@@ -236,7 +241,7 @@ def _explain(
         final = unlabelled_table(events, spec, fitted.rules, fitted.plan.final, config)
         stage_file = context.folder / "model" / "stage.json"
         write_atomically(stage_file, json.dumps({"stage": stage}))
-        shortlist = make_list(final, *fitted.listed, spec, stage, config, context)
+        shortlist = make_list(final, *fitted.listed, spec, stage, config, context, items_of)
         write_csv(shortlist, context.folder / "churn.csv")
     features = table.rows.with_columns(table.users.alias("user"), bot=table.bot)
     features = features.with_columns(churned=pl.Series(table.labels).cast(pl.Int8))
@@ -306,6 +311,7 @@ def score_log(
     engine: EngineConfig,
     config: ChurnConfig,
     context: Context,
+    items_of: ItemsOf | None = None,
 ) -> pl.DataFrame:
     """Rank the users of a newer log with a fitted run: the same list, cut at the newer log's end.
 
@@ -344,4 +350,4 @@ def score_log(
     if len(table) == 0:
         raise InputError("no user is active in the feature window at the log's end.")
     with context.step("rank the users"):
-        return make_list(table, model, calibrator, spec, stage, config, context)
+        return make_list(table, model, calibrator, spec, stage, config, context, items_of)

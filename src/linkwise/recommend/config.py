@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -107,6 +108,12 @@ class RecommendConfig(BaseModel):
         if not models:
             raise ValueError("name at least one recommender")
         return models
+
+    @field_validator("titles")
+    @classmethod
+    def _absolute(cls, path: str | None) -> str | None:
+        # So that the run's config means the same table wherever it is repeated from.
+        return None if path is None else str(Path(path).absolute())
 
     @field_validator("split")
     @classmethod

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from linkwise.data.interactions import Histories, Singles
@@ -83,3 +84,29 @@ def list_for(
         loaded, Histories.of([known]), pl.Series("user", [0]), repeats=False, k=k, adjust=adjust
     )
     return found.drop("user")
+
+
+def first_items(folder: Path, n: int = 3) -> Callable[[pl.Series], pl.Series]:
+    """A function from users to the first `n` items of their lists in a run, `title; title; title`.
+
+    A user whom the run does not know gets the most popular items. Raises `UsageError` where the folder is
+    none of a recommend run.
+    """
+    model = load_model(folder)
+    lists = pl.read_parquet(folder / "recommendations.parquet").filter(pl.col("rank") <= n)
+    named = pl.col("title").fill_null(pl.col("item").cast(pl.String))
+    texts = (
+        lists.sort("user", "rank")
+        .group_by(pl.col("user").cast(pl.String))
+        .agg(named.str.join("; ").alias("items"))
+    )
+    catalogue = pl.DataFrame({"item": model.catalogue_.ids, "title": model.catalogue_.titles})
+    best = np.argsort(-model.popularity_, kind="stable")[:n]
+    popular = "; ".join(catalogue[best].select(named)["title"])
+
+    def items_of(users: pl.Series) -> pl.Series:
+        wanted = pl.DataFrame({"user": users.cast(pl.String)})
+        found = wanted.join(texts, on="user", how="left", maintain_order="left")["items"]
+        return found.fill_null(popular)
+
+    return items_of

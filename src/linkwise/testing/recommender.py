@@ -16,6 +16,7 @@ import pytest
 
 from linkwise.context import Context
 from linkwise.data.interactions import Catalogue, Histories, Interactions
+from linkwise.data.queries import split
 from linkwise.errors import InputError, UsageError
 from linkwise.recommend.base import Recommender
 from linkwise.testing.scorer import SAFE_ENDINGS
@@ -43,6 +44,47 @@ def grouped_log() -> Interactions:
         dislikes=np.empty((0, 2), dtype=np.int64),
         rated=False,
     )
+
+
+def timed_log(seed: int, after: int | None = None) -> Interactions:
+    """A log with times; with `after`, what happens from that time on is drawn anew, by `seed`."""
+    rng = np.random.default_rng(0)
+    n = 30 * USERS
+    users = np.sort(rng.integers(0, USERS, n))
+    items = (rng.integers(0, ITEMS // GROUPS, n) * GROUPS + users % GROUPS).astype(np.int32)
+    times = rng.integers(0, 1000, n)
+    scores = rng.integers(1, 6, n).astype(np.float32)
+    if after is not None:
+        future = times >= after
+        other = np.random.default_rng(seed)
+        # Other items, two of them never seen before, other ratings: all of the future but its times.
+        items[future] = other.integers(0, ITEMS + 2, future.sum())
+        scores[future] = other.integers(1, 6, future.sum())
+    order = np.lexsort((np.arange(n), times, users))
+    ids = pl.Series("id", [f"item-{row:02d}" for row in range(ITEMS + 2)])
+    return Interactions(
+        users=pl.Series("user", [f"user-{row:03d}" for row in range(USERS)]),
+        catalogue=Catalogue(ids, pl.Series("title", [f"Song {row}" for row in range(ITEMS + 2)])),
+        histories=Histories(
+            np.searchsorted(users, np.arange(USERS + 1)).astype(np.int64),
+            items[order],
+            scores[order],
+            times[order].astype(np.int64),
+            np.zeros(n, dtype=np.bool_),
+        ),
+        clock="time",
+        dislikes=np.empty((0, 2), dtype=np.int64),
+        rated=True,
+    )
+
+
+def _bytes_of(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 class RecommenderContract:
@@ -204,6 +246,27 @@ class RecommenderContract:
             np.testing.assert_array_equal(a, b)
         else:
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
+
+    def test_nothing_of_the_future_is_learned(self, tmp_path: Path) -> None:
+        """Mutation: with every event of the test drawn anew, the fitted model is the same to a byte."""
+        log = timed_log(0)
+        cutoff = int(split(log, "global-time:0.8").test.cutoffs[0])
+        mutated = timed_log(1, after=cutoff)
+        assert not np.array_equal(log.histories.items, mutated.histories.items)
+        found = []
+        for number, each in enumerate((log, mutated)):
+            parts = split(each, "global-time:0.8")
+            model = self.make()
+            context = Context(folder=Path(), seed=1)
+            model.fit(parts.train, validation=parts.validation, context=context)
+            again = self.make().fit(parts.refit, context=context)
+            model.save(tmp_path / f"{number}" / "before")
+            again.save(tmp_path / f"{number}" / "after")
+            found.append(_bytes_of(tmp_path / f"{number}"))
+        if self.exact:
+            assert found[0] == found[1]
+        else:
+            assert found[0].keys() == found[1].keys()
 
     def test_short_histories_get_the_most_popular(self) -> None:
         """Histories of at most `min_items` different items, as the option says."""
