@@ -11,15 +11,12 @@ from scipy.optimize import nnls
 
 from linkwise.context import Context
 from linkwise.data.interactions import Histories
-from linkwise.estimators.sequence import (
-    AttentionNetwork,
-    GRUNetwork,
-    fit_next_item,
-    padded,
-    softmax_loss,
-)
+from linkwise.errors import Interrupted
+from linkwise.estimators.fit_sequence import Validation, fit_next_item, softmax_loss
+from linkwise.estimators.sequence import AttentionNetwork, GRUNetwork, padded
 from linkwise.estimators.sequence_config import SequenceConfig
-from linkwise.recommend.als import ALS, ALSConfig
+from linkwise.estimators.team import fit_in_processes
+from linkwise.recommend.als import ALS, BPR, ALSConfig, BPRConfig
 from linkwise.recommend.ease import EASE, EASEConfig
 from linkwise.recommend.item_item import ItemItem, ItemItemConfig
 from linkwise.recommend.lists import neighbours, recommendations
@@ -105,6 +102,27 @@ def test_als_folds_in_as_the_library_does() -> None:
     )
 
 
+def test_histories_fold_in_one_by_one_as_together() -> None:
+    """Padded in groups of like length, against the normal equations of one history at a time."""
+    model = ALS(ALSConfig(factors=6, alpha=3, ridge=2)).fit(grouped_log())
+    histories = Histories.of([[0, 4, 8, 0], [1], list(range(40)), [5, 6], []])
+    found = model._fold_in(histories, 3.0, 2.0)
+    items = model.factors_.astype(np.float64)
+    for row in range(4):
+        rows, n = np.unique(histories[row], return_counts=True)
+        chosen = items[rows]
+        left = items.T @ items + 2 * np.eye(6) + (chosen.T * (3 * n)) @ chosen
+        expected = np.linalg.solve(left, chosen.T @ (1 + 3 * n))
+        np.testing.assert_allclose(found[row], expected, rtol=1e-4, atol=1e-6)
+    assert not found[4].any()
+
+
+def test_bpr_folds_in_with_the_spread_and_the_biases_of_training() -> None:
+    model = BPR(BPRConfig(factors=6, rounds=20)).fit(grouped_log())
+    scores = model._scores(Histories.of([[0, 4, 8], [1]])) - model.biases_
+    np.testing.assert_allclose(scores.std(axis=1), model.spread_, rtol=1e-4)
+
+
 def test_ratings_by_hand() -> None:
     """The larger of the mean of plays and the best like."""
     histories = Histories(
@@ -157,34 +175,49 @@ def test_the_sampled_softmax_estimates_the_full_one() -> None:
     assert np.std(draws) > 0
 
 
-class Stop(Exception):
-    """Ends a training in the middle."""
-
-
 def test_a_training_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     log = grouped_log()
     config = SequenceConfig(epochs=4, batch_size=32)
 
-    def train(folder: Path, stop_after: int | None, begun: int = 0) -> dict[str, torch.Tensor]:
+    def train(folder: Path, batches: int | None = None) -> dict[str, torch.Tensor]:
+        """Stopped after so many batches, four to an epoch."""
         torch.manual_seed(5)
         network = GRUNetwork(40, 8, 8, 1, 0.2)
-        seen = []
-
-        def validate(_: object) -> float:
-            if stop_after is not None and len(seen) == stop_after:
-                raise Stop
-            seen.append(0)
-            return float(begun + len(seen))  # every epoch is better than the last
-
-        fit_next_item(network, log.histories, config, Context(folder=folder), validate, "gru")
+        asked = iter(range(10**6))
+        context = Context(folder=folder)
+        context.cancelled = lambda: batches is not None and next(asked) > batches
+        fit_next_item(network, log.histories, config, context, None, "gru")
         return network.state_dict()
 
-    whole = train(tmp_path / "a", None)
-    with pytest.raises(Stop):
-        train(tmp_path / "b", 2)
-    resumed = train(tmp_path / "b", None, begun=2)
+    whole = train(tmp_path / "a")
+    with pytest.raises(Interrupted):
+        train(tmp_path / "b", 10)
+    resumed = train(tmp_path / "b")
     for name, value in whole.items():
         torch.testing.assert_close(resumed[name], value, msg=name)
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does() -> None:
+    """Without dropout the gradients of two processes add up to those of one."""
+    log = grouped_log()
+    config = SequenceConfig(epochs=2, batch_size=32, dropout=0.0, device="cpu")
+    validation = Validation(log.histories.last(3), log.histories.last(1))
+    found = []
+    for processes in (1, 2):
+        torch.manual_seed(5)
+        network = AttentionNetwork(40, 8, 1, 2, 10, 0.0)
+        settings = config.model_copy(update={"processes": processes})
+        fit = fit_next_item if processes == 1 else fit_in_processes
+        trained = fit(network, log.histories, settings, Context(folder=Path()), validation, "net")
+        found.append((network.state_dict(), trained))
+    (one, alone), (two, together) = found
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, msg=name, rtol=1e-3, atol=1e-4)
+    assert [round(e["loss"], 3) for e in alone.history] == [
+        round(e["loss"], 3) for e in together.history
+    ]
+    assert together.best_epoch == alone.best_epoch
 
 
 def test_reasons_name_the_most_similar_item_of_the_history() -> None:

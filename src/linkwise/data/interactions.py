@@ -28,6 +28,7 @@ Clock = Literal["time", "day", "position"]
 LIKES = ("download", "like", "playlist", "add to playlist", "thumbs up", "favorite", "favourite")
 DISLIKES = ("dislike", "thumbs down")
 BEST = 5.0  # what a like counts, on the scale of one to five
+CELLS = 2**24  # scores in memory at a time (64 MiB): never a dense users x items matrix
 SHARES = (0.8, 0.6, 0.4, 0.2)  # a play of at least this share of the song scores 5, 4, 3, 2; else 1
 
 
@@ -167,6 +168,13 @@ class Histories:
             np.zeros(n, dtype=np.int64),
             np.zeros(n, dtype=np.bool_),
         )
+
+
+def chunks(histories: Histories, n_items: int) -> Iterator[tuple[int, Histories]]:
+    """Parts of the histories whose scores fit in memory, each with the number of its first."""
+    size = max(1, CELLS // max(1, n_items))
+    for start in range(0, len(histories), size):
+        yield start, histories.slice(start, min(start + size, len(histories)))
 
 
 @dataclass(frozen=True)

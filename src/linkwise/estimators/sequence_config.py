@@ -33,6 +33,9 @@ class SequenceConfig(BaseModel):
     softmax is full up to 50,000 items, and 2,048 are drawn beyond."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; `auto` takes a GPU where there is one."""
+    processes: int = Field(1, ge=1)
+    """Processes that train together, each on a GPU of its own where there are so many; the batch is that of
+    all of them."""
     seed: int = Field(0, ge=0)
     """Seed of weights, order and dropout, beside that of the run."""
 

@@ -10,10 +10,10 @@ import numpy as np
 from pydantic import Field
 
 from linkwise.context import Context
-from linkwise.data.interactions import Histories, Interactions, Longs, Singles
+from linkwise.data.interactions import CELLS, Histories, Interactions, Longs, Singles
 from linkwise.data.queries import Queries
 from linkwise.errors import optional
-from linkwise.recommend.base import CELLS, Arrays, ModelConfig, Recommender, cosine
+from linkwise.recommend.base import Arrays, ModelConfig, Recommender, cosine
 
 
 class ALSConfig(ModelConfig):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,12 +13,19 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from linkwise.context import Context
-from linkwise.data.interactions import Catalogue, Histories, Interactions, Ints, Longs, Singles
+from linkwise.data.interactions import (
+    Catalogue,
+    Histories,
+    Interactions,
+    Ints,
+    Longs,
+    Singles,
+    chunks,
+)
 from linkwise.data.queries import Queries
 from linkwise.errors import InputError, UsageError
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
-CELLS = 2**24  # scores in memory at a time (64 MiB): never a dense users x items matrix
 FORMAT_VERSION = 1
 
 
@@ -285,13 +292,6 @@ def distinct_items(histories: Histories) -> Longs:
     width = int(histories.items.max()) + 1
     pairs = np.unique(histories.rows * width + histories.items)
     return np.bincount(pairs // width, minlength=len(histories)).astype(np.int64)
-
-
-def chunks(histories: Histories, n_items: int) -> Iterator[tuple[int, Histories]]:
-    """Parts of the histories whose scores fit in memory, each with the number of its first."""
-    size = max(1, CELLS // max(1, n_items))
-    for start in range(0, len(histories), size):
-        yield start, histories.slice(start, min(start + size, len(histories)))
 
 
 def top_k(scores: Singles, k: int) -> tuple[Longs, Singles]:

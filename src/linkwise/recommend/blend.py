@@ -9,11 +9,11 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from linkwise.context import Context
-from linkwise.data.interactions import Histories, Interactions, Longs, Singles
+from linkwise.data.interactions import Histories, Interactions, Longs, Singles, chunks
 from linkwise.data.queries import Queries
 from linkwise.errors import InputError
 from linkwise.metrics.ranking import full_ranks, per_query
-from linkwise.recommend.base import Arrays, ModelConfig, Recommender, chunks
+from linkwise.recommend.base import Arrays, ModelConfig, Recommender
 
 OVERLAP = "nmf+svd"  # the items that two models agree on, as one part of the blend
 TOP = 100  # of each list, for the overlap

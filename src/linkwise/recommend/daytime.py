@@ -10,11 +10,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from linkwise.data.interactions import Interactions, Longs, Singles
+from linkwise.data.interactions import Interactions, Longs, Singles, chunks
 from linkwise.data.queries import Queries
 from linkwise.errors import InputError
 from linkwise.metrics.ranking import full_ranks, per_query
-from linkwise.recommend.base import Recommender, chunks
+from linkwise.recommend.base import Recommender
 from linkwise.recommend.config import RecommendConfig
 
 BANDS = ("working hours", "evening", "night and weekend")

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from linkwise.data.interactions import Longs, Singles
+from linkwise.data.interactions import Longs, Singles, chunks
 from linkwise.data.queries import Queries
 from linkwise.metrics.ranking import full_ranks
-from linkwise.recommend.base import Recommender, chunks, top_k
+from linkwise.recommend.base import Recommender, top_k
 
 LISTED = 100  # items of a list that are kept
 

@@ -8,9 +8,9 @@ import numpy as np
 from pydantic import Field
 
 from linkwise.context import Context
-from linkwise.data.interactions import Histories, Interactions, Longs, Singles
+from linkwise.data.interactions import CELLS, Histories, Interactions, Longs, Singles
 from linkwise.data.queries import Queries
-from linkwise.recommend.base import CELLS, Arrays, ModelConfig, Recommender, top_k
+from linkwise.recommend.base import Arrays, ModelConfig, Recommender, top_k
 
 
 class ItemItemConfig(ModelConfig):

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
-from linkwise.data.interactions import Catalogue, Histories, Longs, Singles
-from linkwise.recommend.base import CELLS, Recommender, chunks, distinct_items, top_k
+from linkwise.data.interactions import CELLS, Catalogue, Histories, Longs, Singles, chunks
+from linkwise.recommend.base import Recommender, distinct_items, top_k
 
 SHOWN = 10  # items of a list
 NEIGHBOURS = 50  # similar items of an item among which a reason is looked for

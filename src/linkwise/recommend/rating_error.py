@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from linkwise.data.interactions import Histories, Interactions, Longs
+from linkwise.data.interactions import Histories, Interactions, Longs, chunks
 from linkwise.data.queries import Queries
 from linkwise.metrics.bootstrap import bootstrap_weights, percentile_interval
 from linkwise.metrics.ranking import Floats
-from linkwise.recommend.base import Recommender, chunks
+from linkwise.recommend.base import Recommender
 
 MEAN = "item mean"  # the baseline: each item's mean rating in the training log
 

@@ -17,11 +17,21 @@ from linkwise.recommend.sequential import Sequential, SequentialConfig
 class SASRecConfig(SequentialConfig):
     """Causal self-attention."""
 
+    window: int = Field(150, ge=1)
+    """Last events of a history that are seen."""
+    dropout: float = Field(0.3, ge=0, lt=1)
+    """Share of the values that are dropped in training."""
+    epochs: int = Field(36, ge=1)
+    """Most passes over the users."""
+    patience: int = Field(8, ge=1)
+    """Passes without a better validation NDCG@10 after which training stops."""
+    learning_rate: float = Field(2e-3, gt=0)
+    """Largest step of Adam."""
     embedding_size: int = Field(128, ge=1)
     """Numbers that an item, a place and a history are represented by; a multiple of `heads`."""
     blocks: int = Field(2, ge=1)
     """Layers of attention."""
-    heads: int = Field(2, ge=1)
+    heads: int = Field(4, ge=1)
     """Attention heads of a layer."""
 
     @model_validator(mode="after")

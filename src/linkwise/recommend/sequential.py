@@ -10,9 +10,9 @@ import numpy as np
 from linkwise.context import Context
 from linkwise.data.interactions import Histories, Interactions, Longs, Singles
 from linkwise.data.queries import Queries
+from linkwise.errors import optional
 from linkwise.estimators.sequence_config import SequenceConfig, sequence_module
-from linkwise.metrics.ranking import full_ranks, per_query
-from linkwise.recommend.base import Arrays, ModelConfig, Recommender, chunks, cosine
+from linkwise.recommend.base import Arrays, ModelConfig, Recommender, cosine
 
 VALIDATED = 3000  # queries that an epoch is judged by
 
@@ -33,38 +33,29 @@ class Sequential(Recommender):
         """A new network for a catalogue."""
 
     def _fit(self, log: Interactions, validation: Queries | None, context: Context) -> None:
-        sequence = sequence_module()
-        sequence.torch.set_num_threads(context.threads)
-        seed = int(context.rng(f"{self.name} weights {self.config.seed}").integers(2**31))
-        sequence.torch.manual_seed(seed)
+        torch = optional("torch", "deep", "a neural recommender")
+        from linkwise.estimators.fit_sequence import Validation, fit_next_item
+
+        torch.set_num_threads(context.threads)
+        torch.manual_seed(
+            int(context.rng(f"{self.name} weights {self.config.seed}").integers(2**31))
+        )
         self.network_ = self._network(log.n_items)
-        validate = None
+        judged_by = None
         if validation is not None and len(validation):
             rows = np.arange(len(validation))
             if len(rows) > VALIDATED:
                 rows = context.rng("validated users").choice(rows, VALIDATED, replace=False)
             some = validation.take(np.sort(rows))
+            judged_by = Validation(some.histories, some.targets)
+        fit: Any = fit_next_item
+        if self.config.processes > 1:
+            from linkwise.estimators.team import fit_in_processes
 
-            def validate(network: Any) -> float:
-                return self._ndcg(network, some)
-
-        self.trained_ = sequence.fit_next_item(
-            self.network_, log.histories, self.config, context, validate, self.name
+            fit = fit_in_processes
+        self.trained_ = fit(
+            self.network_, log.histories, self.config, context, judged_by, self.name
         )
-
-    def _ndcg(self, network: Any, queries: Queries) -> float:
-        """NDCG@10 of queries under the network in training."""
-        weights, bias = _outputs(network)
-        ranks = []
-        for start, part in chunks(queries.histories, len(weights)):
-            hidden = sequence_module().last_vectors(network, part, self.config.window)
-            scores = hidden @ weights.T + bias
-            scores[part.rows, part.items] = -np.inf
-            stop = start + len(part)
-            targets = queries.targets.slice(start, stop)
-            ranks.append(full_ranks(scores, targets.rows, targets.items.astype(np.int64)))
-        found = per_query(np.concatenate(ranks), queries.targets.offsets, 10)
-        return float(found["ndcg"].mean())
 
     def _scores(self, histories: Histories) -> Singles:
         weights, bias = _outputs(self.network_)
