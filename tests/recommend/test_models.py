@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from linkwise.recommend.als import ALS, BPR
+import pytest
+
+from linkwise.recommend.als import ALS, BPR, ALSConfig
 from linkwise.recommend.base import Recommender
 from linkwise.recommend.blend import Blend, BlendConfig
 from linkwise.recommend.ease import EASE, EASEConfig
@@ -71,6 +73,16 @@ class TestSegments(RecommenderContract):
 
 class TestALS(RecommenderContract):
     cls = ALS
+
+
+@pytest.mark.slow
+class TestALSOnSpark(RecommenderContract):
+    cls = ALS
+    exact = False
+
+    @classmethod
+    def make(cls, **options: Any) -> Recommender:
+        return ALS(ALSConfig(factors=8, spark_master="local[1]"), **options)
 
 
 class TestBPR(RecommenderContract):

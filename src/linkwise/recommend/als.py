@@ -27,6 +27,8 @@ class ALSConfig(ModelConfig):
     """Penalty on the squares of both factors."""
     rounds: int = Field(15, ge=1)
     """Rounds over users and items."""
+    spark_master: str | None = None
+    """Spark master to fit on, by Spark's own ALS; `--engine spark` sets it."""
 
     candidates: ClassVar = (
         {"ridge": 50.0},
@@ -118,6 +120,14 @@ class ALS(_Factors):
 
     def _fit(self, log: Interactions, validation: Queries | None, context: Context) -> None:
         matrix = log.histories.matrix(log.n_items, "count")
+        if self.config.spark_master is not None:
+            from linkwise.recommend.als_spark import spark_item_factors
+
+            c, seed = self.config, int(context.rng("als").integers(2**31))
+            self.factors_ = spark_item_factors(
+                matrix, c.factors, c.alpha, c.ridge, c.rounds, seed, self.config.spark_master
+            )
+            return
         matrix.data = 1 + self.config.alpha * matrix.data  # the library takes confidences
         with _library() as library:
             model = library.als.AlternatingLeastSquares(

@@ -71,6 +71,9 @@ def study(
 
     Raises `InputError` where the log is unreadable, names no items, or leaves no query.
     """
+    if engine.engine == "spark":
+        als = config.als.model_copy(update={"spark_master": engine.spark_master})
+        config = config.model_copy(update={"als": als})
     with context.step("read the log"):
         events = read_events(paths, input_config, engine=engine, folder=context.work)
         table = Path(config.titles) if config.titles else find_titles(events.files)
