@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 from linkwise.errors import InputError, optional
 from linkwise.lm.minilm import packaged_minilm
@@ -38,7 +39,7 @@ class TextEncoder:
                 self.network = transformers.AutoModel.from_pretrained(
                     folder, use_safetensors=True, dtype=torch.float32
                 )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise InputError(f"{folder}: the encoder cannot be loaded ({error}).") from error
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.network.eval().to(self.device)
