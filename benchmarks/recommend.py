@@ -11,7 +11,7 @@ Medians over --rounds. Linkwise folds every history in; implicit's ALS looks its
 `sequences`: GRU4Rec and SASRec beside RecTools' SASRec with full softmax, on the same training events of the
 split, one after the other: wall seconds an epoch, and recall@10 and NDCG@10 of the test after --epochs.
 RecTools needs numpy below 2, hence an environment of its own:
-`pip install "rectools[torch]" "numpy<2" pyarrow`.
+`pip install "rectools[torch]" "numpy<2"`.
 
 Claims: fitting ALS costs at most 1.2 times the library that it stands on; SASRec's epoch takes no longer
 than RecTools'.
@@ -57,7 +57,7 @@ from rectools.models import SASRecModel
 job = json.loads(sys.argv[1])
 torch.set_num_threads(job["threads"])
 torch.manual_seed(0)
-events = pd.read_parquet(job["events"])
+events = pd.read_csv(job["events"])
 events[Columns.Datetime] = pd.to_datetime(events.pop("order"), unit="s")
 events[Columns.Weight] = 1.0
 data = Dataset.construct(events)
@@ -73,9 +73,9 @@ model = SASRecModel(n_factors=job["size"], n_blocks=job["blocks"], n_heads=job["
                     batch_size=job["batch"], epochs=job["epochs"],
                     get_trainer_func=trainer, deterministic=False)
 model.fit(data)
-users = pd.read_parquet(job["users"])["user_id"].to_numpy()
+users = pd.read_csv(job["users"])["user_id"].to_numpy()
 lists = model.recommend(users=users, dataset=data, k=10, filter_viewed=True)
-lists.to_parquet(job["lists"])
+lists.to_csv(job["lists"], index=False)
 print(json.dumps(seconds))
 """
 
@@ -201,12 +201,12 @@ def rectools(
                 "item_id": histories.items,
                 "order": np.arange(len(histories.items)),
             }
-        ).write_parquet(folder / "events.parquet")
-        pl.DataFrame({"user_id": parts.test.users}).write_parquet(folder / "users.parquet")
+        ).write_csv(folder / "events.csv")
+        pl.DataFrame({"user_id": parts.test.users}).write_csv(folder / "users.csv")
         job = {
-            "events": str(folder / "events.parquet"),
-            "users": str(folder / "users.parquet"),
-            "lists": str(folder / "lists.parquet"),
+            "events": str(folder / "events.csv"),
+            "users": str(folder / "users.csv"),
+            "lists": str(folder / "lists.csv"),
             "threads": args.threads,
             "epochs": args.epochs,
             "size": sas.embedding_size,
@@ -224,7 +224,7 @@ def rectools(
         )
         if done.returncode:
             raise SystemExit(done.stderr[-2000:])
-        lists = pl.read_parquet(folder / "lists.parquet")
+        lists = pl.read_csv(folder / "lists.csv")
     place = {(u, i): r for u, i, r in lists.select("user_id", "item_id", "rank").rows()}
     targets = parts.test.targets
     users = parts.test.users[targets.rows]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -87,7 +87,7 @@ def study(
         metrics = _metrics(found, config, context.seed) + _trials(found, config)
     if log.rated:
         with context.step("rating errors"):
-            metrics += _rating_errors(found, config, context.seed)
+            metrics += _rating_errors(found, config, context)
     with context.step("cold start"):
         metrics += _cold_start(found, config, context)
     metrics += _decay(found, config, context.seed)
@@ -199,7 +199,23 @@ def _trials(found: Compared, config: RecommendConfig) -> list[dict[str, Any]]:
     ]
 
 
-def _rating_errors(found: Compared, config: RecommendConfig, seed: int) -> list[dict[str, Any]]:
+def _rating_models(
+    found: Compared, learned: Interactions, context: Context
+) -> Iterator[tuple[str, Recommender]]:
+    """The models that predict ratings; one that does better on ones is fitted to ratings as well."""
+    for name, model in found.models.items():
+        values = {**dict(model.config), "values": "rating"}
+        if model.rates:
+            yield name, model
+        elif "values" in type(model.config).model_fields:
+            twin = type(model)(type(model.config)(**values), min_items=model.min_items)
+            if twin.rates:
+                yield f"{name} on ratings", twin.fit(learned, context=context)
+
+
+def _rating_errors(
+    found: Compared, config: RecommendConfig, context: Context
+) -> list[dict[str, Any]]:
     """RMSE and MAE of the models that predict ratings: held out, and in-sample as reports give them."""
     learned = found.split.refit if config.refits else found.split.train
     queries = found.split.test
@@ -209,11 +225,9 @@ def _rating_errors(found: Compared, config: RecommendConfig, seed: int) -> list[
     if n == 0:
         return []
     rows = [_plain(MEAN, "test", metric, None, v, n) for metric, v in base.values().items()]
-    for name, model in found.models.items():
-        if not model.rates:
-            continue
+    for name, model in _rating_models(found, learned, context):
         errors = held_out(model, queries)
-        for metric, numbers in compared(errors, base, config.bootstrap, seed).items():
+        for metric, numbers in compared(errors, base, config.bootstrap, context.seed).items():
             rows.append(_plain(name, "test", metric, None, 0, n) | numbers)
         for unknown, slice_name in (
             (False, "in-sample, chosen"),
