@@ -118,7 +118,7 @@ def test_from_python(music_table: pl.DataFrame) -> None:
         (["--models", "magic"], 'there is no recommender "magic"'),
         (["--split", "sometimes"], "expected global-time:Q"),
         (["--k", "0"], "expected numbers from 1 to 100"),
-        (["--history", "1"], "--history, --for-user, --model and --at go with --run"),
+        (["--history", "1"], "--history, --dislikes, --for-user, --model and --at go with --run"),
     ],
 )
 def test_wrong_usage(
@@ -166,3 +166,35 @@ def test_bad_logs(
     assert main([*base, "--out", str(tmp_path / "o"), *options]) == code
     assert message in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "o").exists()
+
+
+def test_what_a_user_turned_down_is_not_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every user of one taste dislikes the item that its others like best."""
+    rows = [
+        (f"u{user}", f"i{group}{item}", "play", f"2026-01-{1 + place:02d}")
+        for user in range(60)
+        for group in (user % 2,)
+        for place, item in enumerate([(user + 3 * step) % 8 for step in range(5)])
+    ]
+    plain = pl.DataFrame(rows, schema=["user", "item", "event", "time"], orient="row")
+    told = plain.clear()
+    options = {"user": "user", "item": "item", "event": "event", "time": "time", "bootstrap": 20}
+    options |= {"models": "item-item", "split": "leave-last-out", "tune": 1}
+    for name in ("before", "after"):
+        run = linkwise.recommend(pl.concat([plain, told]), out=tmp_path / name, **options)
+        lists = pl.read_parquet(run.folder / "recommendations.parquet")
+        if name == "before":
+            first = lists.filter(pl.col("rank") == 1).select("user", "item")
+            told = first.select(
+                "user", "item", event=pl.lit("dislike"), time=pl.lit("2026-01-01")
+            ).head(20)
+    assert lists.join(told, on=["user", "item"]).is_empty()
+    others = lists.filter(~pl.col("user").is_in(told["user"].implode()), pl.col("rank") == 1)
+    assert others.join(first, on=["user", "item"]).height == len(others)
+    words = ["recommend", "--run", str(run.folder), "--history", "i01,i04", "--json"]
+    for more, there in (([], True), (["--dislikes", "i00"], False)):
+        assert main([*words, *more]) == 0
+        listed = [row["item"] for row in json.loads(capsys.readouterr().out)]
+        assert ("i00" in listed) is there

@@ -44,6 +44,10 @@ def study(
         str | None,
         Parameter(help="Ids of items, the oldest first, separated by commas; with --run."),
     ] = None,
+    dislikes: Annotated[
+        str | None,
+        Parameter(help="Ids of items that must not come, nor what is like them; with --history."),
+    ] = None,
     user: Annotated[
         str | None, Parameter(name="--for-user", help="Id of a user of the run's log.")
     ] = None,
@@ -82,16 +86,16 @@ def study(
     ```
     """
     if run is not None:
-        _list(run, history, user, model, recommend.k[0], at, json_)
+        _list(run, history, dislikes, user, model, recommend.k[0], at, json_)
         return
     if not paths or out is None:
         raise UsageError(
             "name the log and the folder of the run: linkwise recommend LOG --out FOLDER; or a finished "
             "run and a history: linkwise recommend --run FOLDER --history ID,ID."
         )
-    if any(given is not None for given in (history, user, model, at)):
+    if any(given is not None for given in (history, dislikes, user, model, at)):
         raise UsageError(
-            "--history, --for-user, --model and --at go with --run, the folder of a finished run."
+            "--history, --dislikes, --for-user, --model and --at go with --run, the folder of a finished run."
         )
     values = recommend.model_dump()
     if blend is not None:
@@ -128,6 +132,7 @@ def show_run(run: Any, as_json: bool, quiet: bool) -> None:
 def _list(
     folder: str,
     history: str | None,
+    dislikes: str | None,
     user: str | None,
     model: str | None,
     k: int,
@@ -139,8 +144,13 @@ def _list(
 
     if (history is None) == (user is None):
         raise UsageError("give either --history ID,ID,... or --for-user ID, with --run.")
-    ids = None if history is None else [part.strip() for part in history.split(",") if part.strip()]
-    found = list_for(Run.open(folder), history=ids, user=user, model=model, k=k, at=at)
+    ids, disliked = (
+        [part.strip() for part in (text or "").split(",") if part.strip()]
+        for text in (history, dislikes)
+    )
+    found = list_for(
+        Run.open(folder), history=ids, dislikes=disliked, user=user, model=model, k=k, at=at
+    )
     if as_json:
         print(json.dumps(found.to_dicts(), indent=1))
         return

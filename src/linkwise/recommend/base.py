@@ -155,7 +155,7 @@ class Recommender(ABC):
             scores = self.scores(part)
             for row in range(len(part)):
                 if len(turned_down[start + row]):
-                    self._demote(scores[row], self._rows_of(turned_down[start + row]))
+                    self.demote(scores[row], self._rows_of(turned_down[start + row]))
             if exclude_seen:
                 scores[part.rows, part.items] = -np.inf
             items, values = top_k(scores, k)
@@ -256,7 +256,7 @@ class Recommender(ABC):
         rows = self.catalogue_.rows
         return np.array([rows[item] for item in ids if item in rows], dtype=np.int32)
 
-    def _demote(self, scores: Singles, disliked: Ints) -> None:
+    def demote(self, scores: Singles, disliked: Ints) -> None:
         """Take the disliked items out, and move those like them down, in place (n_items,).
 
         An item loses the spread of all scores times its similarity, where that is positive, to the nearest

@@ -22,12 +22,14 @@ def recommendations(
     repeats: bool,
     k: int = SHOWN,
     adjust: Callable[[Singles], Singles] | None = None,
+    dislikes: Histories | None = None,
 ) -> pl.DataFrame:
     """The k best items after each history: `user, item, title, score, rank, reason`.
 
     The reason is the item of the history that is most similar to the recommended one, by the model's own
     measure, where it is among its 50 nearest; else that many have chosen it. `adjust` changes the scores
-    before they are ordered.
+    before they are ordered. `dislikes` holds what each user turned down: it is not listed, and what
+    is similar to it moves down.
     """
     ids, titles = model.catalogue_.ids, model.catalogue_.titles
     near, strength = neighbours(model)
@@ -36,6 +38,9 @@ def recommendations(
         scores = model.scores(part)
         if adjust is not None:
             scores = adjust(scores)
+        if dislikes is not None:
+            for row in np.flatnonzero(dislikes.slice(start, start + len(part)).lengths):
+                model.demote(scores[row], dislikes[int(start + row)])
         if not repeats:
             scores[part.rows, part.items] = -np.inf
         items, values = top_k(scores, k)

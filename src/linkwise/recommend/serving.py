@@ -40,6 +40,7 @@ def list_for(
     run: Any,
     *,
     history: Sequence[Any] | None = None,
+    dislikes: Sequence[Any] = (),
     user: Any | None = None,
     model: str | None = None,
     k: int = 10,
@@ -48,8 +49,9 @@ def list_for(
     """The k best items: `item, title, score, rank, reason`.
 
     `history` are raw item ids, the oldest first, as text or as the log has them; unknown ones are passed
-    over. For a `user` of the run's log, the list that the run made is read. With `at`, the list for a history
-    is re-ranked for that time of day, as a run with --daytime has learned.
+    over, and so are unknown `dislikes`, which are not listed. For a `user` of the run's log, the list that
+    the run made is read. With `at`, the list for a history is re-ranked for that time of day, as a run with
+    --daytime has learned.
 
     Raises `InputError` where the user is not in the run, or none of the history's items is in the catalogue.
     """
@@ -80,8 +82,15 @@ def list_for(
         def adjust(scores: Singles) -> Singles:
             return daytime.adjust(scores, band, weight)
 
+    turned_down = [rows[str(item)] for item in dislikes if str(item) in rows]
     found = recommendations(
-        loaded, Histories.of([known]), pl.Series("user", [0]), repeats=False, k=k, adjust=adjust
+        loaded,
+        Histories.of([known]),
+        pl.Series("user", [0]),
+        repeats=False,
+        k=k,
+        adjust=adjust,
+        dislikes=Histories.of([turned_down]),
     )
     return found.drop("user")
 

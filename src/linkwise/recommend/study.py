@@ -95,7 +95,14 @@ def study(
     (context.folder / "model" / "chosen.json").write_text(json.dumps(about, indent=1))
     with context.step("recommendations"):
         model = found.models[found.chosen]
-        lists = recommendations(model, _known(log, model), log.users, config.repeats)
+        chosen, turned_down = _known(log, model)
+        lists = recommendations(
+            model,
+            chosen,
+            log.users,
+            config.repeats,
+            dislikes=turned_down if len(log.dislikes) else None,
+        )
         lists.write_parquet(context.folder / "recommendations.parquet")
     page = build_report(found, metrics, lists, is_simulated(events.files), config)
     return Outcome(metrics, _ranking(found, config.listed), _evaluation(found), page)
@@ -154,12 +161,16 @@ def _by_daytime(
     return ByDayTime(f"{chosen} by time of day", fitted.daytime, ranks, daytime)
 
 
-def _known(log: Interactions, model: Recommender) -> Histories:
-    """The whole histories of all users, in the row numbers of the model's catalogue."""
+def _known(log: Interactions, model: Recommender) -> tuple[Histories, Histories]:
+    """The whole histories of all users and what they turned down, in the rows of the model's catalogue."""
     rows = model.catalogue_.rows
     row_of = np.array([rows.get(item, -1) for item in log.catalogue.ids], dtype=np.int32)
     items = row_of[log.histories.items]
-    return replace(log.histories, items=items).where(items >= 0)
+    chosen = replace(log.histories, items=items).where(items >= 0)
+    users, disliked = log.dislikes[:, 0], row_of[log.dislikes[:, 1]]
+    known = disliked >= 0
+    lists = np.split(disliked[known], np.searchsorted(users[known], np.arange(1, len(log.users))))
+    return chosen, Histories.of(lists)
 
 
 def _metrics(found: Compared, config: RecommendConfig, seed: int) -> list[dict[str, Any]]:
