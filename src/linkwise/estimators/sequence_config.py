@@ -20,7 +20,7 @@ class SequenceConfig(BaseModel):
     """Share of the values that are dropped in training."""
     epochs: int = Field(60, ge=1)
     """Most passes over the users."""
-    patience: int = Field(5, ge=1)
+    patience: int = Field(8, ge=1)
     """Passes without a better validation NDCG@10 after which training stops."""
     batch_size: int = Field(64, ge=1)
     """Users at a time."""

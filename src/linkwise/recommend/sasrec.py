@@ -23,8 +23,6 @@ class SASRecConfig(SequentialConfig):
     """Share of the values that are dropped in training."""
     epochs: int = Field(36, ge=1)
     """Most passes over the users."""
-    patience: int = Field(8, ge=1)
-    """Passes without a better validation NDCG@10 after which training stops."""
     learning_rate: float = Field(2e-3, gt=0)
     """Largest step of Adam."""
     embedding_size: int = Field(128, ge=1)
