@@ -157,6 +157,22 @@ def test_padding_changes_nothing() -> None:
     torch.testing.assert_close(alone[0], beside[0, :3])
 
 
+def test_the_newest_input_stands_at_the_place_that_is_asked_for() -> None:
+    """Training shows each history, short ones too, up to the event before the last, as a query would."""
+    seen: list[torch.Tensor] = []
+
+    class Spy(AttentionNetwork):
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            seen.append(tokens.clone())
+            return super().forward(tokens)
+
+    histories = Histories.of([[0, 1, 2, 3, 4], [5, 6, 7], [8, 9]])
+    config = SequenceConfig(epochs=1, batch_size=8, window=4)
+    fit_next_item(Spy(20, 8, 1, 2, 4, 0.0), histories, config, Context(folder=Path()), None, "spy")
+    rows = sorted(row[row != 0].tolist() for row in seen[0])
+    assert rows == [[1, 2, 3, 4], [6, 7], [9]]
+
+
 def test_windows_hold_the_last_events() -> None:
     tokens, lengths = padded(Histories.of([[0, 1, 2, 3], [7], []]), 3)
     assert tokens.tolist() == [[2, 3, 4], [8, 0, 0], [0, 0, 0]]

@@ -187,7 +187,9 @@ def fit_next_item(
                 loss = torch.zeros((), device=device)
                 if float(counts):
                     weights, bias = network.outputs()
-                    hidden = network(batch[:, :-1])[there]
+                    # Without the last event, which is nobody's input: the newest input of a short history is
+                    # at the place where one is asked for.
+                    hidden = network(batch[:, :-1].masked_fill(~there, PAD))[there]
                     mean = softmax_loss(hidden, batch[:, 1:][there] - 1, weights, bias, negatives)
                     loss = mean * counts / whole
                     loss.backward()  # type: ignore[no-untyped-call]
