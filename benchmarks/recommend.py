@@ -9,7 +9,8 @@ EASE; then top-20 lists for all users, exact, items seen before left out: lists 
 Medians over --rounds. Linkwise folds every history in; implicit's ALS looks its users up.
 
 `sequences`: GRU4Rec and SASRec beside RecTools' SASRec with full softmax, on the same training events of the
-split, one after the other: wall seconds an epoch, and recall@10 and NDCG@10 of the test after --epochs.
+split, one after the other: wall seconds an epoch, and recall@10 and NDCG@10 after --epochs, on
+the validation, whose histories are the training events for both.
 RecTools needs numpy below 2, hence an environment of its own:
 `pip install "rectools[torch]" "numpy<2"`.
 
@@ -178,14 +179,14 @@ def sequences(args: argparse.Namespace) -> None:
     sas = SASRecConfig(epochs=args.epochs, patience=args.epochs)
     gru = GRU4RecConfig(epochs=args.epochs, patience=args.epochs)
     models: list[Recommender] = [SASRec(sas), GRU4Rec(gru)]
-    offsets = parts.test.targets.offsets
+    offsets = parts.validation.targets.offsets
     if args.rectools:
         report("RecTools SASRec", *rectools(args, parts, sas), offsets)
     for model in models:
         # Validation is not timed by RecTools, so ours goes without.
         model.fit(parts.train, context=Context(folder=Path(), threads=args.threads))
         seconds = [entry["seconds"] for entry in model.trained_.history]  # type: ignore[attr-defined]
-        report(f"Linkwise {model.name}", seconds, judge(model, parts.test).ranks, offsets)
+        report(f"Linkwise {model.name}", seconds, judge(model, parts.validation).ranks, offsets)
 
 
 def rectools(
@@ -202,7 +203,7 @@ def rectools(
                 "order": np.arange(len(histories.items)),
             }
         ).write_csv(folder / "events.csv")
-        pl.DataFrame({"user_id": parts.test.users}).write_csv(folder / "users.csv")
+        pl.DataFrame({"user_id": parts.validation.users}).write_csv(folder / "users.csv")
         job = {
             "events": str(folder / "events.csv"),
             "users": str(folder / "users.csv"),
@@ -226,8 +227,8 @@ def rectools(
             raise SystemExit(done.stderr[-2000:])
         lists = pl.read_csv(folder / "lists.csv")
     place = {(u, i): r for u, i, r in lists.select("user_id", "item_id", "rank").rows()}
-    targets = parts.test.targets
-    users = parts.test.users[targets.rows]
+    targets = parts.validation.targets
+    users = parts.validation.users[targets.rows]
     ranks = [
         place.get((int(u), int(i)), MISSING) for u, i in zip(users, targets.items, strict=True)
     ]

@@ -90,6 +90,23 @@ def test_positions_go_before_times() -> None:
     assert [item for item, _ in sequences(found)["a"]] == ["y", "z", "x"]
 
 
+def test_events_without_a_value_are_choices_still() -> None:
+    """A log of ratings and plays: stars where there are some, else one, unless stars are asked for."""
+    day = date(2024, 1, 1)
+    rows = [
+        ("a", day, "x", "rating", 4.0),
+        ("a", day, "y", "play", None),
+        ("b", day, "y", "rating", 2.0),
+    ]
+    events = read(log(rows, ("user", "time", "item", "event", "value")), **NAMES, value="value")
+    assert sequences(read_interactions(events)) == {
+        "a": [("x", 4.0), ("y", 1.0)],
+        "b": [("y", 2.0)],
+    }
+    only = read_interactions(events, InteractionsConfig(rating="value"))
+    assert sequences(only) == {"a": [("x", 4.0)], "b": [("y", 2.0)]}
+
+
 def test_stars_are_taken_as_they_are() -> None:
     rows = [("a", date(2024, 1, n), f"m{n}", star) for n, star in ((1, 3.5), (2, None), (3, 0.5))]
     frame = log(rows, ("userId", "timestamp", "movieId", "rating"))
@@ -112,7 +129,7 @@ def test_dislikes_are_no_choices() -> None:
     assert found.dislikes.tolist() == [[0, 0], [1, 0]]  # nobody chose z, and c chose nothing
 
 
-def test_kinds_and_rare_items_may_be_left_out() -> None:
+def test_kinds_may_be_left_out() -> None:
     day = date(2024, 1, 1)
     rows = [
         ("a", day, "x", "play"), ("b", day, "x", "play"), ("a", day, "y", "play"),
@@ -121,11 +138,9 @@ def test_kinds_and_rare_items_may_be_left_out() -> None:
     events = read(log(rows, ("user", "time", "item", "event")), **NAMES)
     only = read_interactions(events, InteractionsConfig(kinds=("play",)))
     assert only.catalogue.ids.to_list() == ["x", "y"]
-    common = read_interactions(events, InteractionsConfig(min_item_users=2))
-    assert common.catalogue.ids.to_list() == ["x"]
-    assert sequences(common) == {"a": [("x", 1.0)], "b": [("x", 1.0)]}
+    assert sequences(only) == {"a": [("x", 1.0), ("y", 1.0), ("y", 1.0)], "b": [("x", 1.0)]}
     with pytest.raises(InputError, match="no event of the log names an item that counts"):
-        read_interactions(events, InteractionsConfig(min_item_users=3))
+        read_interactions(events, InteractionsConfig(min_rating=9))
 
 
 def test_ids_may_be_integers_or_uuids() -> None:

@@ -181,3 +181,31 @@ def test_the_words_of_splits(text: str, parsed: tuple[str, float]) -> None:
 def test_other_words_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="expected global-time:Q"):
         parse_split(text)
+
+
+def test_rare_items_are_those_before_the_test() -> None:
+    """What is chosen in the test decides nothing: a rare item stays out, and is missed as a target."""
+    log = random_log(users=12)
+    plain = split(log, "global-time:0.8")
+    rare = split(log, "global-time:0.8", min_item_users=4)
+    before = plain.refit.histories
+    users = {item: len({r for r, i in zip(before.rows, before.items, strict=True) if i == item})
+             for item in range(plain.refit.n_items)}  # fmt: skip
+    ids = plain.refit.catalogue.ids
+    assert rare.refit.catalogue.ids.to_list() == [ids[i] for i, n in users.items() if n >= 4]
+    assert rare.train.histories.items.max() < rare.refit.n_items
+    assert (rare.test.targets.items == rare.refit.n_items).any()
+    with pytest.raises(InputError, match="smaller --min-item-users"):
+        split(log, "global-time:0.8", min_item_users=100)
+
+
+def test_newcomers_are_counted() -> None:
+    log = random_log(users=12)
+    cut = np.sort(log.histories.times)[int(0.8 * len(log.histories.times))]
+    found = split(log, "global-time:0.8")
+    expected = 0
+    for row in range(len(log.users)):
+        at = slice(*log.histories.offsets[row : row + 2])
+        times = log.histories.times[at]
+        expected += bool(len(times)) and bool((times >= cut).all())
+    assert found.newcomers == expected

@@ -17,12 +17,14 @@ from linkwise.estimators.sequence import AttentionNetwork, GRUNetwork, padded
 from linkwise.estimators.sequence_config import SequenceConfig
 from linkwise.estimators.team import fit_in_processes
 from linkwise.recommend.als import ALS, BPR, ALSConfig, BPRConfig
+from linkwise.recommend.base import top_k
 from linkwise.recommend.ease import EASE, EASEConfig
 from linkwise.recommend.item_item import ItemItem, ItemItemConfig
 from linkwise.recommend.lists import neighbours, recommendations
 from linkwise.recommend.nmf import NMF, NMFConfig
+from linkwise.recommend.popularity import Popularity
 from linkwise.recommend.svd import SVD, SVDConfig
-from linkwise.testing.recommender import grouped_log
+from linkwise.testing.recommender import grouped_log, timed_log
 
 HISTORIES = Histories.of([[0, 4, 8], [1, 5, 5], [2]])
 
@@ -253,3 +255,39 @@ def test_reasons_name_the_most_similar_item_of_the_history() -> None:
         best = max(matrix[item, i] for i in inside)
         names = [log.catalogue.titles[int(i)] for i in inside if matrix[item, i] == best]
         assert row["reason"] in [f"similar to {name}, chosen before" for name in names]
+
+
+def test_the_k_best_keep_the_order_of_equal_scores() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.integers(0, 4, (50, 200)).astype(np.float32)
+    scores[0] = 0
+    scores[0, 5] = 1
+    for k in (1, 10, 199, 200, 300):
+        items, values = top_k(scores, k)
+        expected = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        np.testing.assert_array_equal(items, expected)
+        np.testing.assert_array_equal(values, np.take_along_axis(scores, expected, axis=1))
+
+
+def test_a_dislike_leaves_the_rest_of_a_popular_list_alone() -> None:
+    model = Popularity().fit(grouped_log())
+    plain = model.recommend([[]], k=40)["item"].to_list()
+    found = model.recommend([[]], k=40, dislikes=[["item-05"]])["item"].to_list()
+    assert found == [item for item in plain if item != "item-05"]
+    popular = recommendations(model, Histories.of([[0, 1]]), grouped_log().users.head(1), False)
+    assert popular["reason"].unique().to_list() == ["chosen by many"]
+
+
+def test_a_history_s_factors_do_not_depend_on_who_else_is_asked() -> None:
+    log = timed_log(0)
+    model = NMF().fit(log)
+    together = model.scores(log.histories)
+    for row in (0, 40, 100):
+        alone = model.scores(log.histories.slice(row, row + 1))[0]
+        np.testing.assert_allclose(together[row], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_users_of_another_type_are_nobody() -> None:
+    model = Popularity().fit(grouped_log())
+    best = model.recommend([[]], k=3)["item"].to_list()
+    assert model.recommend(users=[17], k=3)["item"].to_list() == best

@@ -14,7 +14,6 @@ from linkwise.context import Context
 from linkwise.data.interactions import Interactions
 from linkwise.data.queries import split
 from linkwise.errors import InputError
-from linkwise.recommend.config import RecommendConfig
 from linkwise.recommend.daytime import HOUR, PRIOR, WEIGHTS, DayTime, band_at, bands_of
 from linkwise.recommend.ease import EASE
 from linkwise.run import Run
@@ -90,7 +89,7 @@ def test_ranks_equal_a_loop() -> None:
             target = int(parts.test.targets.items[at])
             if target < len(each):
                 assert abs(int((each >= each[target]).sum()) - found[at]) <= 1  # rounding of ties
-    weight = daytime.best_weight(model, parts.validation, WEIGHTS, RecommendConfig())
+    weight = daytime.best_weight(model, parts.validation, WEIGHTS, 10)
     assert weight in WEIGHTS
 
 

@@ -55,6 +55,17 @@ def test_what_was_set_by_hand_stays() -> None:
     assert candidates(SVDConfig(), 1) == []
 
 
+def test_weights_learned_on_the_validation_outlive_the_refit() -> None:
+    parts = split(timed_log(0), "global-time:0.8")
+    found = {}
+    for refit in (False, True):
+        config = RecommendConfig(blend="tune", models="blend", refit=refit)  # type: ignore[arg-type]
+        model = fit_model("blend", parts, 0, config, {}, Context(folder=Path())).model
+        found[refit] = model.weights_  # type: ignore[attr-defined]
+    assert found[True] == found[False]
+    assert found[True] != BlendConfig().weights
+
+
 def test_blends_from_text() -> None:
     assert BlendConfig.model_validate("tune").tune == 50
     found = BlendConfig.model_validate("popularity=.5, nmf+svd = 1")
@@ -111,7 +122,12 @@ def test_a_study_records_what_it_tried(studied: Run) -> None:
     trials = [row for row in studied.metrics if row["slice"].startswith("trial: ")]
     by_model = {name: [r for r in trials if r["model"] == name] for name in ("svd", "blend")}
     assert [row["slice"] for row in by_model["svd"]] == ["trial: as given", "trial: values one"]
-    assert by_model["blend"] == []
+    assert len(by_model["blend"]) == 51
+    assert by_model["blend"][0]["slice"].startswith("trial: popularity 0.200, item-item 0.200")
+    best = max(by_model["blend"], key=lambda row: row["value"])
+    about = json.loads((studied.folder / "model" / "blend" / "recommender.json").read_text())
+    for name, weight in about["config"]["weights"].items():
+        assert f"{name} {weight:.3f}" in best["slice"]
     page = json.loads((studied.folder / "report.json").read_text())
     titles = [section["title"] for section in page["sections"]]
     assert "One model for each segment" in titles

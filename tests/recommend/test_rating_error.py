@@ -58,6 +58,16 @@ def mean_of(item: int) -> float:
     return float(np.mean(histories.scores[histories.items == item]))
 
 
+def test_users_with_too_few_items_are_left_out() -> None:
+    """They are answered by counts of events, which are no ratings."""
+    log = PARTS.refit
+    model = SVD(SVDConfig(factors=5), min_items=9).fit(log)
+    short = log.histories.take_or_empty(np.array([0, -1, 1]))
+    alone = in_sample(model, log.histories.take(np.array([0, 1])), unknown=True)
+    assert in_sample(model, short, unknown=True).values() == pytest.approx(alone.values())
+    assert in_sample(model, log.histories.last(5), unknown=True).counts.sum() == 0
+
+
 def test_intervals_hold_the_value_and_pair_with_the_baseline() -> None:
     model = SVD(SVDConfig(factors=5)).fit(PARTS.refit)
     errors = held_out(model, PARTS.test)

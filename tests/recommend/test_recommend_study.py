@@ -103,6 +103,23 @@ def test_a_run_can_be_repeated_from_its_config(songs: Run, tmp_path: Path) -> No
         assert (tmp_path / "again" / name).read_bytes() == (songs.folder / name).read_bytes(), name
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--for-user", "1", "--model", "svd"], "--model goes with --history"),
+        (["--for-user", "1", "--dislikes", "2"], "--dislikes goes with --history"),
+        (["--for-user", "1", "--at", "2026-01-01T10:00"], "--at goes with --history"),
+        (["--for-user", "1", "--k", "20"], "lists of 10"),
+        (["--history", "1", "--out", "x"], "leave the log and --out away"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    songs: Run, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["recommend", "--run", str(songs.folder), *words]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
 def test_from_python(music_table: pl.DataFrame) -> None:
     run = linkwise.recommend(
         music_table.filter(pl.col("item").is_not_null()), user="user", item="item", time="date",

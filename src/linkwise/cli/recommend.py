@@ -26,6 +26,7 @@ from linkwise.data.engine import EngineConfig
 from linkwise.data.schema import InputConfig
 from linkwise.errors import UsageError
 from linkwise.recommend.config import RecommendConfig
+from linkwise.recommend.lists import POPULAR
 
 Study = Annotated[RecommendConfig, Parameter(name="*", group=Group("Study", sort_key=2))]
 
@@ -82,10 +83,12 @@ def study(
     ```
     linkwise simulate music --users 6000 --days 86 --seed 7 --out sim
     linkwise recommend sim --schema music-box --models item-item,svd,ease --out runs/songs
-    linkwise recommend --run runs/songs --history 1001,1002,1003 --k 10
+    linkwise recommend --run runs/songs --for-user 100000011
     ```
     """
     if run is not None:
+        if paths or out is not None:
+            raise UsageError("--run lists from a finished run: leave the log and --out away.")
         _list(run, history, dislikes, user, model, recommend.k[0], at, json_)
         return
     if not paths or out is None:
@@ -160,6 +163,11 @@ def _list(
     for row in found.iter_rows(named=True):
         table.add_row(str(row["rank"]), str(row["item"]), row["title"] or "", row["reason"])
     Console(highlight=False, soft_wrap=True).print(table)
+    if (found["reason"] == POPULAR).all():
+        print(
+            "The most popular: too few of these items are known for a list of one's own.",
+            file=sys.stderr,
+        )
 
 
 def add_to(app: App) -> None:

@@ -46,7 +46,7 @@ class InteractionsConfig(BaseModel):
     min_rating: float | None = Field(None)
     """Least rating of an event that counts; every event by default."""
     min_item_users: int = Field(1, ge=1)
-    """Fewest users of an item that is kept in the catalogue."""
+    """Fewest users of an item, before the test, that is kept in the catalogue."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,13 @@ class Histories:
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
         at = np.repeat(self.offsets[rows], lengths) + within
         return Histories(offsets, self.items[at], self.scores[at], self.times[at], self.whole[at])
+
+    def take_or_empty(self, rows: Longs) -> Histories:
+        """Some of the histories, an empty one for each row of -1."""
+        if not len(self):
+            return Histories.of([[] for _ in rows])
+        found = self.take(np.maximum(rows, 0))
+        return found.where(np.repeat(rows >= 0, found.lengths))
 
     def slice(self, start: int, stop: int) -> Histories:
         """Histories `start` to below `stop`."""
@@ -198,6 +205,25 @@ class Interactions:
         """Items in the catalogue."""
         return len(self.catalogue)
 
+    @cached_property
+    def user_rows(self) -> dict[Any, int]:
+        """The row number of each user."""
+        return {user: row for row, user in enumerate(self.users)}
+
+    @property
+    def turned_down(self) -> Histories:
+        """The items that each user disliked."""
+        users, items = self.dislikes[:, 0], self.dislikes[:, 1].astype(np.int32)
+        offsets = np.searchsorted(users, np.arange(len(self.users) + 1)).astype(np.int64)
+        n = len(items)
+        return Histories(
+            offsets,
+            items,
+            np.ones(n, dtype=np.float32),
+            np.zeros(n, dtype=np.int64),
+            np.zeros(n, dtype=np.bool_),
+        )
+
     def with_histories(self, histories: Histories) -> Interactions:
         """The same users and items with other events."""
         return replace(self, histories=histories)
@@ -230,7 +256,6 @@ def read_interactions(
         np.concatenate([part[i] for part in coded]) for i in range(6)
     )
     chosen = ~dislike
-    chosen &= _popular(user, item, chosen, len(item_ids), config.min_item_users)[item]
     if not chosen.any():
         kinds = ", ".join(config.kinds or events.kinds)
         raise InputError(
@@ -262,12 +287,6 @@ def read_interactions(
     )
 
 
-def _popular(user: Ints, item: Ints, chosen: Any, n_items: int, least: int) -> Any:
-    """Whether each item was chosen by at least so many users (n_items,)."""
-    pairs = np.unique(user[chosen].astype(np.int64) * n_items + item[chosen])
-    return np.bincount(pairs % max(1, n_items), minlength=n_items) >= least
-
-
 def _renumbered(rows: Ints, chosen: Any, n: int) -> tuple[Longs, Ints]:
     """The old rows that stay, in order, and every event's new row, -1 where it has none."""
     kept = np.unique(rows[chosen])
@@ -293,15 +312,18 @@ def _scored(events: Events, config: InteractionsConfig) -> Any:
     ):
         if config.rating == wanted and not has:
             raise InputError(f"--rating {wanted} needs columns named by {what}.")
-    if by_value:
-        score = nw.col("value").cast(nw.Float64) / 100.0
-    elif by_share:
+    if by_share:
         # Of whole milliseconds: no rounding may move a play over a threshold.
         part = nw.col("duration") * 10
         score = nw.lit(1.0)
         for points, share in enumerate(reversed(SHARES), start=2):
             enough = (part >= nw.col("length") * round(share * 10)) & (nw.col("length") > 0)
             score = nw.when(enough).then(nw.lit(float(points))).otherwise(score)
+    if by_value:
+        value = nw.col("value").cast(nw.Float64) / 100.0
+        # In a log of several kinds an event without a value is still a choice.
+        missing = nw.lit(None, nw.Float64) if config.rating == "value" else score
+        score = nw.when(~nw.col("value").is_null()).then(value).otherwise(missing)
     return frame.with_columns(score.alias("score"))
 
 

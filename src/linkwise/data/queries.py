@@ -21,13 +21,15 @@ class Queries:
     """Histories, and what was chosen after them.
 
     `users` are rows of `Interactions.users`. `targets` are different items of one user each, in order,
-    with their times; `cutoffs` is the time at which a query stands (n,), what `decay` counts from.
+    with their times; `cutoffs` is the time at which a query stands (n,), what `decay` counts from. With
+    `repeats`, what is in a history already may be recommended, and counts.
     """
 
     users: Longs
     histories: Histories
     targets: Histories
     cutoffs: Longs
+    repeats: bool = False
 
     def __len__(self) -> int:
         return len(self.users)
@@ -35,7 +37,11 @@ class Queries:
     def take(self, rows: Longs) -> Queries:
         """Some of the queries."""
         return Queries(
-            self.users[rows], self.histories.take(rows), self.targets.take(rows), self.cutoffs[rows]
+            self.users[rows],
+            self.histories.take(rows),
+            self.targets.take(rows),
+            self.cutoffs[rows],
+            self.repeats,
         )
 
 
@@ -54,6 +60,9 @@ class Split:
     """How it was split, in a sentence."""
     comparable: bool = True
     """False where a model could learn from what comes after a query: unfit for comparison."""
+    newcomers: int = 0
+    """Users with targets in the test and no history before it: every model gives them the most popular, and
+    they are not among the queries."""
 
 
 def parse_split(text: str) -> tuple[Kind, float]:
@@ -89,8 +98,10 @@ def parse_split(text: str) -> tuple[Kind, float]:
     return kind, value  # type: ignore[return-value]
 
 
-def split(log: Interactions, text: str, *, repeats: bool = False) -> Split:
+def split(log: Interactions, text: str, *, repeats: bool = False, min_item_users: int = 1) -> Split:
     """Split a log. With `repeats`, what is in a history already counts as a target too.
+
+    Items that fewer than `min_item_users` users chose before the test are not in the catalogue.
 
     Raises `UsageError` for an unknown split or one that the log's clock does not allow, `InputError` where
     no query is left.
@@ -104,9 +115,11 @@ def split(log: Interactions, text: str, *, repeats: bool = False) -> Split:
         found = _at_random(log, value)
     else:
         found = _by_users(log, kind, int(value))
-    found = _known_before(found)
+    found = _known_before(found, min_item_users)
+    asked = found.test
     found = replace(
         found,
+        newcomers=int(((asked.targets.lengths > 0) & (asked.histories.lengths == 0)).sum()),
         validation=countable(found.validation, repeats),
         test=countable(found.test, repeats),
     )
@@ -118,13 +131,18 @@ def split(log: Interactions, text: str, *, repeats: bool = False) -> Split:
     return found
 
 
-def _known_before(found: Split) -> Split:
+def _known_before(found: Split, min_item_users: int) -> Split:
     """The split over the items that were there before the test; others are targets outside the catalogue.
 
     So no model learns, from the mere size of the catalogue, what is yet to come.
     """
-    known = np.unique(found.refit.histories.items)
-    old = found.refit.catalogue
+    old, before = found.refit.catalogue, found.refit.histories
+    pairs = np.unique(before.rows * len(old) + before.items)
+    known = np.flatnonzero(np.bincount(pairs % len(old), minlength=len(old)) >= min_item_users)
+    if not len(known) and min_item_users > 1:
+        raise InputError(
+            f"no item was chosen by {min_item_users} users before the test; use a smaller --min-item-users."
+        )
     row_of = np.full(len(old) + 1, len(known), dtype=np.int32)  # the rest: outside
     row_of[known] = np.arange(len(known), dtype=np.int32)
     catalogue = Catalogue(old.ids.gather(known), old.titles.gather(known))
@@ -141,7 +159,7 @@ def _known_before(found: Split) -> Split:
         return replace(
             log,
             catalogue=catalogue,
-            histories=renumbered(log.histories),
+            histories=inside(log.histories),
             dislikes=pairs[pairs[:, 1] < len(known)],
         )
 
@@ -170,7 +188,7 @@ def countable(queries: Queries, repeats: bool) -> Queries:
         keep &= ~np.isin(cells, histories.rows * width + histories.items)
     targets = targets.where(keep)
     whole = (targets.lengths > 0) & (histories.lengths > 0)
-    return replace(queries, targets=targets).take(np.flatnonzero(whole))
+    return replace(queries, targets=targets, repeats=repeats).take(np.flatnonzero(whole))
 
 
 def _by_time(log: Interactions, share: float) -> Split:
@@ -228,7 +246,7 @@ def _by_users(log: Interactions, kind: str, n: int) -> Split:
         refit=learned,
         test=_cut(log, before & ~valid[rows] & ~train[rows], target & ~valid[rows] & ~train[rows]),
         words=f"{words}; {1 - 2 * HELD_OUT:.0%} of the users are learned from, {HELD_OUT:.0%} each are "
-        "validation and test",
+        "validation and test (as in papers; models may learn from other users' events that come later)",
     )
 
 

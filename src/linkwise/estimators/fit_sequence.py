@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Iterator
@@ -30,8 +31,8 @@ class Trained:
 
     state: dict[str, Any]
     best_epoch: int
-    history: list[dict[str, float]] = field(default_factory=list)
-    """One entry for each epoch: loss (nats per event), ndcg of the validation, seconds."""
+    history: list[dict[str, float | None]] = field(default_factory=list)
+    """One entry for each epoch: loss (nats per event), ndcg of the validation (None without), seconds."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,10 @@ class Validation:
 
     histories: Histories
     targets: Histories
+    repeats: bool = False
 
     def ndcg(self, network: Any, window: int) -> float:
-        """NDCG@10 over the whole catalogue, items of the history left out."""
+        """NDCG@10 over the whole catalogue; items of the history are left out, but for `repeats`."""
         weights, bias = network.outputs()
         vectors = weights.detach().float().cpu().numpy()
         ranks = []
@@ -50,7 +52,8 @@ class Validation:
             scores = last_vectors(network, part, window) @ vectors.T
             if bias is not None:
                 scores += bias.detach().float().cpu().numpy()
-            scores[part.rows, part.items] = -np.inf
+            if not self.repeats:
+                scores[part.rows, part.items] = -np.inf
             targets = self.targets.slice(start, start + len(part))
             ranks.append(full_ranks(scores, targets.rows, targets.items.astype(np.int64)))
         found = per_query(np.concatenate(ranks), self.targets.offsets, 10)
@@ -157,8 +160,7 @@ def fit_next_item(
     if negatives is None and len(network.outputs()[0]) > FULL_SOFTMAX_ITEMS:
         negatives = 2048
     trained, start, best = Trained({}, 0), 0, -math.inf
-    # Named after what is trained: the fit before and the one with the validation's events are two.
-    checkpoint = _Checkpoint(context, f"{name}-{len(histories.items)}-{config.epochs}")
+    checkpoint = _Checkpoint(context, name, histories, config)
     if (found := checkpoint.read()) is not None:
         network.load_state_dict(found["network"])
         optimiser.load_state_dict(found["optimiser"])
@@ -205,7 +207,7 @@ def fit_next_item(
                 quality = validation.ndcg(network, config.window)
             entry = {
                 "loss": total / max(1.0, n),
-                "ndcg": quality,
+                "ndcg": None if validation is None else quality,
                 "seconds": time.monotonic() - began,
             }
             trained.history.append(entry)
@@ -234,10 +236,15 @@ def _set_rate(optimiser: Any, config: SequenceConfig, at: float) -> None:
 class _Checkpoint:
     """The last epoch of a training, in the run's work folder; without a run, none is kept."""
 
-    def __init__(self, context: Context, name: str) -> None:
+    def __init__(
+        self, context: Context, name: str, histories: Histories, config: SequenceConfig
+    ) -> None:
         self.path: Path | None = None
         if context.folder != Path():
-            self.path = context.work / f"{name.replace(' ', '-')}.pt"
+            # Named after what is trained: a run fits the same model before and after the validation, and
+            # one for each segment.
+            digest = hashlib.sha256(histories.items.tobytes() + config.model_dump_json().encode())
+            self.path = context.work / f"{name}-{digest.hexdigest()[:16]}.pt"
 
     def read(self) -> dict[str, Any] | None:
         if self.path is None or not self.path.exists():

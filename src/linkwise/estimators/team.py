@@ -92,6 +92,7 @@ def fit_in_processes(
             "seed": context.seed,
             "threads": max(1, context.threads // config.processes),
             "name": name,
+            "repeats": validation is not None and validation.repeats,
         }
         (job / "job.json").write_text(json.dumps(about))
         with context.step(f"train {name}", config.epochs):
@@ -149,7 +150,7 @@ def _work(job: Path) -> None:
 
     validation = None
     if "asked offsets" in data:
-        validation = Validation(part("asked"), part("targets"))
+        validation = Validation(part("asked"), part("targets"), about["repeats"])
     context = Context(folder=Path(about["folder"]), seed=about["seed"], threads=about["threads"])
     if team.rank == 0:
         context.progress = _Lines()

@@ -59,7 +59,8 @@ class TextEncoder:
         """
         import torch
 
-        limit = min(max_tokens, int(self.network.config.max_position_embeddings))
+        longest = min(self.tokenizer.model_max_length, max_tokens)
+        limit = min(longest, getattr(self.network.config, "max_position_embeddings", longest))
         found = np.zeros((len(texts), int(self.network.config.hidden_size)), dtype=np.float32)
         if not len(texts):
             return found

@@ -62,7 +62,7 @@ def per_query(ranks: Longs, offsets: Longs, k: int) -> dict[str, Floats]:
     }
 
 
-def of_lists(lists: Longs, counts: Longs, n_items: int) -> dict[str, Any]:
+def of_lists(lists: NDArray[np.integer[Any]], counts: Longs, n_items: int) -> dict[str, Any]:
     """What lists of items are like (n, k), -1 where a list has ended: values of all, or of each list (n,).
 
     `coverage` is the share of the catalogue that stands in any list; `novelty` the mean of -log2 of an item's

@@ -79,6 +79,10 @@ class Recommender(ABC):
         """Whether scores are predicted ratings, on the scale of the log's."""
         return False
 
+    def settled(self) -> ModelConfig:
+        """The config with what the validation decided while the model was fitted; fixed for a refit."""
+        return self.config
+
     def use_settings(self, settings: Mapping[str, ModelConfig]) -> None:
         """Settings of other models by name, for a model that is made of others."""
         self.settings = settings
@@ -116,12 +120,16 @@ class Recommender(ABC):
     def scores(self, histories: Histories) -> Singles:
         """The score of every item after each history (n, n_items); higher is better."""
         n_items = len(self.catalogue_)
-        known = distinct_items(histories) > self.min_items
+        known = self.personal(histories)
         result = np.empty((len(histories), n_items), dtype=np.float32)
         result[~known] = self.popularity_
         if known.any():
             result[known] = self._scores(histories.take(np.flatnonzero(known)))
         return result
+
+    def personal(self, histories: Histories) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Which histories get more than the most popular items (n,)."""
+        return distinct_items(histories) > self.min_items
 
     def recommend(
         self,
@@ -135,7 +143,8 @@ class Recommender(ABC):
         """The k best items after each history, or for each user of the log that the model was fitted on.
 
         Histories are lists of item ids, the oldest first; unknown ids are passed over. `dislikes` are items
-        never to be shown, per query; what is similar to them moves down. Returns `query, item, score,
+        never to be shown, per query, by default those of the users in the log; what is similar to them moves
+        down. Returns `query, item, score,
         rank`, where `query` is the number of the history or the user's id; fewer than k rows where
         the catalogue has no more.
 
@@ -143,9 +152,10 @@ class Recommender(ABC):
         """
         if k < 1:
             raise UsageError(f"k is {k}; expected 1 or more.")
-        found, queries = self._queries(histories, users)
-        turned_down = [[] for _ in range(len(found))] if dislikes is None else dislikes
-        if len(turned_down) != len(found):
+        found, queries, turned_down = self._queries(histories, users)
+        if dislikes is not None:
+            turned_down = Histories.of([self._rows_of(ids) for ids in dislikes])
+        if turned_down is not None and len(turned_down) != len(found):
             raise UsageError(
                 f"there are {len(found)} histories and {len(turned_down)} lists of dislikes; "
                 "expected one list for each history."
@@ -153,9 +163,8 @@ class Recommender(ABC):
         frames = []
         for start, part in chunks(found, len(self.catalogue_)):
             scores = self.scores(part)
-            for row in range(len(part)):
-                if len(turned_down[start + row]):
-                    self.demote(scores[row], self._rows_of(turned_down[start + row]))
+            if turned_down is not None:
+                self.demote(scores, turned_down.slice(start, start + len(part)))
             if exclude_seen:
                 scores[part.rows, part.items] = -np.inf
             items, values = top_k(scores, k)
@@ -232,8 +241,8 @@ class Recommender(ABC):
 
     def _queries(
         self, histories: Sequence[Sequence[Any]] | Histories | None, users: Sequence[Any] | None
-    ) -> tuple[Histories, pl.Series]:
-        """The histories as row numbers, and what each is called in the result."""
+    ) -> tuple[Histories, pl.Series, Histories | None]:
+        """The histories as row numbers, what each is called in the result, and what users turned down."""
         if (histories is None) == (users is None):
             raise UsageError("give either histories or users.")
         if users is not None:
@@ -241,34 +250,46 @@ class Recommender(ABC):
                 raise UsageError(
                     "a loaded model does not know its users; load it with their log, or give histories."
                 )
-            known = {user: row for row, user in enumerate(self.log_.users)}
-            rows = [known.get(user) for user in users]
-            none = np.empty(0, dtype=np.int32)
-            found = [self.log_.histories[row] if row is not None else none for row in rows]
-            return Histories.of(found), pl.Series("query", list(users), self.log_.users.dtype)
+            log, known = self.log_, self.log_.user_rows
+            # Row -1, of a user who is not known, is a history without events.
+            rows = np.array([known.get(user, -1) for user in users], dtype=np.int64)
+            found = log.histories.take_or_empty(rows)
+            turned_down = log.turned_down.take_or_empty(rows) if len(log.dislikes) else None
+            try:
+                names = pl.Series("query", list(users), log.users.dtype)
+            except (
+                TypeError
+            ):  # ids of another type than the log's: known to nobody, and yet answered
+                names = pl.Series("query", [str(user) for user in users])
+            return found, names, turned_down
         assert histories is not None
         if not isinstance(histories, Histories):
             histories = Histories.of([self._rows_of(history) for history in histories])
-        return histories, pl.Series("query", np.arange(len(histories)))
+        return histories, pl.Series("query", np.arange(len(histories))), None
 
     def _rows_of(self, ids: Sequence[Any]) -> Ints:
         """The row numbers of the ids that the catalogue has, in their order."""
         rows = self.catalogue_.rows
         return np.array([rows[item] for item in ids if item in rows], dtype=np.int32)
 
-    def demote(self, scores: Singles, disliked: Ints) -> None:
-        """Take the disliked items out, and move those like them down, in place (n_items,).
+    def demote(self, scores: Singles, dislikes: Histories) -> None:
+        """Take disliked items out, and move those like them down, in place (n, n_items).
 
         An item loses the spread of all scores times its similarity, where that is positive, to the nearest
         of them: the twin of a disliked item falls to the bottom, an unlike one stays.
         """
-        if not len(disliked):
+        concerned = np.flatnonzero(dislikes.lengths)
+        if not len(concerned):
             return
-        alike = self._similar(disliked.astype(np.int64))
+        items, place = np.unique(dislikes.items, return_inverse=True)
+        alike = self._similar(items.astype(np.int64))
         largest = np.abs(alike).max(axis=1, keepdims=True)
-        alike = np.clip(alike / np.where(largest > 0, largest, 1), 0, 1).max(axis=0)  # (n_items,)
-        scores -= alike * (scores.max() - scores.min())
-        scores[disliked] = -np.inf
+        alike = np.clip(alike / np.where(largest > 0, largest, 1), 0, 1)  # (disliked, n_items)
+        for row in concerned:
+            own = slice(dislikes.offsets[row], dislikes.offsets[row + 1])
+            nearest = alike[place[own]].max(axis=0)
+            scores[row] -= nearest * (scores[row].max() - scores[row].min())
+        scores[dislikes.rows, dislikes.items] = -np.inf
 
     def _listed(self, queries: pl.Series, items: Longs, values: Singles) -> pl.DataFrame:
         """Rows of a ranking from items and scores (n, k); excluded items, at minus infinity, are left out."""
@@ -297,11 +318,18 @@ def distinct_items(histories: Histories) -> Longs:
 def top_k(scores: Singles, k: int) -> tuple[Longs, Singles]:
     """The k best items of each row, best first, and their scores (n, min(k, n_items)).
 
-    Equal scores come in the order of the row numbers.
+    Equal scores come in the order of the row numbers, also where not all of them are among the k.
     """
-    k = min(k, scores.shape[1])
-    if k < scores.shape[1]:
+    n_items = scores.shape[1]
+    k = min(k, n_items)
+    if k < n_items:
         items = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+        least = np.take_along_axis(scores, items, axis=1).min(axis=1)  # the k-th score of each row
+        tied = (scores >= least[:, None]).sum(axis=1) > k
+        for row in np.flatnonzero(tied):  # more items have the k-th score than there are places
+            above = np.flatnonzero(scores[row] > least[row])
+            equal = np.flatnonzero(scores[row] == least[row])[: k - len(above)]
+            items[row] = np.concatenate([above, equal])
         items.sort(axis=1)
     else:
         items = np.broadcast_to(np.arange(k), scores.shape)

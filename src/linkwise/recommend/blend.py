@@ -79,6 +79,12 @@ class Blend(Recommender):
         super().__init__(config, min_items=min_items)
         self.models_: dict[str, Recommender] = {}
         self.weights_ = dict(self.config.weights)
+        self.tried_: list[tuple[str, float]] = []
+        """The weights that were tried, in words, and the NDCG@10 of each."""
+
+    def settled(self) -> BlendConfig:
+        """The config with the weights that were learned."""
+        return self.config.model_copy(update={"weights": dict(self.weights_), "tune": 0})
 
     def _fit(self, log: Interactions, validation: Queries | None, context: Context) -> None:
         from linkwise.recommend.registry import model_class
@@ -108,10 +114,18 @@ class Blend(Recommender):
             at = slice(queries.targets.offsets[start], queries.targets.offsets[start + len(some)])
             for number, weights in enumerate(tried):
                 scores = np.tensordot(weights.astype(np.float32), said, axes=1)
-                scores[some.rows, some.items] = -np.inf
+                if not queries.repeats:
+                    scores[some.rows, some.items] = -np.inf
                 ranks[number, at] = full_ranks(scores, targets.rows, targets.items.astype(np.int64))
         ndcg = [per_query(found, queries.targets.offsets, 10)["ndcg"].mean() for found in ranks]
         best = tried[int(np.argmax(ndcg))]
+        self.tried_ = [
+            (
+                ", ".join(f"{part} {w:.3f}" for part, w in zip(parts, weights, strict=True)),
+                float(value),
+            )
+            for weights, value in zip(tried, ndcg, strict=True)
+        ]
         return dict(zip(parts, (float(weight) for weight in best), strict=True))
 
     def _scores(self, histories: Histories) -> Singles:

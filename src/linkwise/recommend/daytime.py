@@ -15,7 +15,6 @@ from linkwise.data.queries import Queries
 from linkwise.errors import InputError
 from linkwise.metrics.ranking import full_ranks, per_query
 from linkwise.recommend.base import Recommender
-from linkwise.recommend.config import RecommendConfig
 
 BANDS = ("working hours", "evening", "night and weekend")
 WEIGHTS = (0.0, 0.1, 0.2, 0.4, 0.8)  # tried on the validation; 0 leaves the lists as they are
@@ -79,7 +78,6 @@ class DayTime:
         model: Recommender,
         queries: Queries,
         weights: Sequence[float],
-        repeats: bool = False,
     ) -> Longs:
         """The rank of each target in the list for the band it was chosen in (weights, t)."""
         n_items = len(model.catalogue_)
@@ -96,7 +94,7 @@ class DayTime:
                     if not len(mine):
                         continue
                     adjusted = self.adjust(scores, band, weight)
-                    if not repeats:
+                    if not queries.repeats:
                         adjusted[part.rows, part.items] = -np.inf
                     found[number, at.start + mine] = full_ranks(adjusted, rows[mine], items[mine])
         return found
@@ -106,13 +104,11 @@ class DayTime:
         model: Recommender,
         queries: Queries,
         weights: Sequence[float],
-        config: RecommendConfig,
+        k: int,
     ) -> float:
-        """The weight with the best NDCG on some queries."""
-        ranks = self.ranks(model, queries, weights, config.repeats)
-        ndcg = [
-            per_query(found, queries.targets.offsets, config.k[0])["ndcg"].mean() for found in ranks
-        ]
+        """The weight with the best NDCG@k on some queries."""
+        ranks = self.ranks(model, queries, weights)
+        ndcg = [per_query(found, queries.targets.offsets, k)["ndcg"].mean() for found in ranks]
         return float(weights[int(np.argmax(ndcg))])
 
     def save(self, folder: Path, weight: float) -> None:

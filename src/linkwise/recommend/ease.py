@@ -13,7 +13,9 @@ from linkwise.data.queries import Queries
 from linkwise.errors import ResourceError
 from linkwise.recommend.base import Arrays, ModelConfig, Recommender
 
-MOST_ITEMS = 30_000  # whose weights take 3.4 GiB, and as much again while they are computed
+MOST_ITEMS = (
+    20_000  # whose matrix takes 3 GiB in double precision, and up to 10 while it is inverted
+)
 
 
 class EASEConfig(ModelConfig):
@@ -37,7 +39,8 @@ class EASE(Recommender):
     config: EASEConfig
 
     def _fit(self, log: Interactions, validation: Queries | None, context: Context) -> None:
-        from scipy.linalg import cho_factor, cho_solve
+        from scipy.linalg import cho_factor
+        from scipy.linalg.lapack import dpotri
 
         if log.n_items > MOST_ITEMS:
             raise ResourceError(
@@ -47,8 +50,10 @@ class EASE(Recommender):
         matrix = log.histories.matrix(log.n_items, "one")
         gram = (matrix.T @ matrix).toarray().astype(np.float64)
         gram[np.diag_indices_from(gram)] += self.config.ridge
-        factor = cho_factor(gram, overwrite_a=True, check_finite=False)
-        inverse = cho_solve(factor, np.eye(log.n_items), overwrite_b=True, check_finite=False)
+        factor, _ = cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
+        inverse, _ = dpotri(factor, lower=True, overwrite_c=True)  # its lower triangle
+        for row in range(1, log.n_items):
+            inverse[:row, row] = inverse[row, :row]
         weights = inverse / -np.diag(inverse)  # column j by P_jj
         weights[np.diag_indices_from(weights)] = 0
         self.weights_ = weights.astype(np.float32)  # (n_items, n_items)

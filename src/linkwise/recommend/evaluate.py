@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from linkwise.data.interactions import Longs, Singles, chunks
+from linkwise.data.interactions import Histories, Ints, Longs, Singles, chunks
 from linkwise.data.queries import Queries
 from linkwise.metrics.ranking import full_ranks
 from linkwise.recommend.base import Recommender, top_k
@@ -25,7 +25,7 @@ class Judged:
 
     ranks: Longs
     scores: Singles
-    lists: Longs
+    lists: Ints
     list_scores: Singles
 
 
@@ -33,22 +33,26 @@ def judge(
     model: Recommender,
     queries: Queries,
     *,
-    repeats: bool = False,
+    seen: Histories | None = None,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Judged:
-    """Rank the whole catalogue after every history; items seen before are left out unless `repeats`."""
+    """Rank the whole catalogue after every history; what was seen before is left out, but for `repeats`.
+
+    `seen` is what to leave out where the model is shown less than the whole histories.
+    """
     n_items = len(model.catalogue_)
     targets = queries.targets
     ranks = np.empty(len(targets.items), dtype=np.int64)
     values = np.full(len(targets.items), -np.inf, dtype=np.float32)
     width = min(LISTED, n_items)
-    lists = np.full((len(queries), width), -1, dtype=np.int64)
+    lists = np.full((len(queries), width), -1, dtype=np.int32)
     best = np.full((len(queries), width), -np.inf, dtype=np.float32)
     for start, part in chunks(queries.histories, n_items):
         scores = np.nan_to_num(model.scores(part), nan=-np.inf, posinf=np.inf, neginf=-np.inf)
-        if not repeats:
-            scores[part.rows, part.items] = -np.inf
         stop = start + len(part)
+        if not queries.repeats:
+            old = part if seen is None else seen.slice(start, stop)
+            scores[old.rows, old.items] = -np.inf
         at = slice(targets.offsets[start], targets.offsets[stop])
         rows, items = targets.rows[at] - start, targets.items[at].astype(np.int64)
         ranks[at] = full_ranks(scores, rows, items)

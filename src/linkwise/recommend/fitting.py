@@ -8,7 +8,6 @@ from typing import Any
 
 from linkwise.context import Context
 from linkwise.data.queries import Split
-from linkwise.estimators.sequence_config import SequenceConfig
 from linkwise.metrics.ranking import per_query
 from linkwise.recommend.base import ModelConfig, Recommender
 from linkwise.recommend.config import RecommendConfig
@@ -26,6 +25,8 @@ class Fitted:
     """NDCG on the validation queries; 0 where there are none."""
     trials: tuple[tuple[str, float], ...]
     """Each setting that was tried, in words, and its NDCG; empty where nothing was to choose."""
+    setting: ModelConfig
+    """The settings of the model, with what the validation decided."""
     daytime: float
     """How much the time of day should weigh, by the validation; 0 where it is of no use or unknown."""
 
@@ -58,25 +59,22 @@ def fit_model(
     weight = 0.0
     if config.daytime and len(parts.validation):
         daytime = DayTime().fit(parts.train)
-        weight = daytime.best_weight(model, parts.validation, WEIGHTS, config)
+        weight = daytime.best_weight(model, parts.validation, WEIGHTS, config.k[0])
+    trials = getattr(model, "tried_", None) or trials  # a blend's weights
+    setting = model.settled()
     if config.refits:
         with context.step(f"refit {name}"):
-            setting = model.config
-            if isinstance(setting, SequenceConfig):
-                # As many epochs as were best; there is nothing left to stop by.
-                epochs = {"epochs": model.trained_.best_epoch + 1}
-                setting = setting.model_copy(update=epochs)
             model = cls(setting, min_items=min_items)
             model.use_settings(tuned)
             model.fit(parts.refit, context=context)
-    return Fitted(model, quality, tuple(trials) if len(trials) > 1 else (), weight)
+    return Fitted(model, quality, tuple(trials) if len(trials) > 1 else (), setting, weight)
 
 
 def validate(model: Recommender, parts: Split, config: RecommendConfig) -> float:
     """NDCG of the first length of lists on the validation; 0 where there is none."""
     if not len(parts.validation):
         return 0.0
-    found = judge(model, parts.validation, repeats=config.repeats)
+    found = judge(model, parts.validation)
     offsets = parts.validation.targets.offsets
     return float(per_query(found.ranks, offsets, config.k[0])["ndcg"].mean())
 

@@ -30,8 +30,7 @@ class KNNTextConfig(ModelConfig):
 class KNNText(Recommender):
     """Scores an item by the mean cosine of its title's vector with those of the last items.
 
-    Learns from no user: an item that nobody has chosen yet can be recommended. An item without a title is
-    never near.
+    Learns from no user. An item without a title is never near.
     """
 
     name = "knn-text"

@@ -39,8 +39,7 @@ def recommendations(
         if adjust is not None:
             scores = adjust(scores)
         if dislikes is not None:
-            for row in np.flatnonzero(dislikes.slice(start, start + len(part)).lengths):
-                model.demote(scores[row], dislikes[int(start + row)])
+            model.demote(scores, dislikes.slice(start, start + len(part)))
         if not repeats:
             scores[part.rows, part.items] = -np.inf
         items, values = top_k(scores, k)

@@ -71,6 +71,8 @@ class NMF(Recommender):
                 n_components=factors,
                 init="custom" if items is not None else "nndsvda" if factors > 1 else "random",
                 update_H=items is None,
+                # A fold-in goes through all rounds: no history stops another's.
+                tol=1e-4 if items is None else 0,
                 max_iter=self.config.max_iter,
                 alpha_W=self.config.ridge,
                 alpha_H=self.config.ridge,

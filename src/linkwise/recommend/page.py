@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from linkwise.data.interactions import Longs
+from linkwise.data.interactions import Ints, Longs
 from linkwise.recommend.config import RecommendConfig
 from linkwise.recommend.page_differences import (
     daytime_section,
@@ -108,6 +108,14 @@ def _facts(found: Compared) -> tuple[Fact, ...]:
         Fact(label="Items", value=f"{log.n_items:,}"),
         Fact(label="Queries", value=f"{len(found.split.test):,}", note="in the test"),
     ]
+    if found.split.newcomers:
+        facts.append(
+            Fact(
+                label="Newcomers, not judged",
+                value=f"{found.split.newcomers:,}",
+                note="no history before the test: every model gives them the most popular",
+            )
+        )
     if skipped:
         facts.append(Fact(label="Malformed rows skipped", value=f"{skipped:,}"))
     return tuple(facts)
@@ -230,7 +238,7 @@ def _curves_section(found: Compared, metrics: Metrics, config: RecommendConfig) 
                     log_x=prefix == "history ",
                 ),
                 note="The same users and targets at every point; only the last events of each history are "
-                "shown to the models."
+                "shown to the models; all of it is left out of their lists. A shorter history is shown whole."
                 if prefix == "history "
                 else "A point stands for the targets from its day to the next point's.",
             )
@@ -238,7 +246,7 @@ def _curves_section(found: Compared, metrics: Metrics, config: RecommendConfig) 
     return [Section(title="New users, and time", blocks=tuple(figures))] if figures else []
 
 
-def overlap(first: Longs, second: Longs, k: int) -> Longs:
+def overlap(first: Ints, second: Ints, k: int) -> Longs:
     """How many items the first k of two lists share, list by list (n,)."""
     a, b = first[:, :k], second[:, :k]
     width = int(max(a.max(initial=0), b.max(initial=0))) + 1
@@ -338,8 +346,8 @@ def _recommendations_section(found: Compared, lists: pl.DataFrame) -> Section:
 
 def _method_section(found: Compared, config: RecommendConfig) -> Section:
     settings = []
-    for name, model in found.models.items():
-        values = ", ".join(f"{field} {value}" for field, value in model.config)
+    for name in found.models:
+        values = ", ".join(f"{field} {value}" for field, value in found.fitted[name].setting)
         tried = found.fitted[name].trials
         best = f", the best of {len(tried)} settings tried" if tried else ""
         settings.append(

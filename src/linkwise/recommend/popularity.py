@@ -27,8 +27,8 @@ class Popularity(Recommender):
         return np.tile(self.popularity_.astype(np.float32), (len(histories), 1))
 
     def _similar(self, items: Longs) -> Singles:
-        """The most popular items: popularity knows no other likeness."""
-        return np.tile(self.popularity_.astype(np.float32), (len(items), 1))
+        """Zeros: popularity knows no likeness."""
+        return np.zeros((len(items), len(self.catalogue_)), dtype=np.float32)
 
 
 class RandomConfig(ModelConfig):
@@ -56,7 +56,8 @@ class Random(Recommender):
         return self._drawn(keys)
 
     def _similar(self, items: Longs) -> Singles:
-        return self._drawn(_mix(items.astype(np.uint64) + np.uint64(1)))
+        """Zeros: chance knows no likeness."""
+        return np.zeros((len(items), len(self.catalogue_)), dtype=np.float32)
 
     def _drawn(self, keys: Keys) -> Singles:
         """Numbers in [0, 1) for each key and item (n, n_items)."""

@@ -52,7 +52,10 @@ def item_means(log: Interactions) -> Floats:
 
 
 def held_out(model: Recommender | Floats, queries: Queries) -> Errors:
-    """Errors at the targets that are in the catalogue; a model, or the mean rating of each item."""
+    """Errors at the targets that are in the catalogue; a model, or the mean rating of each item.
+
+    The queries must be ones with a personal list: others are answered by counts, which are no ratings.
+    """
     targets = queries.targets
     n_items = len(model) if isinstance(model, np.ndarray) else len(model.catalogue_)
     predicted = np.zeros(len(targets.items))
@@ -71,8 +74,10 @@ def held_out(model: Recommender | Floats, queries: Queries) -> Errors:
 def in_sample(model: Recommender, histories: Histories, *, unknown: bool) -> Errors:
     """Errors on the histories that the model was fitted on: on what was chosen, or on every cell.
 
-    With `unknown`, an item that the user has not chosen counts as rated 0, as in the Music Box report.
+    With `unknown`, an item that the user has not chosen counts as rated 0, as in the Music Box report. Users
+    with too few items to be learned from are left out.
     """
+    histories = histories.take(np.flatnonzero(model.personal(histories)))
     n_items = len(model.catalogue_)
     squares, absolutes, counts = (np.zeros(len(histories)) for _ in range(3))
     for start, part in chunks(histories, n_items):

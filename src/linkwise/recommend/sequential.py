@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
@@ -47,7 +49,7 @@ class Sequential(Recommender):
             if len(rows) > VALIDATED:
                 rows = context.rng("validated users").choice(rows, VALIDATED, replace=False)
             some = validation.take(np.sort(rows))
-            judged_by = Validation(some.histories, some.targets)
+            judged_by = Validation(some.histories, some.targets, some.repeats)
         fit: Any = fit_next_item
         if self.config.processes > 1:
             from linkwise.estimators.team import fit_in_processes
@@ -56,6 +58,27 @@ class Sequential(Recommender):
         self.trained_ = fit(
             self.network_, log.histories, self.config, context, judged_by, self.name
         )
+
+    def settled(self) -> SequentialConfig:
+        """The config with as many epochs as were best."""
+        return self.config.model_copy(update={"epochs": self.trained_.best_epoch + 1})
+
+    def save(self, folder: Path) -> None:
+        """Write the model, and how its training went (`training.json`: loss and NDCG@10 by epoch)."""
+        super().save(folder)
+        epochs = [{k: e[k] for k in ("loss", "ndcg")} for e in self.trained_.history]
+        about = {"best_epoch": self.trained_.best_epoch, "epochs": epochs}
+        (folder / "training.json").write_text(json.dumps(about, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path, log: Interactions | None = None) -> Self:
+        """Read what `save` wrote."""
+        from linkwise.estimators.fit_sequence import Trained
+
+        self = super().load(folder, log)
+        about = json.loads((folder / "training.json").read_text())
+        self.trained_ = Trained({}, about["best_epoch"], about["epochs"])
+        return self
 
     def _scores(self, histories: Histories) -> Singles:
         weights, bias = _outputs(self.network_)

@@ -15,7 +15,7 @@ from linkwise.data.interactions import Histories, Singles
 from linkwise.errors import InputError, UsageError
 from linkwise.recommend.base import Recommender
 from linkwise.recommend.daytime import DayTime, band_at
-from linkwise.recommend.lists import recommendations
+from linkwise.recommend.lists import SHOWN, recommendations
 from linkwise.recommend.registry import model_class
 
 
@@ -57,8 +57,14 @@ def list_for(
     """
     folder = Path(run.folder)
     if user is not None:
-        if at is not None:
-            raise UsageError("--at goes with --history: a user's list is read as the run made it.")
+        asked = {"--at": at, "--dislikes": dislikes or None, "--model": model}
+        for option, value in asked.items():
+            if value is not None:
+                raise UsageError(
+                    f"{option} goes with --history: a user's list is read as the run made it."
+                )
+        if k > SHOWN:
+            raise UsageError(f"--k is {k}; the run made lists of {SHOWN} for its users.")
         lists = pl.read_parquet(folder / "recommendations.parquet")
         found = lists.filter(pl.col("user").cast(pl.String) == str(user), pl.col("rank") <= k)
         if not len(found):

@@ -18,7 +18,7 @@ from linkwise.data.events import Events, read_events
 from linkwise.data.files import is_simulated
 from linkwise.data.interactions import Histories, Interactions, read_interactions
 from linkwise.data.items import find_titles, read_titles
-from linkwise.data.queries import Queries, Split, split
+from linkwise.data.queries import Split, split
 from linkwise.data.schema import InputConfig
 from linkwise.metrics.ranking import evaluate_ranked, of_lists, per_query
 from linkwise.recommend.base import ModelConfig, Recommender
@@ -81,7 +81,12 @@ def study(
         log = read_interactions(events, config.interactions, titles)
     if config.daytime and log.clock != "time":
         DayTime().fit(log)  # which says what is wrong
-    parts = split(log, config.split, repeats=config.repeats)
+    parts = split(
+        log,
+        config.split,
+        repeats=config.repeats,
+        min_item_users=config.interactions.min_item_users,
+    )
     found = _compare(events, log, parts, _min_items(config, input_config), config, context)
     with context.step("metrics"):
         metrics = _metrics(found, config, context.seed) + _trials(found, config)
@@ -96,13 +101,7 @@ def study(
     with context.step("recommendations"):
         model = found.models[found.chosen]
         chosen, turned_down = _known(log, model)
-        lists = recommendations(
-            model,
-            chosen,
-            log.users,
-            config.repeats,
-            dislikes=turned_down if len(log.dislikes) else None,
-        )
+        lists = recommendations(model, chosen, log.users, config.repeats, dislikes=turned_down)
         lists.write_parquet(context.folder / "recommendations.parquet")
     page = build_report(found, metrics, lists, is_simulated(events.files), config)
     return Outcome(metrics, _ranking(found, config.listed), _evaluation(found), page)
@@ -129,48 +128,56 @@ def _compare(
         folder, note = context.folder / "model" / name, context.work / f"{name}.json"
         if note.exists():
             about = json.loads(note.read_text())
-            trials = tuple((words, value) for words, value in about.pop("trials"))
-            fitted[name] = Fitted(model_class(name).load(folder), trials=trials, **about)
+            about["trials"] = tuple((words, value) for words, value in about["trials"])
+            about["setting"] = model_class(name).Config(**about["setting"])
+            fitted[name] = Fitted(model_class(name).load(folder), **about)
         else:
             fitted[name] = fit_model(name, parts, min_items, config, tuned, context)
             fitted[name].model.save(folder)
             about = {key: getattr(fitted[name], key) for key in ("validated", "trials", "daytime")}
+            about["setting"] = fitted[name].setting.model_dump(mode="json")
             note.write_text(json.dumps(about))
-        tuned[name] = fitted[name].model.config
+        tuned[name] = fitted[name].setting
         with context.step(f"judge {name}", len(parts.test)):
             judged[name] = judge(
                 fitted[name].model,
                 parts.test,
-                repeats=config.repeats,
                 advance=context.progress.advance,
             )
     chosen = max(fitted, key=lambda name: fitted[name].validated)
     by_daytime = None
     if config.daytime:
         with context.step("time of day"):
-            by_daytime = _by_daytime(chosen, fitted[chosen], parts, config, context)
+            by_daytime = _by_daytime(chosen, fitted[chosen], parts, context)
     return Compared(events, log, parts, fitted, judged, chosen, by_daytime)
 
 
-def _by_daytime(
-    chosen: str, fitted: Fitted, parts: Split, config: RecommendConfig, context: Context
-) -> ByDayTime:
+def _by_daytime(chosen: str, fitted: Fitted, parts: Split, context: Context) -> ByDayTime:
     daytime = DayTime().fit(parts.refit)
     daytime.save(context.folder / "model", fitted.daytime)
-    (ranks,) = daytime.ranks(fitted.model, parts.test, (fitted.daytime,), config.repeats)
+    (ranks,) = daytime.ranks(fitted.model, parts.test, (fitted.daytime,))
     return ByDayTime(f"{chosen} by time of day", fitted.daytime, ranks, daytime)
 
 
-def _known(log: Interactions, model: Recommender) -> tuple[Histories, Histories]:
-    """The whole histories of all users and what they turned down, in the rows of the model's catalogue."""
+def _known(log: Interactions, model: Recommender) -> tuple[Histories, Histories | None]:
+    """What all users chose, and what they turned down, in the rows of the model's catalogue.
+
+    What a user turned down is not in the history, whenever it was chosen.
+    """
     rows = model.catalogue_.rows
     row_of = np.array([rows.get(item, -1) for item in log.catalogue.ids], dtype=np.int32)
     items = row_of[log.histories.items]
-    chosen = replace(log.histories, items=items).where(items >= 0)
-    users, disliked = log.dislikes[:, 0], row_of[log.dislikes[:, 1]]
-    known = disliked >= 0
-    lists = np.split(disliked[known], np.searchsorted(users[known], np.arange(1, len(log.users))))
-    return chosen, Histories.of(lists)
+    keep = items >= 0
+    if not len(log.dislikes):
+        return replace(log.histories, items=items).where(keep), None
+    cells = log.histories.rows * log.n_items + log.histories.items
+    keep &= ~np.isin(cells, log.dislikes[:, 0] * log.n_items + log.dislikes[:, 1])
+    disliked = log.turned_down
+    turned_down = replace(disliked, items=row_of[disliked.items])
+    return (
+        replace(log.histories, items=items).where(keep),
+        turned_down.where(turned_down.items >= 0),
+    )
 
 
 def _metrics(found: Compared, config: RecommendConfig, seed: int) -> list[dict[str, Any]]:
@@ -229,7 +236,11 @@ def _rating_errors(
 ) -> list[dict[str, Any]]:
     """RMSE and MAE of the models that predict ratings: held out, and in-sample as reports give them."""
     learned = found.split.refit if config.refits else found.split.train
-    queries = found.split.test
+    test = found.split.test
+    # Where there are too few items for a personal list, counts are answered, which are no ratings.
+    queries = test.take(np.flatnonzero(found.models[found.chosen].personal(test.histories)))
+    if not len(queries):
+        return []
     means = item_means(learned)
     base = held_out(means, queries)
     n = int(base.counts.sum())
@@ -286,10 +297,10 @@ def _cold_start(found: Compared, config: RecommendConfig, context: Context) -> l
     queries = test.take(rows)
     metrics: list[dict[str, Any]] = []
     for seen in COLD_STARTS:
-        cut = Queries(queries.users, queries.histories.last(seen), queries.targets, queries.cutoffs)
+        cut = replace(queries, histories=queries.histories.last(seen))
         values = {}
         for name, model in found.models.items():
-            result = judge(model, cut, repeats=config.repeats)
+            result = judge(model, cut, seen=queries.histories)
             values[name] = per_query(result.ranks, cut.targets.offsets, config.k[0])
         metrics += _sliced(values, config.k[0], f"history {seen}", context.seed)
     return metrics
