@@ -125,7 +125,7 @@ def _models_section(found: Compared, metrics: Metrics, config: RecommendConfig) 
     blocks: list[Any] = []
     for k in config.k:
         columns = [Column(name="model")]
-        for metric in ("recall", "ndcg", "mrr", "hit_rate"):
+        for metric in ("recall", "ndcg"):
             name = f"{WORDS[metric]}@{k}"
             columns += [
                 Column(name=name, format="float4", low=f"{name} low", high=f"{name} high"),
@@ -136,15 +136,18 @@ def _models_section(found: Compared, metrics: Metrics, config: RecommendConfig) 
             Column(name="NDCG over popularity", format="difference", low="from", high="to"),
             Column(name="from", format="difference"),
             Column(name="to", format="difference"),
+            Column(name=f"MRR@{k}", format="float4"),
+            Column(name=f"hit rate@{k}", format="float4"),
         ]
         rows = []
         for model in found.models:
             cells: list[Any] = [model]
-            for metric in ("recall", "ndcg", "mrr", "hit_rate"):
+            for metric in ("recall", "ndcg"):
                 row = _pick(metrics, model, metric, k)
                 cells += [row["value"], row["low"], row["high"]]
             gap = _pick(metrics, model, "ndcg", k)
             cells += [gap["difference"], gap["difference_low"], gap["difference_high"]]
+            cells += [_pick(metrics, model, name, k)["value"] for name in ("mrr", "hit_rate")]
             rows.append(tuple(cells))
         blocks.append(
             Table(

@@ -123,15 +123,6 @@ def errors_section(metrics: Metrics) -> list[Section]:
         for row in metrics
         if row["split"] == "train" and row["metric"] in ("rmse", "mae")
     }
-    rows = []
-    for model in dict.fromkeys(name for name, _ in test):
-        cells: list[Any] = [model]
-        for metric in ("rmse", "mae"):
-            row = test[model, metric]
-            cells += [row["value"], row["low"], row["high"]]
-        for part in ("in-sample, chosen", "in-sample, unknown as 0"):
-            cells += [inside.get((model, metric, part)) for metric in ("rmse", "mae")]
-        rows.append(tuple(cells))
     columns = [Column(name="model")]
     for name in ("RMSE", "MAE"):
         columns += [
@@ -139,21 +130,38 @@ def errors_section(metrics: Metrics) -> list[Section]:
             Column(name=f"{name} low", format="float3"),
             Column(name=f"{name} high", format="float3"),
         ]
-    columns += [
-        Column(name=f"{name}, {part}", format="float3")
-        for part in ("in-sample", "in-sample with zeros")
-        for name in ("RMSE", "MAE")
-    ]
-    table = Table(
-        caption="Errors of predicted ratings",
+    rows = []
+    for model in dict.fromkeys(name for name, _ in test):
+        found = [test[model, metric] for metric in ("rmse", "mae")]
+        cells = [row[end] for row in found for end in ("value", "low", "high")]
+        rows.append((model, *cells))
+    held_out = Table(
+        caption="Errors of predicted ratings, at what was chosen in the test",
         columns=tuple(columns),
         rows=tuple(rows),
-        note="RMSE and MAE are over the test's targets. In-sample: over what the models were fitted on; with "
-        "zeros: over every user and item, what was not chosen counting as rated 0, which is what the models "
-        "are fitted to and why their predictions are low. They rank, and predict ratings poorly.",
+        note="The models rank, and predict ratings poorly: to them, what was not chosen is rated 0.",
         source="metrics.json",
     )
-    return [Section(title="Ratings predicted", blocks=(table,))]
+    parts = ("in-sample, chosen", "in-sample, unknown as 0")
+    learned = Table(
+        caption="The same on what the models learned from",
+        columns=(
+            Column(name="model"),
+            *(
+                Column(name=f"{name}, {part}", format="float3")
+                for part in ("chosen", "all cells")
+                for name in ("RMSE", "MAE")
+            ),
+        ),
+        rows=tuple(
+            (model, *(inside[model, metric, part] for part in parts for metric in ("rmse", "mae")))
+            for model in dict.fromkeys(name for name, _, _ in inside)
+        ),
+        note="All cells: every user and item, what was not chosen being rated 0. These are no measure of "
+        "how good a model is; some reports give them.",
+        source="metrics.json",
+    )
+    return [Section(title="Ratings predicted", blocks=(held_out, learned))]
 
 
 def _gap(test: PairedTest, k: int) -> str:

@@ -246,7 +246,11 @@ def _rating_errors(
     n = int(base.counts.sum())
     if n == 0:
         return []
-    rows = [_plain(MEAN, "test", metric, None, v, n) for metric, v in base.values().items()]
+    apart = dict.fromkeys(("baseline", "difference", "difference_low", "difference_high"))
+    rows = [
+        _plain(MEAN, "test", metric, None, 0, n) | numbers | apart
+        for metric, numbers in compared(base, base, config.bootstrap, context.seed).items()
+    ]
     for name, model in _rating_models(found, learned, context):
         errors = held_out(model, queries)
         for metric, numbers in compared(errors, base, config.bootstrap, context.seed).items():
