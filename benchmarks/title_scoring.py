@@ -2,8 +2,8 @@
 
     python benchmarks/title_scoring.py --titles ../shared/data/ml-1m/movies.dat --ways cache,tree,walk,naive
 
-A causal model of GPT-2-small's shape (random weights unless --model names a folder), the titles of a MovieLens
-`movies.dat` without their years, in MiniLM's tokens, and one history of --context tokens:
+A causal model of GPT-2-small's shape (random weights unless --model names a folder), the titles of a
+MovieLens `movies.dat` without their years, in MiniLM's tokens, and one history of --context tokens:
 
 naive   every title behind the whole history, in padded batches sorted by length; measured on --sample of the
         titles and scaled to all of them
@@ -11,8 +11,8 @@ cache   the history once, its keys and values shared by padded batches of titles
 tree    `linkwise.lm.tree.score`
 walk    `linkwise.lm.tree.walk`, the best 20 by sum
 
-CPU seconds, the largest difference from the tree's log-probabilities, peak memory of the process, and the walk's
-share of nodes run. One way after the other in one process; --threads 1 unless told otherwise.
+CPU seconds, the largest difference from the tree's log-probabilities, peak memory of the process, and the
+walk's share of nodes run. One way after the other in one process; --threads 1 unless told otherwise.
 
 Claims: the tree takes at most a tenth of naive's CPU seconds, and at most 1 / 1.15 of the cache's.
 """
