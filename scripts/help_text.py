@@ -14,6 +14,8 @@ COMMANDS = (
     (),
     ("churn",),
     ("churn", "score"),
+    ("recommend",),
+    ("compare",),
     ("simulate", "music"),
     ("data", "describe"),
     ("report",),

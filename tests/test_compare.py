@@ -127,7 +127,7 @@ def test_the_command_line(runs: tuple[Run, Run], capsys: pytest.CaptureFixture[s
     rows = json.loads(capsys.readouterr().out)
     assert {(row["first_model"], row["second_model"]) for row in rows} == {("svd", "ease")}
     assert main(["compare", *folders, "--samples", "50"]) == 0
-    assert "that both runs have; 0 and 0 of theirs alone left out" in capsys.readouterr().out
+    assert "0 of the first run and 0 of the second are left out" in capsys.readouterr().out
 
 
 def test_churn_runs(music_run: Run) -> None:

@@ -1,7 +1,5 @@
 """`python -m linkwise`."""
 
-import sys
+from linkwise.cli import command
 
-from linkwise.cli import main
-
-sys.exit(main())
+command()

@@ -140,6 +140,8 @@ def sorted_options(verb: str, options: dict[str, Any]) -> dict[str, dict[str, An
                 break
         else:
             fields = {field for group in groups.values() for field in group.model_fields}
+            if verb == "recommend":
+                fields = fields - {"interactions"} | set(InteractionsConfig.model_fields)
             known = sorted(fields - {"log_schema"} | {"schema"})
             raise UsageError(f'there is no option "{option}"; the options are {", ".join(known)}.')
     return found

@@ -27,6 +27,7 @@ from linkwise.errors import InputError, Interrupted, LinkwiseError, ResourceErro
 if TYPE_CHECKING:
     import polars as pl
 
+    from linkwise.recommend.serving import FirstItems
     from linkwise.report.outcome import Outcome
 
 log = logging.getLogger("linkwise")
@@ -98,6 +99,23 @@ class Run:
         import polars as pl
 
         return pl.read_parquet(self.folder / "ranking.parquet")
+
+    @property
+    def recommendations(self) -> pl.DataFrame:
+        """Of a recommend run: the list of every user, `user, item, title, score, rank, reason`."""
+        import polars as pl
+
+        return pl.read_parquet(self.folder / "recommendations.parquet")
+
+    def recommend(self, history: Sequence[Any], **options: Any) -> pl.DataFrame:
+        """Of a recommend run: a list for a new history, by raw item ids, the oldest first.
+
+        `options`: `k`, `model`, `dislikes` (item ids) and `at` (a datetime, of a run with daytime). Raises
+        `InputError` where the catalogue has none of the history's items.
+        """
+        from linkwise.recommend.serving import list_for
+
+        return list_for(self, history=history, **options)
 
     @property
     def report(self) -> Path:
@@ -290,13 +308,13 @@ def _study(config: RunConfig, context: Context) -> Outcome:
     return churn_study(*given, config.churn, context, _items_of(config))
 
 
-def _items_of(config: RunConfig) -> Callable[[pl.Series], pl.Series] | None:
+def _items_of(config: RunConfig) -> FirstItems | None:
     """What to send to users who should be reached, where the churn study names a recommend run."""
     if config.churn.recommend is None:
         return None
-    from linkwise.recommend.serving import first_items
+    from linkwise.recommend.serving import FirstItems
 
-    return first_items(Run.open(config.churn.recommend).folder)
+    return FirstItems(Run.open(config.churn.recommend).folder)
 
 
 def _check_out(out: Path, overwrite: bool, paths: Sequence[str]) -> None:

@@ -77,7 +77,13 @@ def test_every_user_gets_a_list_with_reasons(songs: Run) -> None:
     lists = pl.read_parquet(songs.folder / "recommendations.parquet")
     assert lists.columns == ["user", "item", "title", "score", "rank", "reason"]
     assert lists.group_by("user").len()["len"].unique().to_list() == [10]
-    assert lists["reason"].str.contains("^similar to .+, chosen before$|^chosen by many$").all()
+    assert (
+        lists["reason"]
+        .str.contains(
+            "^similar to .+, chosen before$|^chosen by many$|^fits the history as a whole$"
+        )
+        .all()
+    )
     assert lists["reason"].str.starts_with("similar").mean() > 0.3
 
 

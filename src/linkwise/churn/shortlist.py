@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -21,7 +20,18 @@ from linkwise.estimators.calibrate import IsotonicCalibrator
 from linkwise.estimators.tabular import Boosting, Vector
 
 REASONS = 3
-ItemsOf = Callable[[pl.Series], pl.Series]  # users -> what to recommend to each, as text
+
+
+class ItemsOf(Protocol):
+    """What to send to users who should be reached."""
+
+    def check(self, users: pl.Series) -> None:
+        """Raise `InputError` where nothing is known of any of the users."""
+
+    def __call__(self, users: pl.Series) -> pl.Series:
+        """What to send to each user, as text (n,)."""
+
+
 UNREMARKABLE = "nothing raises this user's risk above the average"
 CHUNK = 50_000  # users whose contributions are in memory at a time
 WATCH_DAYS, REACH_DAYS = 7, 14

@@ -53,6 +53,8 @@ def study(
         events = read_events(paths, input_config, engine=engine, folder=context.work)
     check_days(events)
     _check_activity(events, config)
+    if items_of is not None:
+        items_of.check(collect(events.frame.select("user").unique())["user"])
     config = with_bots(config, events)
     cutoffs = plan(events, config.feature_days, config.gap_days, config.label_days)
     with context.step("fit the cleaning rules"):

@@ -13,6 +13,8 @@ from linkwise.cli.options import Json, Seed
 from linkwise.cli.show import short
 from linkwise.errors import UsageError
 
+FEW = 20  # queries, below which a warning is printed
+
 
 def compare(
     first: Annotated[str, Parameter(help="Folder of a finished run.")],
@@ -76,13 +78,23 @@ def compare(
         )
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
-    left = " and ".join(f"{count:,}" for count in found.left_out)
+    first_left, second_left = found.left_out
     console.print(
-        f"{found.shared:,} {found.unit} that both runs have; {left} of theirs alone left out. "
-        "Differences are first - second, with 95 % bootstrap intervals"
-        + ("; p of paired t tests after Holm's correction." if found.unit == "queries" else "."),
+        f"{found.shared:,} {found.unit} that both runs have; {first_left:,} of the first run and "
+        f"{second_left:,} of the second are left out. Differences are first - second, with 95 % bootstrap "
+        "intervals"
+        + (
+            "; p of t tests, after Holm's correction for the pairs."
+            if found.unit == "queries"
+            else "."
+        ),
         markup=False,
     )
+    if found.shared < FEW:
+        console.print(
+            f"So few {found.unit} tell next to nothing; compare runs of one log and one split.",
+            markup=False,
+        )
 
 
 def add_to(app: App) -> None:

@@ -19,7 +19,12 @@ Resume = Annotated[
 ]
 Seed = Annotated[int, Parameter(help="Seed of everything random.")]
 Json = Annotated[
-    bool, Parameter(name="--json", help="Print metrics.json on standard output.", negative=())
+    bool,
+    Parameter(
+        name="--json",
+        help="Print the result (of a study, metrics.json) as JSON on standard output.",
+        negative=(),
+    ),
 ]
 Quiet = Annotated[bool, Parameter(help="Show no progress and no summary.", negative=())]
 Changes = Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Group, Parameter
@@ -53,7 +54,7 @@ def study(
         str | None, Parameter(name="--for-user", help="Id of a user of the run's log.")
     ] = None,
     model: Annotated[
-        str | None, Parameter(help="Model of the run; by default the one it chose. With --run.")
+        str | None, Parameter(help="Model of the run; by default the one it chose. With --history.")
     ] = None,
     at: Annotated[
         datetime | None,
@@ -89,6 +90,10 @@ def study(
     if run is not None:
         if paths or out is not None:
             raise UsageError("--run lists from a finished run: leave the log and --out away.")
+        if blend is not None or recommend != RecommendConfig(k=recommend.k):
+            raise UsageError(
+                "--run lists from a finished run: its study's options cannot be changed."
+            )
         _list(run, history, dislikes, user, model, recommend.k[0], at, json_)
         return
     if not paths or out is None:
@@ -128,7 +133,7 @@ def show_run(run: Any, as_json: bool, quiet: bool) -> None:
     console.print(metrics_table(run.metrics, ("recall", "ndcg"), k=k, against="ndcg"))
     report = json.loads((run.folder / "report.json").read_text())
     simulated = " Simulated data." if report["simulated"] else ""
-    console.print(report["lead"][0] + simulated, markup=False)
+    console.print(" ".join(report["lead"]) + simulated, markup=False)
     console.print(f"Report: {run.report}", markup=False)
 
 
@@ -142,7 +147,7 @@ def _list(
     at: datetime | None,
     as_json: bool,
 ) -> None:
-    from linkwise.recommend.serving import list_for
+    from linkwise.recommend.serving import list_for, unknown_items
     from linkwise.run import Run
 
     if (history is None) == (user is None):
@@ -154,6 +159,9 @@ def _list(
     found = list_for(
         Run.open(folder), history=ids, dislikes=disliked, user=user, model=model, k=k, at=at
     )
+    unknown = unknown_items(Path(folder), [*ids, *disliked], model)
+    if unknown:
+        print(f"Not in the catalogue, and passed over: {', '.join(unknown[:5])}.", file=sys.stderr)
     if as_json:
         print(json.dumps(found.to_dicts(), indent=1))
         return

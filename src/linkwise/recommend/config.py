@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from cyclopts import Parameter
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from linkwise.data.interactions import InteractionsConfig
 from linkwise.data.queries import parse_split
@@ -27,7 +27,9 @@ Hidden = Parameter(show=False, parse=False)
 
 
 def _parted(value: Any) -> Any:
-    """`a,b` and (`a,b`, `c`) as separate values."""
+    """`a,b` and (`a,b`, `c`) as separate values; a number as itself."""
+    if isinstance(value, int):
+        value = (value,)
     if isinstance(value, str):
         value = (value,)
     if not isinstance(value, list | tuple):
@@ -44,10 +46,10 @@ class RecommendConfig(BaseModel):
     """Recommenders to compare, separated by commas; `popularity` is always among them, as the baseline."""
     split: str = "global-time:0.9"
     """How training and test are parted: global-time:Q (the last 1 - Q of the events are the test),
-    leave-last-out, prefix:N (the first N events predict the next), last:K (of a user's last K events the
-    last is the target) or random:S."""
+    leave-last-out, prefix:N (the first N events predict the next; 5), last:K (of a user's last K events the
+    last is the target; 4) or random:S."""
     k: Annotated[tuple[int, ...], BeforeValidator(_parted)] = (10, 20)
-    """Lengths of the lists that are judged, separated by commas."""
+    """Lengths of the lists that are judged, separated by commas; with --run, the length of the list."""
     repeats: bool = False
     """Count a target that is in the history already, and let lists repeat it."""
     min_items: int | None = Field(None, ge=0)
@@ -61,7 +63,7 @@ class RecommendConfig(BaseModel):
     tries no others. What is set by hand stays."""
     daytime: bool = False
     """Judge the best model once more with its lists re-ranked by the time of day (working hours, evening,
-    other times), as learned from the log."""
+    other times), as learned from a log with clock times (Music Box logs have none)."""
     titles: str | None = None
     """Table of the items' titles (Parquet or CSV: id and title come first). MovieLens folders have one."""
     bootstrap: int = Field(1000, ge=20, le=10000)
@@ -121,7 +123,7 @@ class RecommendConfig(BaseModel):
         try:
             parse_split(text)
         except UsageError as error:
-            raise ValueError(str(error).rstrip(".")) from error
+            raise ValueError(str(error).rstrip(".").partition("; ")[2]) from error
         return text
 
     @field_validator("segments")
@@ -142,6 +144,20 @@ class RecommendConfig(BaseModel):
         if not k or min(k) < 1 or max(k) > 100:
             raise ValueError("expected numbers from 1 to 100, such as 10,20")
         return tuple(sorted(set(k)))
+
+    @model_validator(mode="after")
+    def _blend(self) -> Self:
+        from linkwise.recommend.registry import names
+
+        if self.blend != BlendConfig() and "blend" not in self.models:
+            raise ValueError(
+                "blend is set, and the model blend is not among --models; name it there"
+            )
+        for name in self.blend.models:
+            if name not in names() or name == "blend":
+                there = ", ".join(known for known in names() if known != "blend")
+                raise ValueError(f'blend has a part "{name}"; expected recommenders: {there}')
+        return self
 
     @property
     def compared(self) -> tuple[str, ...]:

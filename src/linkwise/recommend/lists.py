@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,9 +11,13 @@ import polars as pl
 from linkwise.data.interactions import CELLS, Catalogue, Histories, Longs, Singles, chunks
 from linkwise.recommend.base import Recommender, distinct_items, top_k
 
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
+
 SHOWN = 10  # items of a list
 NEIGHBOURS = 50  # similar items of an item among which a reason is looked for
 POPULAR = "chosen by many"
+FITS = "fits the history as a whole"
+POPULAR_SHARE = 0.1  # of the catalogue, by events, that is called chosen by many
 
 
 def recommendations(
@@ -27,12 +32,16 @@ def recommendations(
     """The k best items after each history: `user, item, title, score, rank, reason`.
 
     The reason is the item of the history that is most similar to the recommended one, by the model's own
-    measure, where it is among its 50 nearest; else that many have chosen it. `adjust` changes the scores
-    before they are ordered. `dislikes` holds what each user turned down: it is not listed, and what
-    is similar to it moves down.
+    measure, where it is among its 50 nearest; else that many have chosen it, or that it fits as a whole.
+    `adjust` changes the scores before they are ordered. `dislikes` holds what each user turned down: it is
+    not listed, and what is similar to it moves down.
     """
     ids, titles = model.catalogue_.ids, model.catalogue_.titles
     near, strength = neighbours(model)
+    counts = model.popularity_
+    # A tenth of the catalogue, and in a small one what a list of the most popular may hold.
+    many = min(len(ids), max(int(POPULAR_SHARE * len(ids)), 2 * k))
+    popular = counts >= max(1, np.sort(counts)[len(ids) - many])
     frames = []
     for start, part in chunks(histories, len(ids)):
         scores = model.scores(part)
@@ -54,7 +63,9 @@ def recommendations(
                 "title": titles.gather(items.ravel()),
                 "score": values.ravel(),
                 "rank": np.tile(np.arange(1, width + 1, dtype=np.int32), n),
-                "reason": _words(because.ravel(), model.catalogue_),
+                "reason": _words(
+                    because.ravel(), (popular[items] | ~personal[:, None]).ravel(), model.catalogue_
+                ),
             }
         )
         frames.append(frame.filter(pl.Series(np.isfinite(values).ravel())))
@@ -94,7 +105,7 @@ def _because(histories: Histories, items: Longs, near: Longs, strength: Singles)
     return because
 
 
-def _words(because: Longs, catalogue: Catalogue) -> pl.Series:
+def _words(because: Longs, popular: Bools, catalogue: Catalogue) -> pl.Series:
     """`similar to TITLE, chosen before`, by the id where there is no title."""
     names = (
         catalogue.titles.fill_null(catalogue.ids.cast(pl.String))
@@ -102,6 +113,7 @@ def _words(because: Longs, catalogue: Catalogue) -> pl.Series:
         else catalogue.titles
     )
     found = names.gather(np.maximum(because, 0))
-    frame = pl.DataFrame({"name": found, "there": because >= 0})
-    words = pl.when(pl.col("there")).then("similar to " + pl.col("name") + ", chosen before")
-    return frame.select(words.otherwise(pl.lit(POPULAR)).alias("reason"))["reason"]
+    frame = pl.DataFrame({"name": found, "there": because >= 0, "popular": popular})
+    similar = pl.when(pl.col("there")).then("similar to " + pl.col("name") + ", chosen before")
+    words = similar.when(pl.col("popular")).then(pl.lit(POPULAR)).otherwise(pl.lit(FITS))
+    return frame.select(words.alias("reason"))["reason"]

@@ -54,6 +54,7 @@ def build_report(
         title="Recommenders compared",
         lead=(
             verdict,
+            *_unused_value(found),
             f"Split {found.split.words}. {len(found.split.test):,} queries, the whole catalogue of "
             f"{found.split.refit.n_items:,} items ranked after each, ties against the model.",
             f"The recommendations of this run are {found.chosen}'s, which was best on the validation.",
@@ -77,6 +78,12 @@ def build_report(
     )
 
 
+def _unused_value(found: Compared) -> tuple[str, ...]:
+    if found.log.rated or "value" not in found.events.columns:
+        return ()
+    return ("The value column is not taken as a rating; --rating value does that.",)
+
+
 def lead(found: Compared, metrics: Metrics, config: RecommendConfig) -> tuple[str, bool]:
     """The verdict, and whether the chosen model beats popularity, intervals apart."""
     k = config.k[0]
@@ -95,8 +102,14 @@ def lead(found: Compared, metrics: Metrics, config: RecommendConfig) -> tuple[st
         gap += f" [{low:+.4f}, {high:+.4f}]"
     warning = "" if found.split.comparable else " (on a split unfit for comparison)"
     if low is not None and low > 0:
-        return f"{best} beats popularity: {numbers}, {gap}{warning}.", True
-    return f"{best} does not beat popularity: {numbers}, {gap}{warning}.", False
+        return (
+            f"{best}, chosen on the validation, beats popularity: {numbers}, {gap}{warning}.",
+            True,
+        )
+    return (
+        f"{best}, chosen on the validation, does not beat popularity: {numbers}, {gap}{warning}.",
+        False,
+    )
 
 
 def _facts(found: Compared) -> tuple[Fact, ...]:
@@ -242,11 +255,17 @@ def _curves_section(found: Compared, metrics: Metrics, config: RecommendConfig) 
                 ),
                 note="The same users and targets at every point; only the last events of each history are "
                 "shown to the models; all of it is left out of their lists. A shorter history is shown whole."
+                + _too_few(found)
                 if prefix == "history "
                 else "A point stands for the targets from its day to the next point's.",
             )
         )
     return [Section(title="New users, and time", blocks=tuple(figures))] if figures else []
+
+
+def _too_few(found: Compared) -> str:
+    least = found.models["popularity"].min_items
+    return f" Up to {least} different items every model gives the most popular." if least else ""
 
 
 def overlap(first: Ints, second: Ints, k: int) -> Longs:
@@ -284,8 +303,7 @@ def _overlap_section(found: Compared) -> Section:
                 ),
                 rows=tuple(rows),
                 limit=30,
-                note="The mean is over all queries. The Music Box report gives 5 of 10 and 66 of 100 for nmf "
-                "with svd in its table, and 0 and 30 % in its text; the two disagree.",
+                note="The mean is over all queries.",
             ),
         ),
     )
@@ -350,7 +368,11 @@ def _recommendations_section(found: Compared, lists: pl.DataFrame) -> Section:
 def _method_section(found: Compared, config: RecommendConfig) -> Section:
     settings = []
     for name in found.models:
-        values = ", ".join(f"{field} {value}" for field, value in found.fitted[name].setting)
+        values = ", ".join(
+            f"{field} {_plainly(value)}"
+            for field, value in found.fitted[name].setting
+            if field != "tune"
+        )
         tried = found.fitted[name].trials
         best = f", the best of {len(tried)} settings tried" if tried else ""
         settings.append(
@@ -373,6 +395,13 @@ def _method_section(found: Compared, config: RecommendConfig) -> Section:
             ),
         ),
     )
+
+
+def _plainly(value: Any) -> str:
+    """A setting as text: numbers short, weights one after the other."""
+    if isinstance(value, dict):
+        return " + ".join(f"{_plainly(weight)} {name}" for name, weight in value.items())
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _pick(metrics: Metrics, model: str, metric: str, k: int) -> dict[str, Any]:

@@ -42,8 +42,9 @@ def pairs_section(found: Compared, config: RecommendConfig) -> Section:
                     for t in tests
                 ),
                 limit=30,
-                note="Brackets are 95 % bootstrap intervals of the paired difference; p is of the paired "
-                "t test after Holm's correction for all pairs of the table.",
+                note="Brackets are 95 % bootstrap intervals of the paired difference, each for its pair "
+                "alone: the verdict above is one of them. p is of the paired t test after Holm's correction for all "
+                f"{len(tests)} pairs: with so many looks a bracket apart from 0 may still be chance.",
             ),
         ),
     )

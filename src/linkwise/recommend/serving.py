@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -101,27 +101,42 @@ def list_for(
     return found.drop("user")
 
 
-def first_items(folder: Path, n: int = 3) -> Callable[[pl.Series], pl.Series]:
-    """A function from users to the first `n` items of their lists in a run, `title; title; title`.
+def unknown_items(folder: Path, ids: Sequence[Any], model: str | None = None) -> list[str]:
+    """The ids that the catalogue of a run's model does not have."""
+    known = {str(item) for item in load_model(folder, model).catalogue_.ids}
+    return [str(item) for item in ids if str(item) not in known]
+
+
+class FirstItems:
+    """Called with users, the first items of their lists in a run: `title; title; title` (n,).
 
     A user whom the run does not know gets the most popular items. Raises `UsageError` where the folder is
     none of a recommend run.
     """
-    model = load_model(folder)
-    lists = pl.read_parquet(folder / "recommendations.parquet").filter(pl.col("rank") <= n)
-    named = pl.col("title").fill_null(pl.col("item").cast(pl.String))
-    texts = (
-        lists.sort("user", "rank")
-        .group_by(pl.col("user").cast(pl.String))
-        .agg(named.str.join("; ").alias("items"))
-    )
-    catalogue = pl.DataFrame({"item": model.catalogue_.ids, "title": model.catalogue_.titles})
-    best = np.argsort(-model.popularity_, kind="stable")[:n]
-    popular = "; ".join(catalogue[best].select(named)["title"])
 
-    def items_of(users: pl.Series) -> pl.Series:
+    def __init__(self, folder: Path, n: int = 3) -> None:
+        model = load_model(folder)
+        lists = pl.read_parquet(folder / "recommendations.parquet").filter(pl.col("rank") <= n)
+        named = pl.col("title").fill_null(pl.col("item").cast(pl.String))
+        self.folder = folder
+        self.texts = (
+            lists.sort("user", "rank")
+            .group_by(pl.col("user").cast(pl.String))
+            .agg(named.str.join("; ").alias("items"))
+        )
+        catalogue = pl.DataFrame({"item": model.catalogue_.ids, "title": model.catalogue_.titles})
+        best = np.argsort(-model.popularity_, kind="stable")[:n]
+        self.popular = "; ".join(catalogue[best].select(named)["title"])
+
+    def check(self, users: pl.Series) -> None:
+        """Raise `InputError` where the run knows none of the users."""
+        if not self.texts["user"].is_in(users.cast(pl.String).implode()).any():
+            raise InputError(
+                f"{self.folder}: the recommend run knows none of the log's users; make it from the same log."
+            )
+
+    def __call__(self, users: pl.Series) -> pl.Series:
+        """The items of each user, as text (n,)."""
         wanted = pl.DataFrame({"user": users.cast(pl.String)})
-        found = wanted.join(texts, on="user", how="left", maintain_order="left")["items"]
-        return found.fill_null(popular)
-
-    return items_of
+        found = wanted.join(self.texts, on="user", how="left", maintain_order="left")["items"]
+        return found.fill_null(self.popular)

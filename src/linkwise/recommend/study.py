@@ -20,8 +20,9 @@ from linkwise.data.interactions import Histories, Interactions, read_interaction
 from linkwise.data.items import find_titles, read_titles
 from linkwise.data.queries import Split, split
 from linkwise.data.schema import InputConfig
+from linkwise.errors import InputError
 from linkwise.metrics.ranking import evaluate_ranked, of_lists, per_query
-from linkwise.recommend.base import ModelConfig, Recommender
+from linkwise.recommend.base import ModelConfig, Recommender, distinct_items
 from linkwise.recommend.config import RecommendConfig
 from linkwise.recommend.daytime import ByDayTime, DayTime
 from linkwise.recommend.evaluate import Judged, judge
@@ -87,7 +88,13 @@ def study(
         repeats=config.repeats,
         min_item_users=config.interactions.min_item_users,
     )
-    found = _compare(events, log, parts, _min_items(config, input_config), config, context)
+    least = _min_items(config, input_config)
+    if not (distinct_items(parts.test.histories) > least).any():
+        raise InputError(
+            f"no history of --split {config.split} has more than {least} different items, so that every "
+            "model would give the most popular; use a smaller --min-items, or another split."
+        )
+    found = _compare(events, log, parts, least, config, context)
     with context.step("metrics"):
         metrics = _metrics(found, config, context.seed) + _trials(found, config)
     if log.rated:
