@@ -17,7 +17,7 @@ from linkwise.cli import main
 from linkwise.context import Context
 from linkwise.data.interactions import Histories
 from linkwise.data.queries import split
-from linkwise.errors import UsageError
+from linkwise.errors import InputError, UsageError
 from linkwise.metrics.ranking import per_query
 from linkwise.recommend.blend import BlendConfig
 from linkwise.recommend.config import RecommendConfig
@@ -178,3 +178,16 @@ def test_a_folder_that_is_no_recommend_run_is_refused(music_run: Run, tmp_path: 
             out=tmp_path / "x",
         )  # fmt: skip
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recommend_run_of_another_log_is_refused(
+    music_run: Run, music_table: pl.DataFrame, tmp_path: Path
+) -> None:
+    others = music_table.filter(pl.col("item").is_not_null()).with_columns("x" + pl.col("user"))
+    run = linkwise.recommend(
+        others, user="user", item="item", time="date", models="svd", split="leave-last-out",
+        bootstrap=20, tune=1, out=tmp_path / "other",
+    )  # fmt: skip
+    assert not set(run.recommendations["user"]) & set(music_table["user"])
+    with pytest.raises(InputError, match="knows none of the log's users"):
+        linkwise.churn(music_run.config.paths[0], schema="music-box", recommend=str(run.folder))

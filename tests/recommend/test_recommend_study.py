@@ -117,6 +117,8 @@ def test_a_run_can_be_repeated_from_its_config(songs: Run, tmp_path: Path) -> No
         (["--for-user", "1", "--at", "2026-01-01T10:00"], "--at goes with --history"),
         (["--for-user", "1", "--k", "20"], "lists of 10"),
         (["--history", "1", "--out", "x"], "leave the log and --out away"),
+        (["--history", "1", "--daytime"], "its study's options cannot be changed"),
+        (["--history", "1", "--blend", "tune"], "its study's options cannot be changed"),
     ],
 )
 def test_options_that_do_not_go_together(
@@ -124,6 +126,39 @@ def test_options_that_do_not_go_together(
 ) -> None:
     assert main(["recommend", "--run", str(songs.folder), *words]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_unknown_ids_are_named(songs: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    item = str(songs.recommendations["item"][0])
+    words = ["recommend", "--run", str(songs.folder), "--history", f"{item},nobody", "--json"]
+    assert main([*words, "--dislikes", "nothing"]) == 0
+    shown = capsys.readouterr()
+    assert "Not in the catalogue, and passed over: nobody, nothing." in shown.err
+    by_hand = songs.recommend([item], k=10).to_dicts()
+    assert json.loads(shown.out) == by_hand
+
+
+def test_histories_that_are_all_too_short_are_refused(
+    music: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["recommend", str(music), "--schema", "music-box", "--models", "svd", "--quiet"]
+    assert main([*words, "--split", "prefix:3", "--out", str(tmp_path / "o")]) == 3
+    assert "has more than 5 different items" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_value_that_is_no_rating_is_mentioned(tmp_path: Path) -> None:
+    frame = pl.DataFrame(
+        [(f"u{u}", f"i{(u + d) % 9}", d, 3.5) for u in range(20) for d in range(5)],
+        schema=["user", "item", "day", "price"],
+        orient="row",
+    ).with_columns(day=pl.date(2026, 1, 1) + pl.duration(days="day"))
+    given = {"user": "user", "item": "item", "time": "day", "value": "price", "models": "svd"}
+    given |= {"split": "leave-last-out", "tune": 1, "bootstrap": 20}
+    run = linkwise.recommend(frame, **given)
+    assert "The value column is not taken as a rating" in run.report.read_text()
+    run = linkwise.recommend(frame, **given, rating="value", k=3)
+    assert "The value column is not taken as a rating" not in run.report.read_text()
+    assert run.config.recommend.k == (3,)
 
 
 def test_from_python(music_table: pl.DataFrame) -> None:
@@ -140,6 +175,8 @@ def test_from_python(music_table: pl.DataFrame) -> None:
     [
         (["--models", "magic"], 'there is no recommender "magic"'),
         (["--split", "sometimes"], "expected global-time:Q"),
+        (["--blend", "tune"], "the model blend is not among --models"),
+        (["--models", "blend", "--blend", "popularity=1,foo=1"], 'blend has a part "foo"'),
         (["--k", "0"], "expected numbers from 1 to 100"),
         (["--history", "1"], "--history, --dislikes, --for-user, --model and --at go with --run"),
     ],

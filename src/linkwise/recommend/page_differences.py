@@ -43,8 +43,8 @@ def pairs_section(found: Compared, config: RecommendConfig) -> Section:
                 ),
                 limit=30,
                 note="Brackets are 95 % bootstrap intervals of the paired difference, each for its pair "
-                "alone: the verdict above is one of them. p is of the paired t test after Holm's correction for all "
-                f"{len(tests)} pairs: with so many looks a bracket apart from 0 may still be chance.",
+                "alone: the verdict above is one of them. p is of the paired t test after Holm's correction "
+                f"for all {len(tests)} pairs: with so many looks a bracket apart from 0 may still be chance.",
             ),
         ),
     )
