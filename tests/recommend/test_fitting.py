@@ -183,7 +183,9 @@ def test_a_folder_that_is_no_recommend_run_is_refused(music_run: Run, tmp_path: 
 def test_a_recommend_run_of_another_log_is_refused(
     music_run: Run, music_table: pl.DataFrame, tmp_path: Path
 ) -> None:
-    others = music_table.filter(pl.col("item").is_not_null()).with_columns("x" + pl.col("user"))
+    others = music_table.filter(pl.col("item").is_not_null()).with_columns(
+        user="x" + pl.col("user")
+    )
     run = linkwise.recommend(
         others, user="user", item="item", time="date", models="svd", split="leave-last-out",
         bootstrap=20, tune=1, out=tmp_path / "other",
