@@ -73,6 +73,7 @@ def open_spark(config: EngineConfig) -> Any:
         # The staging SQL is shared with DuckDB: names in double quotes, no silent nulls.
         .config("spark.sql.ansi.enabled", "true")
         .config("spark.sql.ansi.doubleQuotedIdentifiers", "true")
+        .config("spark.executor.extraJavaOptions", "-Xss8m")  # ALS's plans are deep
         .config("spark.sql.legacy.parquet.nanosAsLong", "true")  # pandas writes nanoseconds
     )
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from typing import Any
 
 import narwhals as nw
@@ -34,19 +35,24 @@ def spark_item_factors(
             "count": cells.data.astype(np.float32),
         }
     )
-    model = ALS(
+    estimator = ALS(
         rank=factors,
         alpha=alpha,
         regParam=ridge / max(1.0, counts.nnz / max(1, counts.shape[0])),
         maxIter=rounds,
         implicitPrefs=True,
+        checkpointInterval=3,
         userCol="user",
         itemCol="item",
         ratingCol="count",
         seed=seed,
     )
-    with engine_errors():
-        fitted = model.fit(session.createDataFrame(table))
+    with tempfile.TemporaryDirectory(prefix="linkwise-spark-") as scratch, engine_errors():
+        # Every round builds on the one before: without checkpoints the plan grows until Java's stack is full.
+        # Their folder must be one that all executors see; on a cluster it is Spark's own setting.
+        if master.startswith("local"):
+            session.sparkContext.setCheckpointDir(scratch)
+        fitted = estimator.fit(session.createDataFrame(table))
         learned = collect(nw.from_native(fitted.itemFactors))
     found = np.zeros((counts.shape[1], factors), dtype=np.float32)
     found[learned["id"].to_numpy()] = np.stack(learned["features"].to_list())
