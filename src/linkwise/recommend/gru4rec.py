@@ -15,8 +15,11 @@ class GRU4RecConfig(SequentialConfig):
 
     learning_rate: float = Field(3e-3, gt=0)
     """Largest step of Adam."""
-    epochs: int = Field(32, ge=1)
+    epochs: int = Field(24, ge=1)
     """Most passes over the users."""
+    patience: int = Field(24, ge=1)
+    """Passes without a better validation NDCG@10 after which training stops. As many as there are epochs: the
+    quality rises once more when the step falls, after some passes without a gain."""
     embedding_size: int = Field(128, ge=1)
     """Numbers that an item goes in as."""
     hidden_size: int = Field(128, ge=1)
