@@ -82,7 +82,7 @@ class TestALSOnSpark(RecommenderContract):
 
     @classmethod
     def make(cls, **options: Any) -> Recommender:
-        return ALS(ALSConfig(factors=8, spark_master="local[1]"), **options)
+        return ALS(ALSConfig(factors=8, rounds=4, spark_master="local[1]"), **options)
 
 
 class TestBPR(RecommenderContract):
