@@ -55,6 +55,8 @@ class Recommender(ABC):
         self.popularity_: Longs  # (n_items,) events of each item
         self.log_: Interactions | None = None
         self.settings: Mapping[str, ModelConfig] = {}
+        self.tried_: list[tuple[str, float]] = []
+        """What the fit itself tried on the validation, in words, and the NDCG@10 of each."""
 
     # ------------------------------------------------------------------------- what a recommender writes
 

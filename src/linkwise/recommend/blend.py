@@ -79,8 +79,6 @@ class Blend(Recommender):
         super().__init__(config, min_items=min_items)
         self.models_: dict[str, Recommender] = {}
         self.weights_ = dict(self.config.weights)
-        self.tried_: list[tuple[str, float]] = []
-        """The weights that were tried, in words, and the NDCG@10 of each."""
 
     def settled(self) -> BlendConfig:
         """The config with the weights that were learned."""

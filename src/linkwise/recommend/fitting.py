@@ -60,7 +60,7 @@ def fit_model(
     if config.daytime and len(parts.validation):
         daytime = DayTime().fit(parts.train)
         weight = daytime.best_weight(model, parts.validation, WEIGHTS, config.k[0])
-    trials = getattr(model, "tried_", None) or trials  # a blend's weights
+    trials = model.tried_ or trials  # a blend's weights
     setting = model.settled()
     if config.refits:
         with context.step(f"refit {name}"):

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from linkwise.data.interactions import CELLS, Catalogue, Histories, Longs, Singles, chunks
-from linkwise.recommend.base import Recommender, distinct_items, top_k
+from linkwise.recommend.base import Recommender, top_k
 
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -52,7 +52,7 @@ def recommendations(
         if not repeats:
             scores[part.rows, part.items] = -np.inf
         items, values = top_k(scores, k)
-        personal = distinct_items(part) > model.min_items
+        personal = model.personal(part)
         because = _because(part, items, near, strength)
         because[~personal] = -1
         n, width = items.shape

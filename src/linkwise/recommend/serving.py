@@ -19,11 +19,8 @@ from linkwise.recommend.lists import SHOWN, recommendations
 from linkwise.recommend.registry import model_class
 
 
-def load_model(folder: Path, name: str | None = None) -> Recommender:
-    """A model of the run folder; by default the one that the run chose.
-
-    Raises `UsageError` where the run has no such model.
-    """
+def _place(folder: Path, name: str | None) -> tuple[str, Path]:
+    """A model of a run, by default the one that the run chose, and the folder it lies in."""
     about = folder / "model" / "chosen.json"
     if not about.is_file():
         raise UsageError(f"{folder}: this is no folder of a recommend run.")
@@ -33,7 +30,16 @@ def load_model(folder: Path, name: str | None = None) -> Recommender:
         raise UsageError(
             f'{folder}: the run has no model "{wanted}"; it has {", ".join(names["models"])}.'
         )
-    return model_class(wanted).load(folder / "model" / wanted)
+    return wanted, folder / "model" / wanted
+
+
+def load_model(folder: Path, name: str | None = None) -> Recommender:
+    """A model of the run folder; by default the one that the run chose.
+
+    Raises `UsageError` where the run has no such model.
+    """
+    wanted, place = _place(folder, name)
+    return model_class(wanted).load(place)
 
 
 def list_for(
@@ -103,7 +109,10 @@ def list_for(
 
 def unknown_items(folder: Path, ids: Sequence[Any], model: str | None = None) -> list[str]:
     """The ids that the catalogue of a run's model does not have."""
-    known = {str(item) for item in load_model(folder, model).catalogue_.ids}
+    if not ids:
+        return []
+    _, place = _place(folder, model)
+    known = set(pl.read_parquet(place / "catalogue.parquet")["id"].cast(pl.String))
     return [str(item) for item in ids if str(item) not in known]
 
 
