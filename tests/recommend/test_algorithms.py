@@ -243,7 +243,7 @@ def test_reasons_name_the_most_similar_item_of_the_history() -> None:
     log = grouped_log()
     some = log.histories.take(np.arange(5))
     lists = recommendations(model, some, log.users, repeats=False, k=4)
-    near, _ = neighbours(model)
+    near, _ = neighbours(model, np.arange(log.n_items))
     matrix = model.similarity_.toarray()
     for row in lists.iter_rows(named=True):
         item = log.catalogue.rows[row["item"]]

@@ -40,7 +40,7 @@ def test_every_model_is_tested_here() -> None:
 
 def fitted(name: str, log: Interactions, parts: Split) -> Recommender:
     cls = model_class(name)
-    config = cls.Config(epochs=8, patience=8, learning_rate=0.005) if name in LONG[:2] else None
+    config = cls.Config(epochs=5, patience=5, learning_rate=0.005) if name in LONG[:2] else None
     return cls(config).fit(log, validation=parts.validation, context=Context(folder=Path(), seed=1))
 
 

@@ -134,7 +134,7 @@ def test_unknown_ids_are_named(songs: Run, capsys: pytest.CaptureFixture[str]) -
     assert main([*words, "--dislikes", "nothing"]) == 0
     shown = capsys.readouterr()
     assert "Not in the catalogue, and passed over: nobody, nothing." in shown.err
-    by_hand = songs.recommend([item], k=10).to_dicts()
+    by_hand = songs.recommend(pl.Series([item]), k=10).to_dicts()  # as run.recommendations gives it
     assert json.loads(shown.out) == by_hand
 
 

@@ -17,6 +17,7 @@ SHOWN = 10  # items of a list
 NEIGHBOURS = 50  # similar items of an item among which a reason is looked for
 POPULAR = "chosen by many"
 FITS = "fits the history as a whole"
+UNASKED = -2  # the neighbours of this item have not been computed
 POPULAR_SHARE = 0.1  # of the catalogue, by events, that is called chosen by many
 
 
@@ -37,7 +38,8 @@ def recommendations(
     not listed, and what is similar to it moves down.
     """
     ids, titles = model.catalogue_.ids, model.catalogue_.titles
-    near, strength = neighbours(model)
+    near: Longs = np.full((len(ids), NEIGHBOURS), UNASKED, dtype=np.int64)
+    strength: Singles = np.zeros((len(ids), NEIGHBOURS), dtype=np.float32)
     counts = model.popularity_
     # A tenth of the catalogue, and in a small one what a list of the most popular may hold.
     many = min(len(ids), max(int(POPULAR_SHARE * len(ids)), 2 * k))
@@ -53,6 +55,10 @@ def recommendations(
             scores[part.rows, part.items] = -np.inf
         items, values = top_k(scores, k)
         personal = model.personal(part)
+        # Of the listed items only: one history on a large catalogue asks for ten, not for all.
+        asked = np.unique(items)
+        asked = asked[near[asked, 0] == UNASKED]
+        near[asked], strength[asked] = neighbours(model, asked)
         because = _because(part, items, near, strength)
         because[~personal] = -1
         n, width = items.shape
@@ -72,19 +78,20 @@ def recommendations(
     return pl.concat(frames)
 
 
-def neighbours(model: Recommender) -> tuple[Longs, Singles]:
-    """The nearest items of each, and their similarities (n_items, at most 50); -1 where there is none."""
-    n_items = len(model.catalogue_)
-    size = max(1, CELLS // n_items)
-    near, strength = [], []
-    for start in range(0, n_items, size):
-        rows = np.arange(start, min(start + size, n_items), dtype=np.int64)
+def neighbours(model: Recommender, items: Longs) -> tuple[Longs, Singles]:
+    """The nearest items of each of `items`, and their similarities (n, 50); -1 where there is none."""
+    near: Longs = np.full((len(items), NEIGHBOURS), -1, dtype=np.int64)
+    strength: Singles = np.zeros((len(items), NEIGHBOURS), dtype=np.float32)
+    size = max(1, CELLS // len(model.catalogue_))
+    for start in range(0, len(items), size):
+        rows = items[start : start + size]
         alike = model._similar(rows)
         alike[np.arange(len(rows)), rows] = -np.inf
-        items, values = top_k(alike, NEIGHBOURS)
-        near.append(np.where(values > 0, items, -1))
-        strength.append(values)
-    return np.concatenate(near), np.concatenate(strength)
+        found, values = top_k(alike, NEIGHBOURS)
+        width = found.shape[1]
+        near[start : start + size, :width] = np.where(values > 0, found, -1)
+        strength[start : start + size, :width] = values
+    return near, strength
 
 
 def _because(histories: Histories, items: Longs, near: Longs, strength: Singles) -> Longs:

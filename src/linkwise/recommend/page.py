@@ -27,6 +27,7 @@ from linkwise.report import (
     Section,
     Table,
     Text,
+    interval_columns,
 )
 
 if TYPE_CHECKING:
@@ -140,15 +141,9 @@ def _models_section(found: Compared, metrics: Metrics, config: RecommendConfig) 
         columns = [Column(name="model")]
         for metric in ("recall", "ndcg"):
             name = f"{WORDS[metric]}@{k}"
-            columns += [
-                Column(name=name, format="float4", low=f"{name} low", high=f"{name} high"),
-                Column(name=f"{name} low", format="float4"),
-                Column(name=f"{name} high", format="float4"),
-            ]
+            columns += interval_columns(name, "float4")
         columns += [
-            Column(name="NDCG over popularity", format="difference", low="from", high="to"),
-            Column(name="from", format="difference"),
-            Column(name="to", format="difference"),
+            *interval_columns("NDCG over popularity", "difference", "from", "to"),
             Column(name=f"MRR@{k}", format="float4"),
             Column(name=f"hit rate@{k}", format="float4"),
         ]
@@ -355,7 +350,13 @@ def _recommendations_section(found: Compared, lists: pl.DataFrame) -> Section:
                     Column(name="why"),
                 ),
                 rows=tuple(
-                    (str(row["user"]), row["rank"], row["title"] or str(row["item"]), row["reason"])
+                    (
+                        # Numbers stay numbers: the page sorts them as such.
+                        row["user"] if isinstance(row["user"], int) else str(row["user"]),
+                        row["rank"],
+                        row["title"] or str(row["item"]),
+                        row["reason"],
+                    )
                     for row in shown.iter_rows(named=True)
                 ),
                 limit=15,

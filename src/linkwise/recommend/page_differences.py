@@ -10,7 +10,7 @@ import polars as pl
 from linkwise.metrics.ranking import PairedTest, paired_tests, per_query
 from linkwise.recommend.config import RecommendConfig
 from linkwise.recommend.daytime import BANDS
-from linkwise.report import Column, Section, Table, Text
+from linkwise.report import Column, Section, Table, Text, interval_columns
 
 if TYPE_CHECKING:
     from linkwise.recommend.study import Compared
@@ -32,9 +32,7 @@ def pairs_section(found: Compared, config: RecommendConfig) -> Section:
                 columns=(
                     Column(name="first"),
                     Column(name="second"),
-                    Column(name="first - second", format="difference", low="from", high="to"),
-                    Column(name="from", format="difference"),
-                    Column(name="to", format="difference"),
+                    *interval_columns("first - second", "difference", "from", "to"),
                     Column(name="p", align="right"),
                 ),
                 rows=tuple(
@@ -126,11 +124,7 @@ def errors_section(metrics: Metrics) -> list[Section]:
     }
     columns = [Column(name="model")]
     for name in ("RMSE", "MAE"):
-        columns += [
-            Column(name=name, format="float3", low=f"{name} low", high=f"{name} high"),
-            Column(name=f"{name} low", format="float3"),
-            Column(name=f"{name} high", format="float3"),
-        ]
+        columns += interval_columns(name, "float3")
     rows = []
     for model in dict.fromkeys(name for name, _ in test):
         found = [test[model, metric] for metric in ("rmse", "mae")]

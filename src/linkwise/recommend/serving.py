@@ -63,7 +63,7 @@ def list_for(
     """
     folder = Path(run.folder)
     if user is not None:
-        asked = {"--at": at, "--dislikes": dislikes or None, "--model": model}
+        asked = {"--at": at, "--dislikes": dislikes if len(dislikes) else None, "--model": model}
         for option, value in asked.items():
             if value is not None:
                 raise UsageError(
@@ -78,7 +78,7 @@ def list_for(
         return found.drop("user")
     loaded = load_model(folder, model)
     ids = loaded.catalogue_.ids
-    given = pl.Series([str(item) for item in history or ()], dtype=pl.String)
+    given = pl.Series([str(item) for item in (() if history is None else history)], dtype=pl.String)
     rows = {item: row for row, item in enumerate(ids.cast(pl.String))}
     known = [rows[item] for item in given if item in rows]
     if len(given) and not known:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Section,
         Table,
         Text,
+        interval_columns,
     )
     from linkwise.report.figures import svg
     from linkwise.report.page import load, render, save, write_report
@@ -54,6 +55,7 @@ __all__ = [
     "Section",
     "Table",
     "Text",
+    "interval_columns",
     "load",
     "render",
     "save",

@@ -251,6 +251,18 @@ class Column(_Model):
     high: PlainText | None = None
 
 
+def interval_columns(
+    name: str, format: Format, low: str | None = None, high: str | None = None
+) -> tuple[Column, Column, Column]:
+    """Columns of a value and the ends of its interval, shown as one; by default `NAME low`, `NAME high`."""
+    low, high = low or f"{name} low", high or f"{name} high"
+    return (
+        Column(name=name, format=format, low=low, high=high),
+        Column(name=low, format=format),
+        Column(name=high, format=format),
+    )
+
+
 class Table(_Model):
     """Rows of cells. The first `limit` rows are shown and the rest folded away."""
 
