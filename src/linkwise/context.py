@@ -27,6 +27,9 @@ class Progress(Protocol):
     def advance(self, done: int) -> None:
         """`done` units of the step are done."""
 
+    def note(self, text: str) -> None:
+        """How the step is going, in words: speed, loss, time left."""
+
     def finish(self, seconds: float) -> None:
         """The step is done."""
 
@@ -38,6 +41,9 @@ class Silent:
         """Show nothing."""
 
     def advance(self, done: int) -> None:
+        """Show nothing."""
+
+    def note(self, text: str) -> None:
         """Show nothing."""
 
     def finish(self, seconds: float) -> None:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from transformers import (
+    BertConfig,
+    BertLMHeadModel,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -17,7 +19,7 @@ from transformers import (
 )
 
 from linkwise.errors import InputError
-from linkwise.lm.tree import score, top, walk
+from linkwise.lm.tree import score, score_trie, top, walk
 from linkwise.lm.trie import build_trie
 
 VOCABULARY = 50
@@ -48,6 +50,22 @@ def make(shape: str, attention: str = "sdpa") -> Any:
 
 
 MODELS = {shape: make(shape) for shape in ("gpt2", "llama", "qwen")}
+
+
+def bert() -> Any:
+    """A masked model's layers as a decoder: `--as causal`."""
+    torch.manual_seed(2)
+    config = BertConfig(
+        vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+        intermediate_size=48, max_position_embeddings=64, is_decoder=True,
+    )  # fmt: skip
+    model = BertLMHeadModel(config)
+    for weight in model.parameters():
+        weight.data.mul_(6) if weight.dim() > 1 else None
+    return model.eval()
+
+
+MODELS["bert"] = bert()
 
 
 def titles(rng: np.random.Generator, n: int, letters: int = 4, longest: int = 6) -> list[list[int]]:
@@ -109,12 +127,13 @@ def test_sums_equal_the_library_s_own_loss() -> None:
     assert found == pytest.approx(-loss * len(tokens), abs=1e-4)
 
 
-def test_catalogue_probabilities_add_up_to_one() -> None:
+@pytest.mark.parametrize("shape", MODELS)
+def test_catalogue_probabilities_add_up_to_one(shape: str) -> None:
     """And equal the softmax over the tokens that go on, one step at a time."""
     rng = np.random.default_rng(5)
     end = VOCABULARY - 1
     continuations = [[*each, end] for each in {tuple(t) for t in titles(rng, 60)}]
-    model = MODELS["qwen"]
+    model = MODELS[shape]
     found = score(model, [7, 8, 9], continuations, over="catalogue", group=5)
     assert np.exp(found).sum() == pytest.approx(1, abs=1e-6)
     for number in range(0, len(continuations), 9):
@@ -155,10 +174,25 @@ def test_the_walk_finds_the_top_of_the_full_ranking(seed: int) -> None:
     assert len(set(items.tolist())) == len(items) == min(k, len(continuations))
 
 
+@pytest.mark.parametrize("shape", MODELS)
+@pytest.mark.parametrize("over", ["vocabulary", "catalogue"])
+def test_many_contexts_padded_equal_one_by_one(shape: str, over: Any) -> None:
+    """Whatever is run together, and however little memory the logits may take."""
+    rng = np.random.default_rng(8)
+    contexts = [rng.integers(0, VOCABULARY, n).tolist() for n in (3, 11, 1, 7, 7)]
+    continuations = titles(rng, 50)
+    trie = build_trie(continuations)
+    model = MODELS[shape]
+    alone = [score(model, context, continuations, over=over) for context in contexts]
+    for batch, memory in ((2, 2**29), (5, 2**29), (3, 5000)):
+        found = score_trie(model, contexts, trie, over=over, batch=batch, memory=memory)
+        np.testing.assert_allclose(found, alone, atol=1e-4)
+
+
 def test_the_walk_leaves_much_out() -> None:
     rng = np.random.default_rng(6)
     continuations = titles(rng, 400, letters=20, longest=5)
-    found = walk(MODELS["gpt2"], [1, 2, 3], continuations, 5)
+    found = walk(MODELS["gpt2"], [1, 2, 3], build_trie(continuations), 5)
     assert found.visited < 0.5
 
 

@@ -17,6 +17,7 @@ PURPOSES = {
     "factors": "the recommenders als and bpr",
     "lm": "language models, the recommender knn-text",
     "offline": "the embedded text encoder, for work with no network",
+    "onnx": "int8 text encoders on CPU",
     "graphs": "graph anomaly detection",
     "map": "the technology map",
     "serve": "the HTTP API and dashboard",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,15 +42,22 @@ class Bar:
         )
         self.progress.start()
         self.task: TaskID | None = None
+        self.name = ""
 
     def start(self, name: str, total: int | None) -> None:
         """Show a new line for the step."""
+        self.name = name
         self.task = self.progress.add_task(name, total=total or 1)
 
     def advance(self, done: int) -> None:
         """Move the bar."""
         if self.task is not None:
             self.progress.update(self.task, completed=done)
+
+    def note(self, text: str) -> None:
+        """Put the words beside the step's name."""
+        if self.task is not None:
+            self.progress.update(self.task, description=f"{self.name}: {text}")
 
     def finish(self, seconds: float) -> None:
         """Fill the bar."""
@@ -63,17 +71,24 @@ class Bar:
 
 
 class Lines:
-    """One plain line for each finished step."""
+    """One plain line for each finished step, and one a minute for how a long one is going."""
 
     def __init__(self) -> None:
         self.name = ""
+        self.said = 0.0
 
     def start(self, name: str, total: int | None) -> None:
         """Remember the step."""
-        self.name = name
+        self.name, self.said = name, time.monotonic()
 
     def advance(self, done: int) -> None:
         """Write nothing."""
+
+    def note(self, text: str) -> None:
+        """Write the words, once a minute."""
+        if time.monotonic() - self.said >= 60:
+            self.said = time.monotonic()
+            print(f"{self.name}: {text}", file=sys.stderr, flush=True)
 
     def finish(self, seconds: float) -> None:
         """Write the step and its time."""

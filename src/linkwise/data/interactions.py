@@ -177,9 +177,12 @@ class Histories:
         )
 
 
-def chunks(histories: Histories, n_items: int) -> Iterator[tuple[int, Histories]]:
-    """Parts of the histories whose scores fit in memory, each with the number of its first."""
+def chunks(
+    histories: Histories, n_items: int, most: int | None = None
+) -> Iterator[tuple[int, Histories]]:
+    """Parts of the histories whose scores fit in memory, at most `most`, with the number of the first."""
     size = max(1, CELLS // max(1, n_items))
+    size = size if most is None else min(size, most)
     for start in range(0, len(histories), size):
         yield start, histories.slice(start, min(start + size, len(histories)))
 

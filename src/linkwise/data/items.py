@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,6 +39,19 @@ def read_titles(path: Path) -> pl.DataFrame:
         pl.col(table.columns[0]).cast(pl.String).alias("id"),
         pl.col(title).cast(pl.String).alias("title"),
     )
+
+
+ARTICLES = "The|A|An|Le|La|Les|L'|Il|Lo|I|El|Los|Las|Der|Die|Das"
+
+
+def spoken_title(title: str) -> str:
+    """A title as it is said: without the year behind it, its article in front (`Matrix, The (1999)`)."""
+    bare = re.sub(r"\s*\(\d{4}\)\s*$", "", title.strip())
+    found = re.fullmatch(rf"(.+?), ({ARTICLES})( \(.+\))?", bare)
+    if found is None:
+        return bare
+    name, article, rest = found.groups()
+    return f"{article}{'' if article.endswith(chr(39)) else ' '}{name}{rest or ''}"
 
 
 def find_titles(sources: Sequence[Path]) -> Path | None:

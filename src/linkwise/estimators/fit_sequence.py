@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from linkwise.data.interactions import Histories, Longs, chunks
 from linkwise.errors import Interrupted, ResourceError
 from linkwise.estimators.sequence import PAD, last_vectors, padded
 from linkwise.estimators.sequence_config import SequenceConfig
+from linkwise.lm.team import Team
 from linkwise.metrics.ranking import full_ranks, per_query
 
 FULL_SOFTMAX_ITEMS = 50_000  # larger catalogues are sampled from, unless told otherwise
@@ -58,17 +59,6 @@ class Validation:
             ranks.append(full_ranks(scores, targets.rows, targets.items.astype(np.int64)))
         found = per_query(np.concatenate(ranks), self.targets.offsets, 10)
         return float(found["ndcg"].mean())
-
-
-class Team(Protocol):
-    """Processes that train together, each on its share of every batch."""
-
-    rank: int
-    size: int
-    device: Any
-
-    def total(self, values: Any) -> Any:
-        """The sum of a tensor over the processes."""
 
 
 def choose_device(config: SequenceConfig) -> str:

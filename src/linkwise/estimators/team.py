@@ -24,23 +24,9 @@ from linkwise.errors import Interrupted, ResourceError, optional
 from linkwise.estimators import sequence
 from linkwise.estimators.fit_sequence import Trained, Validation, fit_next_item
 from linkwise.estimators.sequence_config import SequenceConfig
+from linkwise.lm.team import Accelerated
 
 NETWORKS = {"GRUNetwork": sequence.GRUNetwork, "AttentionNetwork": sequence.AttentionNetwork}
-
-
-class Accelerated:
-    """A process of a team, by `accelerate`."""
-
-    def __init__(self, config: SequenceConfig) -> None:
-        accelerate = optional("accelerate", "deep", "training in several processes")
-        cpu = config.device == "cpu" or torch.cuda.device_count() < config.processes
-        self.accelerator = accelerate.Accelerator(cpu=cpu)
-        self.rank, self.size = self.accelerator.process_index, self.accelerator.num_processes
-        self.device = self.accelerator.device
-
-    def total(self, values: Any) -> Any:
-        """The sum of a tensor over the processes."""
-        return self.accelerator.reduce(values, reduction="sum")
 
 
 class _Lines:
@@ -52,6 +38,9 @@ class _Lines:
     def advance(self, done: int) -> None:
         """The epochs that are done."""
         print(f"epoch {done}", flush=True)
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
 
     def finish(self, seconds: float) -> None:
         """Say nothing."""
@@ -139,7 +128,7 @@ def _work(job: Path) -> None:
         **{k: v for k, v in about["config"].items() if k in SequenceConfig.model_fields}
     )
     torch.set_num_threads(about["threads"])
-    team = Accelerated(config)
+    team = Accelerated(cpu=config.device == "cpu" or torch.cuda.device_count() < config.processes)
     network = NETWORKS[about["network"]](*about["made_by"])
     network.load_state_dict(load_file(job / "begin.safetensors"))
     data = np.load(job / "data.npz", allow_pickle=False)

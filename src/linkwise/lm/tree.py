@@ -9,7 +9,7 @@ parent's distribution.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,11 +18,14 @@ import numpy as np
 import torch
 
 from linkwise.errors import InputError
-from linkwise.lm.trie import Floats, Longs, Trie, build_trie
+from linkwise.lm.heads import head_parts
+from linkwise.lm.trie import Children, Floats, Longs, Trie, build_trie
 
 Over = Literal["vocabulary", "catalogue"]
 Normalise = Literal["sum", "mean"]
 GROUP = 384  # nodes of a call: large enough for the matrices, small enough for the mask
+MEMORY = 512 * 2**20  # bytes that the logits of a call may take
+BATCH = 8  # contexts run together on a GPU; a CPU gains nothing from more than one
 WALK = 64  # nodes that the best-first walk runs at a time
 
 
@@ -43,64 +46,92 @@ def score(
     Raises `InputError` for an empty context, a continuation without tokens, or more tokens than the model has
     positions for.
     """
-    trie = build_trie(continuations)
-    return trie.sums(node_log_p(model, context_ids, trie, over=over, group=group))
+    (found,) = score_trie(model, [context_ids], build_trie(continuations), over=over, group=group)
+    return found  # type: ignore[no-any-return]
 
 
-def node_log_p(
+def score_trie(
     model: Any,
-    context_ids: Sequence[int],
+    contexts: Sequence[Sequence[int]],
     trie: Trie,
     *,
     over: Over = "vocabulary",
     group: int = GROUP,
+    batch: int | None = None,
+    memory: int = MEMORY,
+    advance: Callable[[int], None] = lambda done: None,
 ) -> Floats:
-    """log p of each node's token after its ancestors and the context (n_nodes,)."""
-    found = np.zeros(len(trie))
+    """`score` after many contexts, over continuations that were made a trie once (n_contexts, n).
+
+    `batch` contexts are run together, the shorter ones padded; `group` nodes at a time, fewer where their
+    logits would take more than `memory` bytes.
+    """
+    batch = batch or (1 if model.device.type == "cpu" else BATCH)
+    found = np.zeros((len(contexts), len(trie.end)))
+    # Contexts of like length together: little padding.
+    order = sorted(range(len(contexts)), key=lambda row: len(contexts[row]))
+    for start in range(0, len(order), batch):
+        rows = order[start : start + batch]
+        some = [contexts[row] for row in rows]
+        log_p = node_log_p(model, some, trie, over=over, group=group, memory=memory)
+        for row, values in zip(rows, log_p, strict=True):
+            found[row] = trie.sums(values)
+        advance(start + len(rows))
+    return found
+
+
+def node_log_p(
+    model: Any,
+    contexts: Sequence[Sequence[int]],
+    trie: Trie,
+    *,
+    over: Over = "vocabulary",
+    group: int = GROUP,
+    memory: int = MEMORY,
+) -> Floats:
+    """log p of each node's token after its ancestors and each context (n_contexts, n_nodes)."""
+    found = np.zeros((len(contexts), len(trie)))
     if not len(trie):
         return found
+    bytes_of_node = 4 * len(contexts) * int(model.config.vocab_size)
+    group = max(1, min(group, memory // bytes_of_node))
     with _running(model):
-        run = _Context(model, context_ids, trie)
-        _fill(found, run.last, _children(trie, np.array([-1])), over)
+        run = _Contexts(model, contexts, trie, over)
+        root = trie.children(np.array([-1]))
+        found[:, root.node] = _log_p(run.first, root, over)
         for nodes, extra in _groups(trie, group):
             # Ancestors from another group are run again: fewer than the depth of one node.
-            logits = run.logits(np.concatenate([extra, nodes]))[len(extra) :]
-            _fill(found, logits, _children(trie, nodes), over)
+            children = trie.children(nodes)
+            values = run.values(np.concatenate([extra, nodes]), len(extra), children)
+            found[:, children.node] = _log_p(values, children, over)
             run.forget()
     return found
 
 
 @dataclass(frozen=True)
-class _Children:
-    """The children of some nodes: `node` (c,), and `of` (c,), the place of the parent among the nodes."""
+class _Values:
+    """Logits of some children (b, c), and of their parents' whole vocabulary the log-sum (b, g)."""
 
-    node: Longs
-    of: Longs
-    token: Longs
-
-
-def _children(trie: Trie, nodes: Longs) -> _Children:
-    place = np.full(len(trie) + 1, -1, dtype=np.int64)
-    place[nodes] = np.arange(len(nodes))  # the root, -1, is the last place
-    of = place[trie.parent]
-    node = np.flatnonzero(of >= 0)
-    return _Children(node, of[node], trie.token[node])
+    chosen: Any
+    total: Any | None
 
 
-def _fill(found: Floats, logits: Any, children: _Children, over: Over) -> None:
-    """Write log p of the children, from the logits of their parents (g, vocabulary)."""
-    of = torch.from_numpy(children.of).to(logits.device)
-    token = torch.from_numpy(children.token).to(logits.device)
-    chosen = logits[of, token].double()
+def _log_p(values: _Values, children: Children, over: Over) -> Floats:
+    """log p of the children (b, c)."""
+    chosen = values.chosen.double()
+    of = torch.from_numpy(children.of).to(chosen.device)
     if over == "vocabulary":
-        total = torch.logsumexp(logits, dim=1).double()[of]
+        assert values.total is not None
+        total = values.total.double()
     else:
         # The largest of each parent's children first, so that no exponential overflows.
-        top = torch.full((len(logits),), -torch.inf, dtype=torch.float64, device=logits.device)
-        top = top.scatter_reduce(0, of, chosen, "amax")
-        sums = torch.zeros_like(top).index_add(0, of, torch.exp(chosen - top[of]))
-        total = (top + torch.log(sums))[of]
-    found[children.node] = (chosen - total).cpu().numpy()
+        g = int(children.of.max()) + 1
+        top = torch.full((len(chosen), g), -torch.inf, dtype=torch.float64, device=chosen.device)
+        top = top.scatter_reduce(1, of.expand(len(chosen), -1), chosen, "amax")
+        sums = torch.zeros_like(top).index_add(1, of, torch.exp(chosen - top[:, of]))
+        total = top + torch.log(sums)
+    found: Floats = (chosen - total[:, of]).cpu().numpy()
+    return found
 
 
 def _groups(trie: Trie, size: int) -> Iterator[tuple[Longs, Longs]]:
@@ -116,49 +147,105 @@ def _groups(trie: Trie, size: int) -> Iterator[tuple[Longs, Longs]]:
         yield nodes, np.array(path[::-1], dtype=np.int64)
 
 
-class _Context:
-    """A context that was run, with room behind it for nodes of the trie."""
+class _Contexts:
+    """Contexts that were run, padded on the left, with room behind them for nodes of the trie."""
 
-    def __init__(self, model: Any, context_ids: Sequence[int], trie: Trie) -> None:
-        if not len(context_ids):
+    def __init__(
+        self, model: Any, contexts: Sequence[Sequence[int]], trie: Trie, over: Over
+    ) -> None:
+        lengths = [len(context) for context in contexts]
+        if not min(lengths):
             raise InputError("the context has no tokens; begin it with the model's first token.")
-        longest = len(context_ids) + int(trie.depth.max()) - 1
+        longest = max(lengths) + int(trie.depth.max()) - 1
         positions = getattr(model.config, "max_position_embeddings", None)
         if positions is not None and longest > positions:
             raise InputError(
-                f"the context of {len(context_ids)} tokens and the longest continuation make {longest}, and "
+                f"the context of {max(lengths)} tokens and the longest continuation make {longest}, and "
                 f"the model has {positions} positions; shorten the history."
             )
-        self.model, self.trie, self.length = model, trie, len(context_ids)
-        ids = torch.tensor([list(context_ids)], device=model.device)
-        out = model(input_ids=ids, use_cache=True, logits_to_keep=1)
-        self.cache = out.past_key_values
-        self.last = out.logits[0, -1:].float()  # (1, vocabulary)
+        self.model, self.trie, self.over = model, trie, over
+        # Over a catalogue only the children's own logits are needed: the head's rows for them, not all of it.
+        self.parts = head_parts(model) if over == "catalogue" else None
+        self.width = max(lengths)
+        device = model.device
+        ids = torch.zeros((len(contexts), self.width), dtype=torch.long)
+        there = torch.zeros((len(contexts), self.width), dtype=torch.bool)
+        for row, context in enumerate(contexts):
+            ids[row, self.width - len(context) :] = torch.tensor(list(context), dtype=torch.long)
+            there[row, self.width - len(context) :] = True
+        self.there = there.to(device)  # (b, width)
+        self.lengths = torch.tensor(lengths, device=device)
+        options: dict[str, Any] = {}
+        if min(lengths) < self.width:
+            options = {
+                "attention_mask": self.there.long(),
+                "position_ids": (self.there.cumsum(1) - 1).clamp(min=0),
+            }
+        self.cache: Any = None
         self.nodes = np.empty(0, dtype=np.int64)  # those in the cache, in its order
+        found = self._run(ids.to(device), last=True, **options)
+        self.first = self._values(found[:, -1:], 0, trie.children(np.array([-1])))
 
-    def logits(self, nodes: Longs) -> Any:
-        """The logits after each node (g, vocabulary); its ancestors are among them or in the cache."""
+    def values(self, nodes: Longs, skipped: int, children: Children) -> _Values:
+        """The logits of the children of all nodes but the first `skipped`.
+
+        The nodes' ancestors are among them or in the cache.
+        """
         kept = np.concatenate([self.nodes, nodes])
         # A node sees itself and its ancestors: those at or before it whose walk has not ended yet.
         mine, theirs = nodes[:, None], kept[None, :]
         sees = (theirs <= mine) & (mine < self.trie.stop[kept][None, :])
-        device, dtype = self.model.device, self.model.dtype
-        mask = torch.zeros((len(nodes), self.length + len(kept)), dtype=dtype, device=device)
-        hidden = torch.from_numpy(~sees).to(device)
-        mask[:, self.length :].masked_fill_(hidden, torch.finfo(dtype).min)
-        depth = torch.from_numpy(self.trie.depth[nodes]).to(device)
-        out = self.model(
-            input_ids=torch.from_numpy(self.trie.token[nodes]).to(device)[None],
-            position_ids=(self.length + depth - 1)[None],
-            attention_mask=mask[None, None],
-            past_key_values=self.cache,
-            use_cache=True,
+        device, dtype, b = self.model.device, self.model.dtype, len(self.there)
+        hidden = torch.zeros(
+            (b, len(nodes), self.width + len(kept)), dtype=torch.bool, device=device
         )
-        self.cache, self.nodes = out.past_key_values, kept
-        return out.logits[0].float()
+        hidden[:, :, : self.width] = ~self.there[:, None, :]
+        hidden[:, :, self.width :] = torch.from_numpy(~sees).to(device)
+        mask = torch.zeros(hidden.shape, dtype=dtype, device=device)
+        mask.masked_fill_(hidden, torch.finfo(dtype).min)
+        depth = torch.from_numpy(self.trie.depth[nodes]).to(device)
+        found = self._run(
+            torch.from_numpy(self.trie.token[nodes]).to(device).expand(b, -1),
+            position_ids=self.lengths[:, None] + depth - 1,
+            attention_mask=mask[:, None],
+        )
+        self.nodes = kept
+        return self._values(found, skipped, children)
+
+    def _run(self, ids: Any, last: bool = False, **options: Any) -> Any:
+        """The last states (b, g, size) where the head is taken apart, else the logits (b, g, vocabulary)."""
+        if self.parts is not None:
+            out = self.model.base_model(
+                input_ids=ids, past_key_values=self.cache, use_cache=True, **options
+            )
+            found = out.last_hidden_state
+        else:
+            keep = {"logits_to_keep": 1} if last else {}
+            out = self.model(
+                input_ids=ids, past_key_values=self.cache, use_cache=True, **options, **keep
+            )
+            found = out.logits
+        self.cache = out.past_key_values
+        return found
+
+    def _values(self, found: Any, skipped: int, children: Children) -> _Values:
+        of = torch.from_numpy(children.of).to(found.device)
+        token = torch.from_numpy(children.token).to(found.device)
+        found = found[:, skipped:]
+        if self.parts is None:
+            chosen = found[:, of, token].float()
+            if self.over == "catalogue":
+                return _Values(chosen, None)
+            return _Values(chosen, torch.logsumexp(found.float(), dim=-1))
+        before, linear = self.parts
+        states = before(found)
+        chosen = (states[:, of] * linear.weight[token]).sum(-1).float()  # (b, c)
+        if linear.bias is not None:
+            chosen = chosen + linear.bias[token].float()
+        return _Values(chosen, None)
 
     def forget(self) -> None:
-        """Leave the context alone in the cache."""
+        """Leave the contexts alone in the cache."""
         if len(self.nodes):
             self.cache.crop(-len(self.nodes))
         self.nodes = np.empty(0, dtype=np.int64)
@@ -181,8 +268,12 @@ def top(
     greatest length below it: the walk runs the most promising nodes first and stops where none can reach
     the k best (equal scores in the order of the continuations).
     """
+    by = lengths
+    if normalise == "mean" and by is None:
+        by = [len(continuation) for continuation in continuations]
+    trie = build_trie(continuations)
     found = walk(
-        model, context_ids, continuations, k, normalise=normalise, lengths=lengths, over=over
+        model, context_ids, trie, k, lengths=by if normalise == "mean" else None, over=over
     )
     return found.items, found.scores
 
@@ -199,22 +290,16 @@ class Walk:
 def walk(
     model: Any,
     context_ids: Sequence[int],
-    continuations: Sequence[Sequence[int]],
+    trie: Trie,
     k: int,
     *,
-    normalise: Normalise = "sum",
-    lengths: Sequence[float] | None = None,
+    lengths: Sequence[float] | Floats | None = None,
     over: Over = "vocabulary",
 ) -> Walk:
-    """`top`, with how much of the trie was run."""
-    trie = build_trie(continuations)
-    n = len(continuations)
+    """`top` of a trie, sums divided by `lengths` (n,) where given; with how much of the trie was run."""
+    n = len(trie.end)
     k = min(k, n)
-    by = np.ones(n)
-    if normalise == "mean":
-        by = np.array(
-            [len(c) for c in continuations] if lengths is None else lengths, dtype=np.float64
-        )
+    by = np.ones(n) if lengths is None else np.array(lengths, dtype=np.float64)
     longest = _longest_below(trie, by)
     ends: dict[int, list[int]] = {}
     for number, node in enumerate(trie.end):
@@ -225,9 +310,8 @@ def walk(
     heap: list[tuple[float, int]] = []  # (-bound, node)
     run_nodes = 0
 
-    def expand(logits: Any, nodes: Longs) -> None:
-        children = _children(trie, nodes)
-        _fill(total, logits, children, over)
+    def expand(values: _Values, children: Children) -> None:
+        (total[children.node],) = _log_p(values, children, over)
         for node in children.node:
             if trie.parent[node] >= 0:
                 total[node] += total[trie.parent[node]]
@@ -241,8 +325,8 @@ def walk(
                 heapq.heappush(heap, (-total[node] / longest[node], int(node)))
 
     with _running(model):
-        run = _Context(model, context_ids, trie)
-        expand(run.last, np.array([-1]))
+        run = _Contexts(model, [context_ids], trie, over)
+        expand(run.first, trie.children(np.array([-1])))
         while heap:
             nodes: list[int] = []
             # A bound that only equals the k-th score may still hide an earlier one: it is run.
@@ -252,7 +336,8 @@ def walk(
                 break
             batch = np.array(nodes, dtype=np.int64)
             run_nodes += len(batch)
-            expand(run.logits(batch), batch)
+            children = trie.children(batch)
+            expand(run.values(batch, 0, children), children)
     ordered = sorted(best, reverse=True)
     items = np.array([-number for _, number in ordered], dtype=np.int64)
     scores = np.array([value for value, _ in ordered])

@@ -15,6 +15,15 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)
+class Children:
+    """The children of some nodes: `node`, `token`, and `of`, the parent's place among the nodes (c,)."""
+
+    node: Longs
+    of: Longs
+    token: Longs
+
+
+@dataclass(frozen=True)
 class Trie:
     """Nodes in the order of a depth-first walk; the root, the end of the context, is not among them.
 
@@ -36,6 +45,14 @@ class Trie:
     def inner(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Nodes with something below them: only these have to be run (n_nodes,)."""
         return self.stop > np.arange(len(self)) + 1
+
+    def children(self, nodes: Longs) -> Children:
+        """The children of some nodes; -1 is the root."""
+        place = np.full(len(self) + 1, -1, dtype=np.int64)
+        place[nodes] = np.arange(len(nodes))  # the root, -1, is the last place
+        of = place[self.parent]
+        node = np.flatnonzero(of >= 0)
+        return Children(node, of[node], self.token[node])
 
     def sums(self, log_p: Floats) -> Floats:
         """What is added up from the root to each continuation's end, of values by node (n,)."""

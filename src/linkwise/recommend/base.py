@@ -46,6 +46,10 @@ class Recommender(ABC):
     """
 
     name: ClassVar[str]
+    slow: ClassVar[bool] = False
+    """Takes seconds for a list: a study asks it only for what has to be judged."""
+    at_once: ClassVar[int | None] = None
+    """Histories that are scored together; by default as many as fit into memory."""
     Config: ClassVar[type[ModelConfig]] = ModelConfig
 
     def __init__(self, config: ModelConfig | None = None, *, min_items: int = 0) -> None:
@@ -163,7 +167,7 @@ class Recommender(ABC):
                 "expected one list for each history."
             )
         frames = []
-        for start, part in chunks(found, len(self.catalogue_)):
+        for start, part in chunks(found, len(self.catalogue_), self.at_once):
             scores = self.scores(part)
             if turned_down is not None:
                 self.demote(scores, turned_down.slice(start, start + len(part)))

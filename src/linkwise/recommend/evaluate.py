@@ -47,7 +47,7 @@ def judge(
     width = min(LISTED, n_items)
     lists = np.full((len(queries), width), -1, dtype=np.int32)
     best = np.full((len(queries), width), -np.inf, dtype=np.float32)
-    for start, part in chunks(queries.histories, n_items):
+    for start, part in chunks(queries.histories, n_items, model.at_once):
         scores = np.nan_to_num(model.scores(part), nan=-np.inf, posinf=np.inf, neginf=-np.inf)
         stop = start + len(part)
         if not queries.repeats:

@@ -51,7 +51,7 @@ class KNNText(Recommender):
 
     def _embedded(self, texts: list[str], context: Context) -> Singles:
         """Vectors of the texts; a run that fits twice, or is resumed, finds them again."""
-        from linkwise.lm.embed import TextEncoder
+        from linkwise.lm.encode import TextEncoder
 
         path = None
         if context.folder != Path():

@@ -45,7 +45,7 @@ def recommendations(
     many = min(len(ids), max(int(POPULAR_SHARE * len(ids)), 2 * k))
     popular = counts >= max(1, np.sort(counts)[len(ids) - many])
     frames = []
-    for start, part in chunks(histories, len(ids)):
+    for start, part in chunks(histories, len(ids), model.at_once):
         scores = model.scores(part)
         if adjust is not None:
             scores = adjust(scores)

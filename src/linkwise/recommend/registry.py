@@ -20,6 +20,7 @@ MODELS = {
     "gru4rec": "linkwise.recommend.gru4rec:GRU4Rec",
     "sasrec": "linkwise.recommend.sasrec:SASRec",
     "knn-text": "linkwise.recommend.knn_text:KNNText",
+    "title-lm": "linkwise.recommend.title_lm:TitleLM",
     "segments": "linkwise.recommend.segments:Segments",
     "blend": "linkwise.recommend.blend:Blend",
 }

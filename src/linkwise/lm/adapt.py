@@ -1,0 +1,179 @@
+"""Continued pre-training on texts, and tuning on prompts with answers: one path from a model to another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+
+from linkwise.context import Context
+from linkwise.errors import InputError, UsageError
+from linkwise.lm import objectives
+from linkwise.lm.adapters import attach_lora, attach_soft_prompt, save_adapter
+from linkwise.lm.fit import FitConfig, Fitted, Task, fit
+from linkwise.lm.load import Head, LanguageModel, load_model, save_model
+from linkwise.lm.team import Team
+
+Trained = Literal["full", "lora", "soft-prompt"]
+Objective = Literal["mlm", "mlm-hybrid", "clm", "mntp", "contrastive"]
+HEADS: dict[str, Head] = {
+    "mlm": "masked",
+    "mlm-hybrid": "masked",
+    "clm": "causal",
+    "mntp": "causal",
+}
+
+
+class TrainConfig(FitConfig):
+    """What of a model is trained, and how."""
+
+    train: Trained = "full"
+    """All weights, LoRA matrices beside frozen ones, or a soft prompt before a frozen model."""
+    rank: int = Field(16, ge=1)
+    """Rank of the LoRA matrices."""
+    prompt_tokens: int = Field(20, ge=1)
+    """Vectors of a soft prompt."""
+    dropout: float | None = Field(None, ge=0, lt=1)
+    """Dropout in training; by default the model's own, and of LoRA .05."""
+    max_tokens: int = Field(256, ge=4)
+    """Tokens at which texts are cut; with clm and mlm the rest becomes further examples."""
+    merge: bool = False
+    """Write a LoRA-trained model as a whole one, in place of the adapter alone."""
+
+
+class AdaptConfig(TrainConfig):
+    """Continued pre-training."""
+
+    objective: Objective = "mlm"
+    """`mlm` masked words; `mlm-hybrid` words or the title at a synopsis's end; `clm` the next token; `mntp`
+    masked words of a decoder that looks both ways; `contrastive` two dropouts of one text."""
+
+
+def head_for(objective: str, name: str) -> Head:
+    """The head that an objective needs; for `contrastive`, the causal one of a decoder, else none."""
+    if objective in HEADS:
+        return HEADS[objective]
+    from linkwise.errors import optional
+    from linkwise.lm.load import is_causal_model
+
+    optional("transformers", "lm", "a language model")
+    return "causal" if is_causal_model(name) else "encoder"
+
+
+def adapt(
+    model: LanguageModel,
+    texts: Sequence[str],
+    config: AdaptConfig,
+    context: Context,
+    *,
+    titles: Sequence[str] | None = None,
+    team: Team | None = None,
+) -> Fitted:
+    """Train a model on texts, in place; `titles` (one for each text) are what `mlm-hybrid` hides.
+
+    Raises `InputError` where the texts are too few or a title is missing.
+    """
+    limit = (
+        config.max_tokens if model.positions is None else min(config.max_tokens, model.positions)
+    )
+    if config.dropout is not None:
+        objectives.set_dropout(model.network, config.dropout)
+    task: Task
+    if config.objective == "mlm-hybrid":
+        if titles is None:
+            raise UsageError(
+                "the objective mlm-hybrid hides titles; name their column with --title-column."
+            )
+        task = objectives.mlm_hybrid(model, texts, titles, limit)
+    else:
+        task = getattr(objectives, config.objective)(model, texts, limit)
+    if config.objective == "mntp":
+        model.about["attention"] = "bidirectional"
+    return fit(model.network, task, config, context, f"adapt {config.objective}", team=team)
+
+
+def instruct_task(
+    model: LanguageModel, prompts: Sequence[str], answers: Sequence[str], max_tokens: int
+) -> Task:
+    """Answers after their prompts, the loss on the answers only; long prompts lose their beginning."""
+    start, end = model.text_start(), objectives.text_end(model)
+    rows, first = [], []
+    for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        said = [*model.encode(answer), *end]
+        room = max_tokens - len(start) - len(said)
+        if room < 1 or len(said) == len(end):
+            raise InputError(
+                f"row {number}: the answer has {len(said) - len(end)} tokens; expected 1 to "
+                f"{max_tokens - len(start) - len(end) - 1} with --max-tokens {max_tokens}."
+            )
+        asked = model.encode(prompt)[-room:]
+        rows.append([*start, *asked, *said])
+        first.append(len(start) + len(asked))
+
+    def loss(chosen: Any, rng: Any) -> Any:
+        return objectives.next_token_loss(
+            model, [rows[row] for row in chosen], [first[row] for row in chosen]
+        )
+
+    return objectives.task_of(rows, loss)
+
+
+def prepare(
+    name: str,
+    head: Head,
+    config: TrainConfig,
+    *,
+    as_causal: bool = False,
+    four_bit: bool = False,
+    device: Any = "auto",
+) -> tuple[LanguageModel, Any]:
+    """A model ready to be trained, and peft's model around it where it is trained in part.
+
+    Raises `UsageError` for a combination that cannot be trained.
+    """
+    if four_bit and config.train != "lora":
+        raise UsageError(
+            "a base in 4 bits cannot be trained itself; use --four-bit with --train lora."
+        )
+    if config.train == "soft-prompt" and head != "causal":
+        raise UsageError(
+            "--train soft-prompt goes with causal models: objectives clm and those of tune."
+        )
+    if config.merge and config.train != "lora":
+        raise UsageError("--merge goes with --train lora.")
+    model = load_model(name, head, as_causal=as_causal, four_bit=four_bit, device=device)
+    if as_causal and not _was_causal(model):
+        model.about["as_causal"] = True
+    wrapped = None
+    torch.manual_seed(0)  # the adapter's first weights
+    if config.train == "lora":
+        wrapped = attach_lora(
+            model, config.rank, 0.05 if config.dropout is None else config.dropout
+        )
+    elif config.train == "soft-prompt":
+        wrapped = attach_soft_prompt(model, config.prompt_tokens)
+    return model, wrapped
+
+
+def _was_causal(model: LanguageModel) -> bool:
+    from linkwise.lm.load import is_causal_model
+
+    return is_causal_model(str(model.folder))
+
+
+def write(
+    model: LanguageModel, wrapped: Any, name: str, config: TrainConfig, folder: Path, **about: Any
+) -> None:
+    """Write what was trained: a whole model, or an adapter beside the name of its base."""
+    model.about.update(about)
+    if wrapped is None:
+        save_model(model, folder)
+    elif config.merge:
+        model.about.pop("base", None)
+        model.network = wrapped.merge_and_unload()
+        save_model(model, folder)
+    else:
+        save_adapter(wrapped, model, name, folder)

@@ -1,0 +1,398 @@
+"""Chat models behind an OpenAI-compatible server: vLLM, SGLang, llama.cpp, Ollama, OpenAI.
+
+Standard library only. The key is read from the environment when a request is sent, goes into one header, and
+stands nowhere else: not in the repr, a log, an error or the cache. Redirects are not followed.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import math
+import os
+import ssl
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.message import Message
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from http.client import HTTPException, IncompleteRead
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request
+
+from linkwise.errors import InputError, ResourceError, UsageError
+from linkwise.lm.replies import Cache, Reply, estimate, read_replies, server_words
+
+log = logging.getLogger("linkwise")
+
+MAX_BYTES = 16 * 2**20  # of a response
+BACKOFF = 0.5  # seconds before the second attempt, doubled before each further one
+LONGEST_PAUSE = 60.0  # seconds, whatever Retry-After says
+
+
+class OverBudget(ResourceError):
+    """The next request could exceed the budget; it was not sent."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What went to a server: requests (every attempt counts) and tokens (prompt and completion)."""
+
+    requests: int
+    tokens: int
+
+
+class Budget:
+    """Limits on requests and tokens, for one server or several, and what was spent; thread-safe.
+
+    A request is let through where its prompt, estimated at 4 characters a token, and all the tokens that it
+    allows would still fit; afterwards it counts as what the server reports. An answer that was lost on the
+    way counts in full, since it may be charged. Only an estimate that was too low can exceed the limit.
+
+    Raises `UsageError` for a negative limit.
+    """
+
+    def __init__(self, *, requests: int | None = None, tokens: int | None = None) -> None:
+        for name, limit in (("requests", requests), ("tokens", tokens)):
+            if limit is not None and limit < 0:
+                raise UsageError(f"the budget of {name} is {limit}; expected 0 or more, or None.")
+        self.requests, self.tokens = requests, tokens
+        self._requests = self._tokens = self._held = 0
+        self._changed = threading.Condition()
+
+    @property
+    def spent(self) -> Spent:
+        """What was spent so far."""
+        with self._changed:
+            return Spent(self._requests, self._tokens)
+
+    def take(self, tokens: int) -> None:
+        """Reserve one request of at most so many tokens; `settle` must follow.
+
+        Waits where only the reservations of requests under way stand against it.
+        Raises `OverBudget` where it does not fit.
+        """
+        with self._changed:
+            while True:
+                if self.requests is not None and self._requests >= self.requests:
+                    raise OverBudget(self._refusal("a further request"))
+                if self.tokens is None or self._tokens + self._held + tokens <= self.tokens:
+                    break
+                if self._tokens + tokens > self.tokens:
+                    raise OverBudget(self._refusal(f"a request of up to {tokens:,} tokens"))
+                self._changed.wait()
+            self._requests += 1
+            self._held += tokens
+
+    def settle(self, taken: int, used: int) -> None:
+        """Replace a reservation by the tokens that were used."""
+        with self._changed:
+            self._held -= taken
+            self._tokens += used
+            self._changed.notify_all()
+
+    def _refusal(self, wanted: str) -> str:
+        return f"{wanted} does not fit the budget: {self._words()}. Raise the limit to go on."
+
+    def _words(self) -> str:
+        parts = []
+        for name, spent, limit in (
+            ("requests", self._requests, self.requests),
+            ("tokens", self._tokens, self.tokens),
+        ):
+            parts.append(f"{spent:,} {name}" + (f" of {limit:,}" if limit is not None else ""))
+        return " and ".join(parts) + " spent"
+
+    def __repr__(self) -> str:
+        with self._changed:
+            return f"Budget({self._words()})"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A chat model behind an OpenAI-compatible API.
+
+    `base_url` is the part before ``/chat/completions``: ``http://127.0.0.1:8000/v1``. `key_variable` names
+    the environment variable with the key; unset, or "", no key is sent. The key goes to whichever server
+    `base_url` names: give another provider's variable with another provider's address.
+
+    `timeout` is in seconds, for one attempt; `attempts` counts the first one. `options` are further fields of
+    the request, and replace those of `complete`; None leaves a field out: ``{"max_tokens": None,
+    "max_completion_tokens": 500}``. What `cache` holds is neither asked nor paid for again.
+
+    Raises `UsageError` where a value cannot be used.
+    """
+
+    base_url: str
+    model: str
+    key_variable: str = "OPENAI_API_KEY"
+    timeout: float = 60.0
+    attempts: int = 4
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    budget: Budget = field(default_factory=Budget, compare=False)
+    cache: Cache | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        _check_url(self.base_url)
+        if not self.model:
+            raise UsageError("the server's model has no name; give the one that it serves.")
+        if not (self.timeout > 0 and math.isfinite(self.timeout)):
+            raise UsageError(f"timeout is {self.timeout}; expected seconds above 0.")
+        if self.attempts < 1:
+            raise UsageError(f"attempts is {self.attempts}; expected 1 or more.")
+        taken = sorted({"messages", "model", "n", "stream"} & set(self.options))
+        if taken:
+            raise UsageError(f'options has "{taken[0]}", which has a place of its own.')
+        try:
+            json.dumps(dict(self.options), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"the server's options cannot be written as JSON ({error}).") from None
+
+    def complete(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        max_tokens: int,
+        temperature: float | None = 0.0,
+        top_logprobs: int | None = None,
+        n: int = 1,
+    ) -> list[Reply]:
+        """The model's `n` replies to a conversation, of at most `max_tokens` tokens each.
+
+        A temperature of None is left to the server. `top_logprobs` asks for the log-probabilities (nats) of
+        that many tokens at each position; where the server gives none, `Reply.tokens` is empty. A server that
+        gives one reply at a time is asked again until there are `n`.
+
+        Tries again after 429, 5xx and lost connections, with growing pauses, or as long as Retry-After says
+        (60 s at most).
+
+        Raises `InputError` where the server refuses this request or its answer cannot be used,
+        `ResourceError` where it cannot be reached, lets nobody in or lacks the model, `OverBudget` before a
+        request that does not fit, and `UsageError` where a key would leave unencrypted.
+        """
+        if max_tokens < 1 or n < 1 or not messages:
+            raise UsageError(
+                f"{len(messages)} messages, max_tokens={max_tokens}, n={n}; expected 1 or more of each."
+            )
+        body: dict[str, Any] = {
+            "model": self.model,
+            "messages": [dict(message) for message in messages],
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "n": None,
+        }
+        if top_logprobs is not None:
+            body |= {"logprobs": True, "top_logprobs": top_logprobs}
+        body |= self.options
+        found: list[Reply] = []
+        while len(found) < n:
+            body["n"] = n - len(found) if n - len(found) > 1 else None
+            sent = {name: value for name, value in body.items() if value is not None}
+            found += self._cached(sent, len(found))
+        return found[:n]
+
+    def _cached(self, body: dict[str, Any], already: int) -> list[Reply]:
+        if self.cache is None:
+            return self._post(body)
+        # `already` tells the third of five equal requests from the second.
+        key = self.cache.key({"base_url": self._base, "body": body, "already": already})
+        with self.cache.claim(key):
+            found = self.cache.get(key)
+            if found is None:
+                found = self._post(body)
+                self.cache.put(key, found)
+            return found
+
+    def _post(self, body: dict[str, Any]) -> list[Reply]:
+        data = json.dumps(body).encode()
+        key = self._key()
+        prompt = estimate(*(message.get("content", "") for message in body["messages"]))
+        longest = int(body.get("max_completion_tokens", body.get("max_tokens", 0)))
+        most = prompt + longest * body.get("n", 1)
+        for attempt in range(1, self.attempts + 1):
+            self.budget.take(most)
+            wait: float | None = None
+            used = most  # until it is known to be less
+            try:
+                answer = self._exchange(data, key)
+                if answer.status == 200:
+                    replies, reported = read_replies(answer.body, self._url, key)
+                    told = prompt + estimate(*(reply.text for reply in replies))
+                    used = told if reported is None else reported
+                    return replies
+                used = 0
+                trouble = f"the server answers {answer.status}"
+                wait = self._pause_or_raise(answer, key)
+            except URLError as error:  # the request did not get through
+                used = 0
+                if isinstance(error.reason, ssl.SSLCertVerificationError):
+                    raise ResourceError(
+                        f"{self._url}: the server's certificate is not trusted. Name its authority in the "
+                        "environment variable SSL_CERT_FILE."
+                    ) from None
+                trouble = _no_connection(error.reason, self.timeout)
+            except (HTTPException, OSError) as error:
+                trouble = _no_connection(error, self.timeout)
+            finally:
+                self.budget.settle(most, used)
+            if attempt < self.attempts:
+                pause = BACKOFF * 2 ** (attempt - 1) if wait is None else wait
+                pause = min(pause, LONGEST_PAUSE)
+                log.info("%s: %s; trying again in %.1f s", self._url, trouble, pause)
+                time.sleep(pause)
+        raise ResourceError(
+            f"{self._url}: {trouble}, in {self.attempts} attempts. Look whether it runs and is not "
+            "overloaded; ask fewer questions at a time, or raise timeout or attempts."
+        )
+
+    def _exchange(self, data: bytes, key: str) -> _Answer:
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        request = Request(self._url, data=data, headers=headers, method="POST")
+        opener = _opener(_is_loopback(self._url))
+        end = time.monotonic() + self.timeout  # urllib's timeout is for each read alone
+        with opener.open(request, timeout=self.timeout) as response:
+            parts: list[bytes] = []
+            size = 0
+            while chunk := response.read1(2**16):
+                parts.append(chunk)
+                size += len(chunk)
+                if size > MAX_BYTES:
+                    raise InputError(
+                        f"{self._url}: the answer has more than {MAX_BYTES // 2**20} MiB; lower max_tokens, "
+                        "top_logprobs or n."
+                    )
+                if time.monotonic() > end:
+                    raise TimeoutError
+            if response.length:
+                raise IncompleteRead(b"")
+            return _Answer(response.status, response.headers, b"".join(parts))
+
+    def _pause_or_raise(self, answer: _Answer, key: str) -> float | None:
+        """Seconds that the server asks to wait; raises where trying again cannot mend it."""
+        status = answer.status
+        if status == 429 or status >= 500:
+            return _retry_after(answer.headers.get("Retry-After"))
+        if 300 <= status < 400:
+            raise ResourceError(
+                f"{self._url}: the server sends on to another address ({status}), which is not followed, so "
+                "that the key stays here. Give the final address as base_url."
+            )
+        if status in (401, 403):  # the server's own words may hold parts of the key
+            state = "was sent" if key else "is not set"
+            name = self.key_variable or "key_variable"
+            raise ResourceError(
+                f"{self._url}: the server lets us not in ({status}); the key from {name} {state}. Set it to "
+                f'a key that may use "{self.model}".'
+            )
+        words = server_words(answer.body, key)
+        if status == 404:
+            raise ResourceError(
+                f'{self._url}: no such address or no model "{self.model}" there (404){words}. Look at '
+                f"{self._base}/models, and give base_url up to and with /v1."
+            )
+        raise InputError(
+            f"{self._url}: the server refuses the request ({status}){words}. Shorten the messages, or change "
+            "the fields that it does not take by options."
+        )
+
+    @property
+    def _base(self) -> str:
+        return self.base_url.rstrip("/")
+
+    @property
+    def _url(self) -> str:
+        return f"{self._base}/chat/completions"
+
+    def _key(self) -> str:
+        """The key, or "" where none is to be sent."""
+        key = os.environ.get(self.key_variable, "").strip() if self.key_variable else ""
+        # Refused here, for http.client would quote the whole header in its error.
+        if not all("!" <= character <= "~" for character in key):
+            raise UsageError(
+                f"the key in {self.key_variable} has spaces or characters that no header can hold."
+            )
+        if key and urlsplit(self._url).scheme == "http" and not _is_loopback(self._url):
+            raise UsageError(
+                f"{self._url}: the key in {self.key_variable} would be sent unencrypted to another machine. "
+                'Use https, or a tunnel to 127.0.0.1, or give key_variable="" to send no key.'
+            )
+        return key
+
+
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    headers: Message
+    body: bytes
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        there = bool((parts.hostname or "").encode("idna")) and parts.port != 0
+    except ValueError:  # also of a name that no address can have
+        there = False
+    # What does not fit is not shown: it may hold a password.
+    if not there or parts.scheme not in ("http", "https"):
+        raise UsageError("base_url is not an http or https address, as http://127.0.0.1:8000/v1.")
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise UsageError(
+            "base_url holds a user, a query or a fragment; give the address alone, and the key by "
+            "key_variable."
+        )
+    if not all("!" <= character <= "~" for character in url):
+        raise UsageError(
+            "base_url has spaces or characters outside ASCII; write them as %20 or punycode."
+        )
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@lru_cache(maxsize=2)
+def _opener(loopback: bool) -> OpenerDirector:
+    """Without handlers of redirects and errors; made once, for reading the certificates takes time.
+
+    What is for this machine goes past any proxy, which would see the key.
+    """
+    opener = OpenerDirector()
+    for handler in (ProxyHandler({} if loopback else None), HTTPHandler(), HTTPSHandler()):
+        opener.add_handler(handler)
+    return opener
+
+
+def _no_connection(reason: object, timeout: float) -> str:
+    if isinstance(reason, TimeoutError):
+        return f"no answer within {timeout:g} s"
+    if isinstance(reason, OSError) and reason.strerror:
+        return f"no connection ({reason.strerror})"
+    return "the connection was lost"
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds, from a number of them or an HTTP date; None where it is neither."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            date = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        date = date if date.tzinfo else date.replace(tzinfo=UTC)
+        seconds = (date - datetime.now(UTC)).total_seconds()
+    return max(0.0, seconds) if math.isfinite(seconds) else None
