@@ -13,7 +13,7 @@ STUDIES = {"churn", "recommend", "rank", "technology", "matching", "anomaly"}
 # From the lowest room up; a room may import the rooms below it. Rooms of one level do not know each other.
 LEVELS = [
     {"errors"},
-    {"context"},
+    {"context", "folders"},
     {"data"},
     {"metrics", "report"},
     {"lm"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import platform
 import shutil
 import sys
@@ -23,6 +22,7 @@ from linkwise.config import RunConfig, sorted_options
 from linkwise.context import Context, Progress, Silent
 from linkwise.data.engine import EngineConfig, disk_or_input, n_threads
 from linkwise.errors import InputError, Interrupted, LinkwiseError, ResourceError, UsageError
+from linkwise.folders import prepare_partial, put_in_place
 
 if TYPE_CHECKING:
     import polars as pl
@@ -265,7 +265,7 @@ def execute(
     out = out.absolute()
     _check_out(out, overwrite, config.paths)
     partial = out.parent / f".{out.name}.partial-{config.digest}"
-    _prepare(partial, out, resume)
+    prepare_partial(partial, out, resume)
     context = Context(
         folder=partial,
         seed=config.seed,
@@ -287,7 +287,7 @@ def execute(
             outcome = _study(config, context)
             _write_outcome(outcome, config, context, prints, time.monotonic() - began)
             shutil.rmtree(partial / ".work", ignore_errors=True)
-            _into_place(partial, out)
+            put_in_place(partial, out)
     except Interrupted:
         raise
     except BaseException:
@@ -334,24 +334,6 @@ def _check_out(out: Path, overwrite: bool, paths: Sequence[str]) -> None:
     for path in paths:
         if Path(path).absolute().is_relative_to(out):
             raise UsageError(f"{path}: the input lies inside --out {out}; choose another --out.")
-
-
-def _prepare(partial: Path, out: Path, resume: bool) -> None:
-    if resume and not partial.exists():
-        others = sorted(path.name for path in out.parent.glob(f".{out.name}.partial-*"))
-        hint = (
-            f" A run with other options was interrupted here ({', '.join(others)}); "
-            "resume it with the same options."
-            if others
-            else ""
-        )
-        raise UsageError(f"{out}: there is no interrupted run to resume.{hint}")
-    if not resume:
-        shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{out}: the folder cannot be made ({error.strerror}).") from error
 
 
 def _check_inputs(config: RunConfig, partial: Path) -> list[dict[str, str | int]]:
@@ -446,20 +428,6 @@ def _details(config: RunConfig, prints: list[dict[str, str | int]]) -> tuple[Any
         Fact(label="Seed", value=str(config.seed)),
         Fact(label="Versions", value=f"linkwise {__version__}, {versions}"),
     )
-
-
-def _into_place(partial: Path, out: Path) -> None:
-    """Rename the finished folder to its name; an older one is removed only once the new one stands."""
-    if not out.exists():
-        partial.rename(out)
-        return
-    old = out.with_name(f".{out.name}.old-{os.getpid()}")
-    out.rename(old)
-    partial.rename(out)
-    if old.is_dir() and not old.is_symlink():
-        shutil.rmtree(old)
-    else:
-        old.unlink()
 
 
 def package_versions() -> dict[str, str]:

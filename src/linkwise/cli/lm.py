@@ -14,6 +14,8 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from linkwise.cli.lm_score import probe, score
+from linkwise.cli.lm_train import adapt, tune
 from linkwise.cli.options import Json, Quiet
 from linkwise.cli.show import progress, short
 from linkwise.errors import InputError, UsageError
@@ -169,6 +171,11 @@ def _say(text: str) -> None:
 
 def add_to(app: App) -> None:
     """Add the verb to the command line."""
-    verb = App(name="lm", help="Language models: adapt, tune, embed and score.")
-    verb.command(embed)
+    verb = App(
+        name="lm",
+        help="Language models: adapt, tune, embed, score and probe.",
+        help_format="markdown",
+    )
+    for command in (adapt, tune, embed, score, probe):
+        verb.command(command)
     app.command(verb)

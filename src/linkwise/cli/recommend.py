@@ -6,7 +6,7 @@ import json
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Group, Parameter
 from rich.console import Console
@@ -30,6 +30,42 @@ from linkwise.recommend.config import RecommendConfig
 from linkwise.recommend.lists import POPULAR
 
 Study = Annotated[RecommendConfig, Parameter(name="*", group=Group("Study", sort_key=2))]
+
+
+TITLES = Group("Language model (the model title-lm)", sort_key=4)
+Lm = Annotated[
+    str | None,
+    Parameter(group=TITLES, help="Language model: `minilm`, a folder, or a name on the hub."),
+]
+Inference = Annotated[
+    Literal["one-pass", "by-length", "autoregressive"] | None,
+    Parameter(
+        group=TITLES,
+        help="How titles are scored: in one run with gaps, one run for each length (masked models), or "
+        "exactly (causal models; the default).",
+    ),
+]
+Normalise = Annotated[
+    Literal["auto", "mean", "sum", "bytes", "catalogue"] | None,
+    Parameter(
+        group=TITLES,
+        help="Log-probability of a title: by token, whole, by byte, or over the catalogue.",
+    ),
+]
+Calibrate = Annotated[
+    Literal["none", "subtract", "ratio", "log", "pmi", "batch"] | None,
+    Parameter(
+        group=TITLES,
+        help="Against the model's taste for words; docs/title-lm.md has the definitions.",
+    ),
+]
+PromptText = Annotated[
+    str | None,
+    Parameter(
+        group=TITLES,
+        help="`weak`, `default`, `strong`, or a template with {history} and {title}.",
+    ),
+]
 
 
 def study(
@@ -67,6 +103,11 @@ def study(
             "validation."
         ),
     ] = None,
+    lm: Lm = None,
+    inference: Inference = None,
+    normalise: Normalise = None,
+    calibrate: Calibrate = None,
+    prompt: PromptText = None,
     overwrite: Overwrite = False,
     resume: Resume = False,
     seed: Seed = 0,
@@ -108,6 +149,19 @@ def study(
     values = recommend.model_dump()
     if blend is not None:
         values["blend"] = blend
+    titled = {
+        "lm": lm,
+        "inference": inference,
+        "normalise": normalise,
+        "calibrate": calibrate,
+        "prompt": prompt,
+    }
+    values["title_lm"] |= {name: value for name, value in titled.items() if value is not None}
+    if any(value is not None for value in titled.values()) and "title-lm" not in recommend.models:
+        raise UsageError(
+            "--lm, --inference, --normalise, --calibrate and --prompt are the model title-lm's; name it "
+            "among --models."
+        )
     groups = {"input": input.model_dump(by_alias=True), "engine": engine.model_dump()}
     found = carry_out(
         "recommend",

@@ -74,12 +74,13 @@ class Lines:
     """One plain line for each finished step, and one a minute for how a long one is going."""
 
     def __init__(self) -> None:
-        self.name = ""
+        self.names: list[str] = []  # a step may stand within another
         self.said = 0.0
 
     def start(self, name: str, total: int | None) -> None:
         """Remember the step."""
-        self.name, self.said = name, time.monotonic()
+        self.names.append(name)
+        self.said = time.monotonic()
 
     def advance(self, done: int) -> None:
         """Write nothing."""
@@ -88,11 +89,11 @@ class Lines:
         """Write the words, once a minute."""
         if time.monotonic() - self.said >= 60:
             self.said = time.monotonic()
-            print(f"{self.name}: {text}", file=sys.stderr, flush=True)
+            print(f"{self.names[-1]}: {text}", file=sys.stderr, flush=True)
 
     def finish(self, seconds: float) -> None:
         """Write the step and its time."""
-        print(f"{self.name}: {seconds:.1f} s", file=sys.stderr, flush=True)
+        print(f"{self.names.pop()}: {seconds:.1f} s", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Nothing is left to undo."""

@@ -227,6 +227,19 @@ class Interactions:
             np.zeros(n, dtype=np.bool_),
         )
 
+    def with_titled(self, titles: pl.DataFrame) -> Interactions:
+        """The same events over a catalogue that also has the items of a table (id, title) without any."""
+        ids = titles["id"].cast(self.catalogue.ids.dtype, strict=False)
+        new = titles.with_columns(id=ids).filter(
+            ids.is_not_null(), ~ids.is_in(self.catalogue.ids.implode())
+        )
+        new = new.unique("id", maintain_order=True)
+        catalogue = Catalogue(
+            pl.concat([self.catalogue.ids, new["id"].alias(self.catalogue.ids.name)]),
+            pl.concat([self.catalogue.titles, new["title"].alias(self.catalogue.titles.name)]),
+        )
+        return replace(self, catalogue=catalogue)
+
     def with_histories(self, histories: Histories) -> Interactions:
         """The same users and items with other events."""
         return replace(self, histories=histories)

@@ -45,6 +45,13 @@ class Queries:
         )
 
 
+def some_queries(queries: Queries, n: int, rng: np.random.Generator) -> Queries:
+    """At most `n` of the queries, drawn at random, in their order."""
+    if len(queries) <= n:
+        return queries
+    return queries.take(np.sort(rng.choice(len(queries), n, replace=False)))
+
+
 @dataclass(frozen=True)
 class Split:
     """What models are fitted on, tuned on and judged on.
@@ -98,10 +105,18 @@ def parse_split(text: str) -> tuple[Kind, float]:
     return kind, value  # type: ignore[return-value]
 
 
-def split(log: Interactions, text: str, *, repeats: bool = False, min_item_users: int = 1) -> Split:
+def split(
+    log: Interactions,
+    text: str,
+    *,
+    repeats: bool = False,
+    min_item_users: int = 1,
+    always: Bools | None = None,
+) -> Split:
     """Split a log. With `repeats`, what is in a history already counts as a target too.
 
-    Items that fewer than `min_item_users` users chose before the test are not in the catalogue.
+    Items that fewer than `min_item_users` users chose before the test are not in the catalogue, but for those
+    marked in `always` (n_items,), which were known without the log.
 
     Raises `UsageError` for an unknown split or one that the log's clock does not allow, `InputError` where
     no query is left.
@@ -115,7 +130,7 @@ def split(log: Interactions, text: str, *, repeats: bool = False, min_item_users
         found = _at_random(log, value)
     else:
         found = _by_users(log, kind, int(value))
-    found = _known_before(found, min_item_users)
+    found = _known_before(found, min_item_users, always)
     asked = found.test
     found = replace(
         found,
@@ -131,14 +146,15 @@ def split(log: Interactions, text: str, *, repeats: bool = False, min_item_users
     return found
 
 
-def _known_before(found: Split, min_item_users: int) -> Split:
+def _known_before(found: Split, min_item_users: int, always: Bools | None) -> Split:
     """The split over the items that were there before the test; others are targets outside the catalogue.
 
     So no model learns, from the mere size of the catalogue, what is yet to come.
     """
     old, before = found.refit.catalogue, found.refit.histories
     pairs = np.unique(before.rows * len(old) + before.items)
-    known = np.flatnonzero(np.bincount(pairs % len(old), minlength=len(old)) >= min_item_users)
+    enough = np.bincount(pairs % len(old), minlength=len(old)) >= min_item_users
+    known = np.flatnonzero(enough if always is None else enough | always)
     if not len(known) and min_item_users > 1:
         raise InputError(
             f"no item was chosen by {min_item_users} users before the test; use a smaller --min-item-users."

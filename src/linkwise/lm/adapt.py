@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 
@@ -13,9 +14,10 @@ from linkwise.context import Context
 from linkwise.errors import InputError, UsageError
 from linkwise.lm import objectives
 from linkwise.lm.adapters import attach_lora, attach_soft_prompt, save_adapter
-from linkwise.lm.fit import FitConfig, Fitted, Task, fit
+from linkwise.lm.fit import FitConfig, Fitted, Loss, Task, fit
 from linkwise.lm.load import Head, LanguageModel, load_model, save_model
 from linkwise.lm.team import Team
+from linkwise.lm.titles import ended_titles, path_loss, read_titles, steps_of
 
 Trained = Literal["full", "lora", "soft-prompt"]
 Objective = Literal["mlm", "mlm-hybrid", "clm", "mntp", "contrastive"]
@@ -117,6 +119,44 @@ def instruct_task(
         return objectives.next_token_loss(
             model, [rows[row] for row in chosen], [first[row] for row in chosen]
         )
+
+    return objectives.task_of(rows, loss)
+
+
+def catalogue_task(
+    model: LanguageModel, prompts: Sequence[str], answers: Sequence[str], max_tokens: int
+) -> Task:
+    """The right one of all different answers, after each prompt: cross-entropy over the whole catalogue.
+
+    Exact at the cost of the right answer's path through the trie of answers, and its siblings.
+    """
+    start = model.text_start()
+    end = objectives.text_end(model)
+    names = sorted(set(answers))
+    number = {name: row for row, name in enumerate(names)}
+    titles = read_titles(model, names, most=max_tokens)
+    if len(titles.named) < len(names):
+        bad = names[int(np.flatnonzero(titles.lengths == 0)[0])]
+        raise InputError(f'the answer "{bad}" has no tokens.')
+    steps = steps_of(ended_titles(titles, end), len(titles))
+    rows, targets = [], []
+    for prompt, answer in zip(prompts, answers, strict=True):
+        title = number[answer]
+        tokens = titles.tokens[title]
+        room = max_tokens - len(start) - len(tokens)
+        if room < 1:
+            raise InputError(
+                f'the answer "{answer[:40]}" has {len(tokens)} tokens, which --max-tokens {max_tokens} '
+                "has no room for."
+            )
+        before = [*start, *model.encode(prompt)[-room:]]
+        rows.append([*before, *tokens])
+        targets.append([(len(before), title)])
+
+    def loss(chosen: Any, rng: Any) -> Any:
+        some = [rows[row] for row in chosen]
+        found = path_loss(model, some, [targets[row] for row in chosen], steps)
+        return Loss(found, len(chosen), sum(len(row) for row in some))
 
     return objectives.task_of(rows, loss)
 

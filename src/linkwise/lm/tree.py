@@ -27,6 +27,7 @@ GROUP = 384  # nodes of a call: large enough for the matrices, small enough for 
 MEMORY = 512 * 2**20  # bytes that the logits of a call may take
 BATCH = 8  # contexts run together on a GPU; a CPU gains nothing from more than one
 WALK = 64  # nodes that the best-first walk runs at a time
+WORTH = 0.25  # share of the inner nodes beyond which walking on costs more than running all
 
 
 def score(
@@ -324,6 +325,7 @@ def walk(
             if inner[node]:
                 heapq.heappush(heap, (-total[node] / longest[node], int(node)))
 
+    n_inner = max(1, int(inner.sum()))
     with _running(model):
         run = _Contexts(model, [context_ids], trie, over)
         expand(run.first, trie.children(np.array([-1])))
@@ -334,6 +336,9 @@ def walk(
                 nodes.append(heapq.heappop(heap)[1])
             if not nodes:
                 break
+            if run_nodes > WORTH * n_inner:
+                # The bounds part too little: what was run is forgotten, and all of it run packed.
+                return _whole(model, context_ids, trie, k, by, over)
             batch = np.array(nodes, dtype=np.int64)
             run_nodes += len(batch)
             children = trie.children(batch)
@@ -341,7 +346,17 @@ def walk(
     ordered = sorted(best, reverse=True)
     items = np.array([-number for _, number in ordered], dtype=np.int64)
     scores = np.array([value for value, _ in ordered])
-    return Walk(items, scores, run_nodes / max(1, int(inner.sum())))
+    return Walk(items, scores, run_nodes / n_inner)
+
+
+def _whole(
+    model: Any, context_ids: Sequence[int], trie: Trie, k: int, by: Floats, over: Over
+) -> Walk:
+    """The k best of the full ranking."""
+    (scores,) = score_trie(model, [context_ids], trie, over=over)
+    scores = scores / by
+    items = np.lexsort((np.arange(len(scores)), -scores))[:k].astype(np.int64)
+    return Walk(items, scores[items], 1.0)
 
 
 def _longest_below(trie: Trie, by: Floats) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from cyclopts import Parameter
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -22,6 +22,7 @@ from linkwise.recommend.popularity import RandomConfig
 from linkwise.recommend.sasrec import SASRecConfig
 from linkwise.recommend.segments import SegmentsConfig
 from linkwise.recommend.svd import SVDConfig
+from linkwise.recommend.title_lm import TitleLMConfig
 
 Hidden = Parameter(show=False, parse=False)
 
@@ -66,6 +67,10 @@ class RecommendConfig(BaseModel):
     other times), as learned from a log with clock times (Music Box logs have none)."""
     titles: str | None = None
     """Table of the items' titles (Parquet or CSV: id and title come first). MovieLens folders have one."""
+    catalogue: Literal["log", "titles"] = "log"
+    """What is ranked: the items chosen before the test, or every item of the table of titles as well."""
+    users: int | None = Field(None, ge=1)
+    """Judge on so many of the queries, drawn at random, as on the validation; by default on all of them."""
     bootstrap: int = Field(1000, ge=20, le=10000)
     """Resamples of the users behind each interval."""
     listed: int = Field(100, ge=1, le=100)
@@ -94,6 +99,8 @@ class RecommendConfig(BaseModel):
     """Settings of `knn-text`."""
     segments: Annotated[SegmentsConfig, Hidden] = SegmentsConfig()
     """Settings of `segments`."""
+    title_lm: Annotated[TitleLMConfig, Hidden] = TitleLMConfig()
+    """Settings of `title-lm`."""
     blend: Annotated[BlendConfig, Hidden] = BlendConfig()
     """Settings of `blend`."""
 

@@ -6,14 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from linkwise.context import Context
-from linkwise.data.queries import Split
+from linkwise.data.queries import Split, some_queries
 from linkwise.metrics.ranking import per_query
 from linkwise.recommend.base import ModelConfig, Recommender
 from linkwise.recommend.config import RecommendConfig
 from linkwise.recommend.daytime import WEIGHTS, DayTime
 from linkwise.recommend.evaluate import judge
 from linkwise.recommend.registry import model_class
+
+SLOW_QUERIES = 50  # of the validation, that a model which takes seconds for a list is judged on
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,11 @@ def validate(model: Recommender, parts: Split, config: RecommendConfig) -> float
     """NDCG of the first length of lists on the validation; 0 where there is none."""
     if not len(parts.validation):
         return 0.0
-    found = judge(model, parts.validation)
-    offsets = parts.validation.targets.offsets
+    queries = parts.validation
+    if model.slow:
+        queries = some_queries(queries, SLOW_QUERIES, np.random.default_rng(0))
+    found = judge(model, queries)
+    offsets = queries.targets.offsets
     return float(per_query(found.ranks, offsets, config.k[0])["ndcg"].mean())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +48,14 @@ WORDS = {
 
 
 def build_report(
-    found: Compared, metrics: Metrics, lists: pl.DataFrame, simulated: bool, config: RecommendConfig
+    found: Compared,
+    metrics: Metrics,
+    lists: pl.DataFrame,
+    simulated: bool,
+    config: RecommendConfig,
+    audits: Sequence[Section] = (),
 ) -> Report:
-    """The page of a run."""
+    """The page of a run; `audits` are sections about single models."""
     verdict, beats = lead(found, metrics, config)
     return Report(
         title="Recommenders compared",
@@ -70,6 +76,7 @@ def build_report(
             *segments_section(found, config),
             *daytime_section(found, config),
             *errors_section(metrics),
+            *audits,
             *_curves_section(found, metrics, config),
             _overlap_section(found),
             _example_section(found),

@@ -18,9 +18,9 @@ from linkwise.data.events import Events, read_events
 from linkwise.data.files import is_simulated
 from linkwise.data.interactions import Histories, Interactions, read_interactions
 from linkwise.data.items import find_titles, read_titles
-from linkwise.data.queries import Split, split
+from linkwise.data.queries import Split, some_queries, split
 from linkwise.data.schema import InputConfig
-from linkwise.errors import InputError
+from linkwise.errors import InputError, UsageError
 from linkwise.metrics.ranking import evaluate_ranked, of_lists, per_query
 from linkwise.recommend.base import ModelConfig, Recommender, distinct_items
 from linkwise.recommend.config import RecommendConfig
@@ -31,6 +31,8 @@ from linkwise.recommend.lists import recommendations
 from linkwise.recommend.page import build_report
 from linkwise.recommend.rating_error import MEAN, compared, held_out, in_sample, item_means
 from linkwise.recommend.registry import model_class
+from linkwise.recommend.title_bias import audit, audit_rows, bias_section
+from linkwise.recommend.title_lm import TitleLM
 from linkwise.report.outcome import Outcome
 
 MUSIC_BOX_MIN_ITEMS = 5
@@ -82,12 +84,7 @@ def study(
         log = read_interactions(events, config.interactions, titles)
     if config.daytime and log.clock != "time":
         DayTime().fit(log)  # which says what is wrong
-    parts = split(
-        log,
-        config.split,
-        repeats=config.repeats,
-        min_item_users=config.interactions.min_item_users,
-    )
+    parts = _parts(log, titles, config, context)
     least = _min_items(config, input_config)
     if not (distinct_items(parts.test.histories) > least).any():
         raise InputError(
@@ -103,15 +100,58 @@ def study(
     with context.step("cold start"):
         metrics += _cold_start(found, config, context)
     metrics += _decay(found, config, context.seed)
+    audits = []
+    for name, model in found.models.items():
+        if isinstance(model, TitleLM):
+            with context.step(f"bias of {name}"):
+                audited = audit(model, found.split.test, context.seed)
+            rows = audit_rows(name, audited, config.bootstrap, context.seed)
+            metrics += rows
+            audits.append(bias_section(audited, rows))
     about = {"chosen": found.chosen, "models": list(found.models)}
     (context.folder / "model" / "chosen.json").write_text(json.dumps(about, indent=1))
     with context.step("recommendations"):
         model = found.models[found.chosen]
         chosen, turned_down = _known(log, model)
-        lists = recommendations(model, chosen, log.users, config.repeats, dislikes=turned_down)
+        users = log.users
+        if model.slow:  # those who were judged, not all who are known
+            asked = parts.test.users
+            users, chosen = users.gather(asked), chosen.take(asked)
+            turned_down = None if turned_down is None else turned_down.take(asked)
+        lists = recommendations(model, chosen, users, config.repeats, dislikes=turned_down)
         lists.write_parquet(context.folder / "recommendations.parquet")
-    page = build_report(found, metrics, lists, is_simulated(events.files), config)
+    page = build_report(found, metrics, lists, is_simulated(events.files), config, audits)
     return Outcome(metrics, _ranking(found, config.listed), _evaluation(found), page)
+
+
+def _parts(
+    log: Interactions, titles: pl.DataFrame | None, config: RecommendConfig, context: Context
+) -> Split:
+    """The split, over the catalogue that was asked for, with as many queries as were asked for."""
+    always = None
+    if config.catalogue == "titles":
+        if titles is None:
+            raise UsageError("--catalogue titles needs a table of them; name it with --titles.")
+        log = log.with_titled(titles)
+        always = log.catalogue.ids.cast(pl.String).is_in(titles["id"].implode()).to_numpy()
+    parts = split(
+        log,
+        config.split,
+        repeats=config.repeats,
+        min_item_users=config.interactions.min_item_users,
+        always=always,
+    )
+    if config.users is None:
+        return parts
+    n = len(parts.test)
+    test, validation = (
+        some_queries(queries, config.users, context.rng(name))
+        for queries, name in ((parts.test, "test users"), (parts.validation, "validation users"))
+    )
+    words = parts.words
+    if len(test) < n:
+        words += f". Judged on {len(test):,} of {n:,} queries, drawn at random"
+    return replace(parts, test=test, validation=validation, words=words)
 
 
 def _min_items(config: RecommendConfig, input_config: InputConfig) -> int:
@@ -300,7 +340,10 @@ def _sliced(
 
 
 def _cold_start(found: Compared, config: RecommendConfig, context: Context) -> list[dict[str, Any]]:
-    """Quality after the last 1 to 100 events of each history: the same users and targets throughout."""
+    """Quality after the last 1 to 100 events of each history: the same users and targets throughout.
+
+    Models that take seconds for a list are left out.
+    """
     test = found.split.test
     rows = np.arange(len(test))
     if len(rows) > COLD_USERS:
@@ -311,6 +354,8 @@ def _cold_start(found: Compared, config: RecommendConfig, context: Context) -> l
         cut = replace(queries, histories=queries.histories.last(seen))
         values = {}
         for name, model in found.models.items():
+            if model.slow:
+                continue
             result = judge(model, cut, seen=queries.histories)
             values[name] = per_query(result.ranks, cut.targets.offsets, config.k[0])
         metrics += _sliced(values, config.k[0], f"history {seen}", context.seed)

@@ -78,6 +78,8 @@ class TitleLMConfig(ModelConfig):
     """Pieces of histories in an update."""
     window: int = Field(20, ge=2)
     """Titles of a piece of a history that is learned from."""
+    pieces: int | None = Field(None, ge=1)
+    """Pieces of histories that are learned from, drawn at random; by default all."""
     top: int | None = Field(None, ge=1)
     """Score only so many titles of each list, found by a best-first walk through the catalogue; the others
     share the last place. Exact for lists no longer than that."""

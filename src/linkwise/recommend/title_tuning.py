@@ -36,6 +36,11 @@ def tune(model: Any, log: Interactions, context: Context) -> list[dict[str, floa
         wrapped = attach_lora(language, 16, 0.05)
         network = language.network
     pieces, users = _pieces(log, config.window)
+    if config.pieces is not None and config.pieces < len(pieces):
+        some = np.random.default_rng(config.seed + 5).choice(
+            len(pieces), config.pieces, replace=False
+        )
+        pieces, users = [pieces[row] for row in some], users[some]
     dense = model.prompt.dense and config.inference == "autoregressive"
     loss = _dense_loss(model, pieces) if dense else _single_loss(model, pieces)
     lengths = _lengths(model, pieces, dense)
