@@ -171,11 +171,8 @@ def _say(text: str) -> None:
 
 def add_to(app: App) -> None:
     """Add the verb to the command line."""
-    verb = App(
-        name="lm",
-        help="Language models: adapt, tune, embed, score and probe.",
-        help_format="markdown",
-    )
+    text = "Language models: adapt, tune, embed, score and probe."
+    verb = App(name="lm", help=text, help_format="markdown")
     for command in (adapt, tune, embed, score, probe):
         verb.command(command)
     app.command(verb)

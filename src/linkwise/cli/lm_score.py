@@ -45,7 +45,7 @@ def score(
     ```
     printf 'cats and dogs\\nthe end\\nonce upon a time\\n' > lines.txt
     printf 'The cat sat on the mat\\nIt rained cats and dogs\\n' > texts.txt
-    linkwise lm adapt --model minilm --as causal --objective clm --texts texts.txt --epochs 1 --out models/small
+    linkwise lm adapt --as causal --objective clm --texts texts.txt --epochs 1 --out models/small
     linkwise lm score --lm models/small --context "It rained" --continuations lines.txt --top 2
     ```
     """
@@ -110,7 +110,7 @@ def probe(
 
     ```
     printf 'plot,title\\nToys come to life,Toy Story\\nA game swallows children,Jumanji\\n' > films.csv
-    linkwise lm adapt --model minilm --texts films.csv --column plot --objective mlm-hybrid --epochs 1 --out models/f
+    linkwise lm adapt --texts films.csv --column plot --objective mlm-hybrid --epochs 1 --out models/f
     linkwise lm probe --model models/f --texts films.csv --column plot
     ```
     """
@@ -149,10 +149,9 @@ def probe(
         )
     finally:
         shown.close()
-    result: dict[str, object] = {
-        "texts": len(ranks),
-        "chance_mrr": float((1 / np.arange(1, len(ranks) + 1)).mean()),
-    }
+    chance = float((1 / np.arange(1, len(ranks) + 1)).mean())
+    median = float(np.median(ranks))
+    result: dict[str, object] = {"texts": len(ranks), "chance_mrr": chance, "median_rank": median}
     for name, values in (
         ("mrr", 1 / ranks),
         ("first", (ranks == 1).astype(float)),
@@ -164,7 +163,6 @@ def probe(
         )
         low, high = percentile_interval(draws)
         result[name] = {"value": float(values.mean()), "low": low, "high": high}
-    result["median_rank"] = float(np.median(ranks))
     if json_:
         print(json.dumps(result, indent=1))
         return
@@ -172,6 +170,4 @@ def probe(
         row = result[name]
         assert isinstance(row, dict)
         print(f"{words}: {short(row['value'])} [{short(row['low'])}, {short(row['high'])}]")
-    print(
-        f"median rank {result['median_rank']:.0f} of {len(ranks):,}; MRR by chance {short(result['chance_mrr'])}"
-    )
+    print(f"median rank {median:.0f} of {len(ranks):,}; MRR by chance {short(chance)}")

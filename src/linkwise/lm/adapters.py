@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -61,7 +64,8 @@ def attach_lora(model: LanguageModel, rank: int, dropout: float) -> Any:
     config = peft.LoraConfig(
         r=rank, lora_alpha=2 * rank, lora_dropout=dropout, target_modules="all-linear"
     )
-    wrapped = peft.get_peft_model(model.network, config)
+    with _no_warnings():
+        wrapped = peft.get_peft_model(model.network, config)
     # Replaced in place: the network itself now runs with the adapter.
     model.network = wrapped.base_model.model
     model.about = {**model.about, "base": base}
@@ -84,7 +88,8 @@ def attach_soft_prompt(model: LanguageModel, n: int) -> Any:
         num_attention_heads=1,
     )
     network = model.network
-    wrapped = peft.get_peft_model(network, config)
+    with _no_warnings():
+        wrapped = peft.get_peft_model(network, config)
     prompt = wrapped.prompt_encoder["default"].embedding.weight
     with torch.no_grad():
         first = min(1000, len(words.weight) - n)
@@ -93,6 +98,14 @@ def attach_soft_prompt(model: LanguageModel, n: int) -> Any:
     _put_before(model, prompt)
     model.about = {**model.about, "base": base}
     return wrapped
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    """Without what peft and transformers tell each other about their next versions."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _put_before(model: LanguageModel, prompt: Any) -> None:
@@ -150,8 +163,9 @@ def load_adapted(
     elif kind == "LORA":
         peft = optional("peft", "lm", PURPOSE)
         try:
-            wrapped = peft.PeftModel.from_pretrained(model.network, str(folder))
-            model.network = wrapped.merge_and_unload()
+            with _no_warnings():
+                wrapped = peft.PeftModel.from_pretrained(model.network, str(folder))
+                model.network = wrapped.merge_and_unload()
         except Exception as error:  # peft raises what its parts raise
             first = " ".join(str(error).split())[:200]
             raise InputError(

@@ -1,4 +1,4 @@
-"""What a model knows of a domain: the rank of the true text for a title among all texts (LMRecSys, figure 1)."""
+"""What a model knows of a domain: the rank of a title's own text among all (LMRecSys, figure 1)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def true_text_ranks(
     """The rank of each title's own text among all texts, 1 the best, ties against it (n,).
 
     A text is scored for a title by the mean log-probability of the title's tokens in `[text]. This is the
-    movie [title].`, less its mean over all texts, so that a text which makes every title likely gains nothing.
+    movie [title].`, less its mean over all titles: a text after which every title is likely gains nothing.
     """
     if len(texts) != len(titles) or not len(texts):
         raise InputError(
