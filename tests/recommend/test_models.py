@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
+from tests.tiny_models import masked
 
 from linkwise.recommend.als import ALS, BPR, ALSConfig
 from linkwise.recommend.base import Recommender
@@ -18,6 +20,7 @@ from linkwise.recommend.popularity import Popularity, Random
 from linkwise.recommend.sasrec import SASRec, SASRecConfig
 from linkwise.recommend.segments import Segments, SegmentsConfig
 from linkwise.recommend.svd import SVD, SVDConfig
+from linkwise.recommend.title_lm import TitleLM, TitleLMConfig
 from linkwise.testing import RecommenderContract
 
 
@@ -107,6 +110,38 @@ class TestGRU4Rec(RecommenderContract):
     def make(cls, **options: Any) -> Recommender:
         config = GRU4RecConfig(epochs=20, batch_size=16, hidden_size=16, learning_rate=0.01)
         return GRU4Rec(config, **options)
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return masked(tmp_path_factory.mktemp("models") / "bert")
+
+
+class TestTitleLM(RecommenderContract):
+    """Learned over the catalogue by a tiny masked model that becomes a causal one."""
+
+    cls = TitleLM
+    options: ClassVar[dict[str, Any]] = {
+        "prompt": "weak", "recent": 8, "epochs": 30, "learning_rate": 0.005, "batch_size": 16,
+    }  # fmt: skip
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def _place(cls, tiny_bert: Path) -> None:
+        cls.options["lm"] = str(tiny_bert)
+
+    @classmethod
+    def make(cls, **options: Any) -> Recommender:
+        return TitleLM(TitleLMConfig(**cls.options), **options)
+
+
+class TestTitleLMInGaps(TestTitleLM):
+    """One pass of a masked model, tuned for it; titles by length would take ten times as long."""
+
+    options: ClassVar[dict[str, Any]] = {
+        "inference": "one-pass", "prompt": "default", "tune": "one-pass", "epochs": 40,
+        "learning_rate": 0.005, "batch_size": 16,
+    }  # fmt: skip
 
 
 class TestSASRec(RecommenderContract):

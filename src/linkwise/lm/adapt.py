@@ -100,11 +100,15 @@ def adapt(
 def instruct_task(
     model: LanguageModel, prompts: Sequence[str], answers: Sequence[str], max_tokens: int
 ) -> Task:
-    """Answers after their prompts, the loss on the answers only; long prompts lose their beginning."""
+    """Answers after their prompts, the loss on the answers only; long prompts lose their beginning.
+
+    A space stands before an answer whose prompt does not end in white space.
+    """
     start, end = model.text_start(), objectives.text_end(model)
     rows, first = [], []
     for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-        said = [*model.encode(answer), *end]
+        lead = "" if not prompt or prompt[-1].isspace() else " "
+        said = [*(model.encode(lead + answer) if answer.strip() else []), *end]
         room = max_tokens - len(start) - len(said)
         if room < 1 or len(said) == len(end):
             raise InputError(
@@ -149,7 +153,7 @@ def catalogue_task(
                 f'the answer "{answer[:40]}" has {len(tokens)} tokens, which --max-tokens {max_tokens} '
                 "has no room for."
             )
-        before = [*start, *model.encode(prompt)[-room:]]
+        before = [*start, *model.encode(prompt.rstrip())[-room:]]
         rows.append([*before, *tokens])
         targets.append([(len(before), title)])
 

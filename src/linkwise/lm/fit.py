@@ -186,7 +186,7 @@ def _backward(
     for part in _parts(task, config, rows):
         with _precision(config, device):
             loss = task.loss(part, rng)
-        if loss.units:
+        if loss.total.requires_grad:  # not where nothing was to decide
             loss.total.backward()
         total += float(loss.total.detach())
         units, tokens = units + loss.units, tokens + loss.tokens
