@@ -3,7 +3,8 @@
     python benchmarks/title_scoring.py --titles ../shared/data/ml-1m/movies.dat --ways cache,tree,walk,naive
 
 A causal model of GPT-2-small's shape (random weights unless --model names a folder), the titles of a
-MovieLens `movies.dat` without their years, in MiniLM's tokens, and one history of --context tokens:
+MovieLens `movies.dat` without their years, in MiniLM's tokens (or the model's), and one history: --context
+random tokens, or with --model the one that LMRecSys shows:
 
 naive   every title behind the whole history, in padded batches sorted by length; measured on --sample of the
         titles and scaled to all of them
@@ -35,6 +36,10 @@ from linkwise.lm.tree import score, walk
 from linkwise.lm.trie import build_trie
 
 BATCH = 64
+HISTORY = (
+    "A user watched Raiders of the Lost Ark, Star Wars: Episode VI, Ran, Ghostbusters II, Gandhi. "
+    "Now the user may want to watch"
+)
 
 
 def sums(logits: torch.Tensor, tokens: torch.Tensor, lengths: list[int]) -> list[float]:
@@ -105,6 +110,9 @@ def main() -> None:
     else:
         model = GPT2LMHeadModel(GPT2Config()).eval()
     context = rng.integers(0, len(tokenizer), args.context).tolist()
+    if args.model:
+        start = [t for t in (tokenizer.cls_token_id, tokenizer.bos_token_id) if t is not None][:1]
+        context = [*start, *tokenizer(HISTORY, add_special_tokens=False)["input_ids"]]
     trie = build_trie(titles)
     print(
         f"{len(titles):,} titles, {sum(map(len, titles)):,} tokens, {len(trie):,} nodes, "
@@ -119,7 +127,7 @@ def main() -> None:
         elif way == "cache":
             found = shared_cache(model, context, titles)
         elif way == "walk":
-            best = walk(model, context, titles, 20)
+            best = walk(model, context, trie, 20)
             words = f", {best.visited:.1%} of the nodes run"
             found = reference.copy() if reference is not None else np.zeros(len(titles))
             found[best.items] = best.scores

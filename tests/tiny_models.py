@@ -29,7 +29,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:_-'"
 PIECES = ("Ġthe", "Ġa", "Ġmovie", "Ġwatched", "Ġuser", "Ġsong", "to", "Ġto", "Ġalien")
 
 
-def masked(folder: Path, seed: int = 1) -> Path:
+def masked(folder: Path, seed: int = 1, scale: float = 4) -> Path:
     """A BERT with word pieces."""
     folder.mkdir(parents=True)
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -41,7 +41,9 @@ def masked(folder: Path, seed: int = 1) -> Path:
         vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
         intermediate_size=48, max_position_embeddings=96,
     )  # fmt: skip
-    return _save(BertForMaskedLM(config), BertTokenizerFast(str(folder / "vocab.txt")), folder)
+    return _save(
+        BertForMaskedLM(config), BertTokenizerFast(str(folder / "vocab.txt")), folder, scale
+    )
 
 
 def causal(folder: Path, shape: str = "gpt2", seed: int = 1) -> Path:
@@ -72,9 +74,9 @@ def causal(folder: Path, shape: str = "gpt2", seed: int = 1) -> Path:
     return _save(network, fast, folder)
 
 
-def _save(network: Any, tokenizer: Any, folder: Path) -> Path:
+def _save(network: Any, tokenizer: Any, folder: Path, scale: float = 4) -> Path:
     for weight in network.parameters():  # far from uniform, so that errors show
-        weight.data.mul_(4) if weight.dim() > 1 else None
+        weight.data.mul_(scale) if weight.dim() > 1 else None
     network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

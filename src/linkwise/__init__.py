@@ -56,6 +56,9 @@ for _name in _VERBS:
     sys.modules[f"linkwise.{_name}"].__class__ = _Verb
 
 
+import_module("linkwise.lm")  # whose own names are loaded when first used
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

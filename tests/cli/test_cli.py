@@ -14,7 +14,8 @@ from linkwise.run import Run
 
 def test_help_shows_a_worked_example_for_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["churn"], ["churn", "score"], ["simulate", "music"], ["data", "describe"],
-                  ["run"], ["report"], ["doctor"]):  # fmt: skip
+                  ["run"], ["report"], ["doctor"], ["lm", "adapt"], ["lm", "tune"], ["lm", "embed"],
+                  ["lm", "score"], ["lm", "probe"], ["recommend"], ["compare"]):  # fmt: skip
         assert main([*words, "--help"]) == 0
         shown = capsys.readouterr().out
         assert f"linkwise {' '.join(words)}" in shown.replace("Usage: ", "", 1), words

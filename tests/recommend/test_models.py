@@ -114,15 +114,17 @@ class TestGRU4Rec(RecommenderContract):
 
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return masked(tmp_path_factory.mktemp("models") / "bert")
+    return masked(tmp_path_factory.mktemp("models") / "bert", scale=2)
 
 
+@pytest.mark.slow
 class TestTitleLM(RecommenderContract):
     """Learned over the catalogue by a tiny masked model that becomes a causal one."""
 
     cls = TitleLM
     options: ClassVar[dict[str, Any]] = {
-        "prompt": "weak", "recent": 8, "epochs": 30, "learning_rate": 0.005, "batch_size": 16,
+        "prompt": "weak", "recent": 8, "epochs": 36, "patience": 99, "learning_rate": 0.003,
+        "pieces": 120,
     }  # fmt: skip
 
     @pytest.fixture(scope="class", autouse=True)
@@ -133,15 +135,6 @@ class TestTitleLM(RecommenderContract):
     @classmethod
     def make(cls, **options: Any) -> Recommender:
         return TitleLM(TitleLMConfig(**cls.options), **options)
-
-
-class TestTitleLMInGaps(TestTitleLM):
-    """One pass of a masked model, tuned for it; titles by length would take ten times as long."""
-
-    options: ClassVar[dict[str, Any]] = {
-        "inference": "one-pass", "prompt": "default", "tune": "one-pass", "epochs": 40,
-        "learning_rate": 0.005, "batch_size": 16,
-    }  # fmt: skip
 
 
 class TestSASRec(RecommenderContract):

@@ -74,6 +74,8 @@ class TitleLMConfig(ModelConfig):
     """Passes over the histories."""
     learning_rate: float = Field(2e-4, gt=0)
     """Adam's largest step."""
+    patience: int = Field(3, ge=1)
+    """Evaluations, two an epoch, without a gain on held-out users after which tuning stops."""
     batch_size: int = Field(16, ge=1)
     """Pieces of histories in an update."""
     window: int = Field(20, ge=2)
@@ -293,18 +295,23 @@ class TitleLM(Recommender):
             sums = score_trie(self.model.network, contexts, chosen.trie, over=over)
             found[:, chosen.row] = sums / divisor[chosen.row]
         else:
+            # Twins lose their share only afterwards: as many more are found as may fall behind by that.
+            shared = int((titles.twins > 1).sum()) if self.normalise == "catalogue" else 0
             for row, tokens in enumerate(contexts):
                 best = walk(
                     self.model.network,
                     tokens,
                     chosen.trie,
-                    self.config.top,
+                    self.config.top + shared,
                     lengths=divisor[chosen.row],
                     over=over,
                 )
                 found[row, chosen.row[best.items]] = best.scores
         if self.normalise == "catalogue":
             found -= np.log(titles.twins)[None, :]  # twins share the probability of their path
+        if self.config.top is not None and self.config.top < len(titles):
+            least = -np.partition(-found, self.config.top - 1, axis=1)[:, self.config.top - 1]
+            found[found < least[:, None]] = -np.inf
         return found
 
     def _prior(self, log: Interactions) -> Any:
@@ -388,7 +395,10 @@ class TitleLM(Recommender):
             from linkwise.lm.load import save_model
 
             save_model(self.model, folder / "lm", tuned=self.tune_)
-        about = {"tune": self.tune_, "a": self.a_, "tuned": self.tuned_}
+        # Without how long it took: equal fits are equal files.
+        kept = ("step", "epoch", "loss", "held_out")
+        tuned = [{k: v for k, v in entry.items() if k in kept} for entry in self.tuned_]
+        about = {"tune": self.tune_, "a": self.a_, "tuned": tuned}
         (folder / "title_lm.json").write_text(json.dumps(about, indent=1))
 
     @classmethod

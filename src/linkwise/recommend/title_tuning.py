@@ -56,7 +56,7 @@ def tune(model: Any, log: Interactions, context: Context) -> list[dict[str, floa
         batch_size=config.batch_size,
         part_tokens=4096,
         evaluations=2,
-        patience=2,
+        patience=config.patience,
     )
     fitted = fit(
         network, task, settings, _named(context, config.seed), f"tune title-lm {model.tune_}"
