@@ -258,11 +258,17 @@ def _curves_section(found: Compared, metrics: Metrics, config: RecommendConfig) 
                 note="The same users and targets at every point; only the last events of each history are "
                 "shown to the models; all of it is left out of their lists. A shorter history is shown whole."
                 + _too_few(found)
+                + _left_out(found)
                 if prefix == "history "
                 else "A point stands for the targets from its day to the next point's.",
             )
         )
     return [Section(title="New users, and time", blocks=tuple(figures))] if figures else []
+
+
+def _left_out(found: Compared) -> str:
+    slow = [name for name, model in found.models.items() if model.slow]
+    return f" {', '.join(slow)} is left out: its lists take seconds." if slow else ""
 
 
 def _too_few(found: Compared) -> str:

@@ -122,6 +122,8 @@ def errors_section(metrics: Metrics) -> list[Section]:
         for row in metrics
         if row["split"] == "train" and row["metric"] in ("rmse", "mae")
     }
+    if not inside:  # no model predicts ratings
+        return []
     columns = [Column(name="model")]
     for name in ("RMSE", "MAE"):
         columns += interval_columns(name, "float3")

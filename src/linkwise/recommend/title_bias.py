@@ -141,7 +141,8 @@ def audit_rows(name: str, found: Audit, samples: int, seed: int) -> list[dict[st
         draws = np.concatenate(
             [w @ defined / len(defined) for w in bootstrap_weights(rng, len(defined), samples)]
         )
-        low, high = percentile_interval(draws)
+        # The share in the catalogue is no mean over queries, and has no interval over them.
+        low, high = (None, None) if metric == "rare_all" else percentile_interval(draws)
         row = {"model": name, "split": "test", "slice": "bias", "metric": metric, "k": None}
         about = {"value": float(defined.mean()), "low": low, "high": high, "n": len(defined)}
         rows.append(row | about | empty)
