@@ -148,7 +148,7 @@ def test_two_steps_from_a_decoder_to_an_encoder(gpt: Path, films: Path, tmp_path
 
     texts = ["toys that live and a cat", "toys that live and a dog"]
     first, second = embed(texts, str(tmp_path / "b"))
-    rows = windows(model, texts, 90)
+    rows, _ = windows(model, texts, 90)
     assert len(rows) == 2
     ids = torch.tensor([model.tokenizer(texts[0])["input_ids"]])
     mask = torch.zeros((1, 1, ids.shape[1], ids.shape[1]))

@@ -125,12 +125,16 @@ def test_without_a_network_one_sentence_says_what_to_do(monkeypatch: pytest.Monk
     packaged_minilm.cache_clear()
 
 
-def test_a_fingerprint_is_of_the_weights(bert: Path) -> None:
-    first, second = (load_model(str(bert), "masked").network for _ in range(2))
-    assert fingerprint(first) == fingerprint(second)
+def test_a_fingerprint_is_of_the_weights(bert: Path, tmp_path: Path) -> None:
+    model = load_model(str(bert), "masked", dtype="bfloat16")
+    assert fingerprint(model.folder) == fingerprint(bert)
+    shutil.copytree(bert, tmp_path / "same")
+    assert fingerprint(tmp_path / "same") == fingerprint(bert)
+    model = load_model(str(bert), "masked")
     with torch.no_grad():
-        next(second.parameters())[0] += 1e-3
-    assert fingerprint(first) != fingerprint(second)
+        next(model.network.parameters())[0] += 1e-3
+    save_model(model, tmp_path / "other")
+    assert fingerprint(tmp_path / "other") != fingerprint(bert)
 
 
 def test_a_broken_folder_is_named(bert: Path, tmp_path: Path) -> None:

@@ -32,11 +32,21 @@ def gpt(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
 
 
 def test_windows_hold_every_token_once(bert: LanguageModel) -> None:
-    rows = objectives.windows(bert, TEXTS, 12)
+    rows, of = objectives.windows(bert, TEXTS, 12)
     assert max(len(row) for row in rows) <= 12
-    assert all(row[0] == 2 and row[-1] == 3 for row in rows)
-    together = [token for row in rows for token in row[1:-1]]
-    assert together == [token for text in TEXTS for token in bert.encode(text)]
+    assert all(row[0] == 2 for row in rows)
+    for text in range(len(TEXTS)):
+        own = [row for row, number in zip(rows, of, strict=True) if number == text]
+        assert [row[-1] == 3 for row in own] == [False] * (len(own) - 1) + [True] * bool(own)
+        together = [token for row in own for token in row if token not in (2, 3)]
+        assert together == bert.encode(TEXTS[text])
+
+
+def test_a_text_is_held_out_whole(bert: LanguageModel) -> None:
+    task = objectives.clm(bert, [TEXTS[2]] * 40, 12)
+    _, of = objectives.windows(bert, [TEXTS[2]] * 40, 12)
+    assert len(np.unique(of[task.held_out])) == 2
+    assert not set(of[task.held_out]) & set(of[task.train])
 
 
 def test_corruption_is_eighty_ten_ten() -> None:
@@ -64,7 +74,7 @@ def _seen(model: LanguageModel, task: Any, rows: Any, monkeypatch: pytest.Monkey
 
 
 def test_the_masked_loss_equals_the_library_s(bert: LanguageModel) -> None:
-    rows = objectives.windows(bert, TEXTS, 30)
+    rows, _ = objectives.windows(bert, TEXTS, 30)
     rng = np.random.default_rng(2)
     hidden = [rng.random(len(row)) < 0.3 for row in rows]
     corrupted = [np.where(at, 4, row).tolist() for row, at in zip(rows, hidden, strict=True)]
@@ -85,11 +95,10 @@ def test_special_tokens_are_never_hidden(
 ) -> None:
     task = objectives.mlm(bert, TEXTS * 20, 30)
     rows, corrupted, hidden = _seen(bert, task, np.arange(len(task.lengths)), monkeypatch)
-    share = np.concatenate(hidden).sum() / sum(len(row) - 2 for row in rows)
+    share = np.concatenate(hidden).sum() / sum(t not in (2, 3) for row in rows for t in row)
     assert 0.11 < share < 0.19
     for row, wrong, at in zip(rows, corrupted, hidden, strict=True):
-        assert not at[0]
-        assert not at[-1]
+        assert not at[np.isin(row, [2, 3])].any()
         assert all(a == b for a, b, hide in zip(row, wrong, at, strict=True) if not hide)
 
 
@@ -132,7 +141,7 @@ def test_the_next_token_loss_equals_the_library_s(
     model = gpt
     if which == "bert":
         model = load_model(str(bert.folder), "causal", as_causal=True)
-    rows = objectives.windows(model, TEXTS[:3], 25)
+    rows, _ = objectives.windows(model, TEXTS[:3], 25)
     with torch.inference_mode():
         found = objectives.next_token_loss(model, rows, [1] * len(rows))
         each = [
@@ -149,7 +158,7 @@ def test_the_next_token_loss_equals_the_library_s(
 
 
 def test_masked_next_tokens_are_read_before_them_and_look_both_ways(gpt: LanguageModel) -> None:
-    row = objectives.windows(gpt, TEXTS[:1], 60)[0]
+    row = objectives.windows(gpt, TEXTS[:1], 60)[0][0]
     at = np.zeros(len(row), dtype=bool)
     at[[4, 9]] = True
     wrong = np.where(at, objectives.mask_token(gpt), row)

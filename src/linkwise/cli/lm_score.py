@@ -67,7 +67,7 @@ def score(
         )
     over: Literal["vocabulary", "catalogue"]
     over = "catalogue" if normalise == "catalogue" else "vocabulary"
-    ended = ended_titles(titles, model.encode(".")[:1] if over == "catalogue" else ())
+    ended = ended_titles(titles, model.encode_after(".")[:1] if over == "catalogue" else ())
     before = [*model.text_start(), *model.encode(context.rstrip())]
     divisor = titles.divisor(normalise)
     visited = None

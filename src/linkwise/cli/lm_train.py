@@ -301,6 +301,10 @@ def _train(
     if threads is not None:
         torch.set_num_threads(threads)
     team = launched_team(cpu=device == "cpu")
+    if team is not None and resume:
+        raise UsageError(
+            "--resume goes on in one process; start it without torchrun, or afresh with --overwrite."
+        )
     leads = team is None or team.rank == 0
     shown = progress(quiet or not leads)
     try:

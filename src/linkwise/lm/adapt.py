@@ -108,12 +108,12 @@ def instruct_task(
     rows, first = [], []
     for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
         lead = "" if not prompt or prompt[-1].isspace() else " "
-        said = [*(model.encode(lead + answer) if answer.strip() else []), *end]
+        said = [*(model.encode_after(lead + answer) if answer.strip() else []), *end]
         room = max_tokens - len(start) - len(said)
         if room < 1 or len(said) == len(end):
             raise InputError(
-                f"row {number}: the answer has {len(said) - len(end)} tokens; expected 1 to "
-                f"{max_tokens - len(start) - len(end) - 1} with --max-tokens {max_tokens}."
+                f"row {number + 1} of those with both: the answer has {len(said) - len(end)} tokens; "
+                f"expected 1 to {max_tokens - len(start) - len(end) - 1} with --max-tokens {max_tokens}."
             )
         asked = model.encode(prompt)[-room:]
         rows.append([*start, *asked, *said])
@@ -135,7 +135,7 @@ def catalogue_task(
     Exact at the cost of the right answer's path through the trie of answers, and its siblings.
     """
     start = model.text_start()
-    end = objectives.text_end(model)
+    end = model.encode_after(".")[:1]  # as title-lm and lm score end theirs
     names = sorted(set(answers))
     number = {name: row for row, name in enumerate(names)}
     titles = read_titles(model, names, most=max_tokens)
@@ -189,6 +189,11 @@ def prepare(
     if config.merge and config.train != "lora":
         raise UsageError("--merge goes with --train lora.")
     model = load_model(name, head, as_causal=as_causal, four_bit=four_bit, device=device)
+    if model.prefix and (config.train != "lora" or config.merge):
+        raise UsageError(
+            f"{name}: this model has a soft prompt, which only LoRA (without --merge) can be trained upon; "
+            "train its base instead."
+        )
     if as_causal and not _was_causal(model):
         model.about["as_causal"] = True
     wrapped = None

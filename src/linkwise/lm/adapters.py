@@ -19,6 +19,7 @@ from linkwise.lm.load import (
     Head,
     LanguageModel,
     fingerprint,
+    is_causal_model,
     load_model,
     quiet,
     read_about,
@@ -60,7 +61,7 @@ def attach_lora(model: LanguageModel, rank: int, dropout: float) -> Any:
     Hu et al. 2021, with alpha = 2 rank. Returns peft's model, for `save_adapter`.
     """
     peft = optional("peft", "lm", PURPOSE)
-    base = fingerprint(model.network)
+    base = fingerprint(model.folder)
     config = peft.LoraConfig(
         r=rank, lora_alpha=2 * rank, lora_dropout=dropout, target_modules="all-linear"
     )
@@ -78,7 +79,7 @@ def attach_soft_prompt(model: LanguageModel, n: int) -> Any:
     They begin as the vectors of common tokens. Returns peft's model, for `save_adapter`.
     """
     peft = optional("peft", "lm", PURPOSE)
-    base = fingerprint(model.network)
+    base = fingerprint(model.folder)
     words = model.network.get_input_embeddings()
     config = peft.PromptTuningConfig(
         task_type="CAUSAL_LM",
@@ -147,10 +148,15 @@ def load_adapted(
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{folder}: adapter_config.json cannot be used ({error}).") from error
     about = read_about(folder)
-    model = load_model(
-        base, head, as_causal=as_causal or bool(about.get("as_causal")), dtype=dtype, device=device
-    )
-    if "base" in about and dtype == "float32" and fingerprint(model.network) != about["base"]:
+    as_causal = as_causal or bool(about.get("as_causal"))
+    # An adapter's matrices are named after the network that it was trained in, head and all.
+    trained_in: Head = head
+    if head == "encoder" and (as_causal or is_causal_model(base)):
+        trained_in = "causal"
+    elif head == "encoder" and about.get("objective") != "contrastive":
+        trained_in = "masked"
+    model = load_model(base, trained_in, as_causal=as_causal, dtype=dtype, device=device)
+    if "base" in about and fingerprint(model.folder) != about["base"]:
         raise InputError(
             f"{folder}: this adapter was trained on another base than {base}, whose weights have changed "
             "since; give it the model that it was trained on."
@@ -175,6 +181,8 @@ def load_adapted(
         raise UsageError(
             f"{folder}: adapters of the kind {kind} are not read; LORA and PROMPT_TUNING are."
         )
+    if head == "encoder" and trained_in != "encoder":
+        model.network = model.network.base_model
     model.network.eval()
     model.folder, model.about = folder, {**model.about, **about}
     return model

@@ -34,6 +34,23 @@ def head_parts(network: Any) -> tuple[Any, Any] | None:
     return (lambda states: states), linear
 
 
+def first_position(network: Any) -> int:
+    """The number of the first token's position: RoBERTa's begin behind that of its padding."""
+    if network.config.model_type in ("roberta", "xlm-roberta", "camembert"):
+        return int(network.config.pad_token_id) + 1
+    return 0
+
+
+def room_of(network: Any) -> int | None:
+    """Tokens that a network has room for: its positions, or the window in which attention sees them all."""
+    config = network.config
+    limits = [getattr(config, "max_position_embeddings", None)]
+    if getattr(config, "use_sliding_window", True):
+        limits.append(getattr(config, "sliding_window", None))
+    found = [int(limit) for limit in limits if limit]
+    return min(found) - first_position(network) if found else None
+
+
 def padded(rows: Sequence[Sequence[int]], pad: int, device: Any) -> tuple[Any, Any]:
     """Token rows as one tensor, filled up at the right (b, w), and where tokens are (b, w)."""
     width = max((len(row) for row in rows), default=1) or 1

@@ -48,8 +48,9 @@ class LanguageModel:
     @property
     def positions(self) -> int | None:
         """Tokens that the network has room for; None where it has no limit."""
-        found = getattr(self.network.config, "max_position_embeddings", None)
-        return None if found is None else int(found)
+        from linkwise.lm.heads import room_of
+
+        return room_of(self.network)
 
     def text_start(self) -> list[int]:
         """Tokens that every text begins with: a soft prompt, [CLS], the beginning-of-text token."""
@@ -65,6 +66,20 @@ class LanguageModel:
         """The tokens of a text, without special ones."""
         found: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return found
+
+    def encode_after(self, text: str) -> list[int]:
+        """The tokens of a text that stands behind another.
+
+        Some tokenizers (Llama's, Mixtral's) put a space of their own before whatever they are given: the text
+        is tokenised behind a line's end, which nothing merges with, and that is cut off.
+        """
+        if not text:
+            return []
+        anchor = self.encode("\n")
+        found = self.encode("\n" + text)
+        if anchor and found[: len(anchor)] == anchor:
+            return found[len(anchor) :]
+        return self.encode(text)
 
 
 def load_model(
@@ -186,7 +201,9 @@ def _from_hub(name: str, *, local: bool = False) -> Path:
     errors = hub.errors
     try:
         # What is in the cache is taken as it is: no question to the network.
-        return Path(hub.snapshot_download(name, allow_patterns=FETCHED, local_files_only=True))
+        found = Path(hub.snapshot_download(name, allow_patterns=FETCHED, local_files_only=True))
+        if local or any(found.glob("*.safetensors")):
+            return found
     except errors.LocalEntryNotFoundError:
         if local:
             raise InputError(f"{name}: not in the hub's cache.") from None
@@ -237,18 +254,30 @@ def _is_causal(config: Any, transformers: Any) -> bool:
 def is_causal_model(name: str) -> bool:
     """Whether a model, by its config, is causal."""
     transformers = optional("transformers", "lm", "a language model")
-    return _is_causal(_config(locate(name), transformers), transformers)
+    folder = locate(name)
+    if read_about(folder).get("as_causal"):
+        return True
+    return _is_causal(_config(_base_of(folder), transformers), transformers)
+
+
+def _base_of(folder: Path) -> Path:
+    """The folder itself, or that of the base of an adapter."""
+    path = folder / "adapter_config.json"
+    if not path.is_file():
+        return folder
+    try:
+        return _base_of(locate(json.loads(path.read_text())["base_model_name_or_path"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: the adapter names no base ({error}).") from error
 
 
 def has_head(name: str, head: Head) -> bool:
-    """Whether a model's own weights have this head, trained; an adapter's are taken to have it.
+    """Whether a model's own weights have this head, trained; of an adapter, its base's.
 
     Causal heads are often the word vectors themselves, and have no weights of their own.
     """
     transformers = optional("transformers", "lm", "a language model")
-    folder = locate(name)
-    if (folder / "adapter_config.json").is_file():
-        return True
+    folder = _base_of(locate(name))
     config = _config(folder, transformers)
     if head == "causal":
         return _is_causal(config, transformers)
@@ -311,12 +340,15 @@ def write_about(folder: Path, about: dict[str, Any]) -> None:
     (folder / ABOUT).write_text(json.dumps(about, indent=1))
 
 
-def fingerprint(network: Any) -> str:
-    """A digest of a network's weights, by which an adapter knows its base."""
+def fingerprint(folder: Path) -> str:
+    """A digest of the weights in a model's folder, by which an adapter knows its base.
+
+    Of the files, so that it is the same for every head and number format.
+    """
     digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().float().cpu().numpy().tobytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
 

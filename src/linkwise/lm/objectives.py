@@ -29,21 +29,30 @@ TEMPERATURE = 0.05
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
 
-def windows(model: LanguageModel, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-    """Token rows of at most `max_tokens`, begun and ended as the model does; a long text becomes several."""
+def windows(
+    model: LanguageModel, texts: Sequence[str], max_tokens: int
+) -> tuple[list[list[int]], Longs]:
+    """Token rows of at most `max_tokens`, and the text of each (n,); a long text becomes several.
+
+    Each begins as the model's texts do; the last of a text ends so.
+    """
     start, end = model.text_start(), text_end(model)
     room = max_tokens - len(start) - len(end)
     if room < 1:
         raise InputError(
             f"--max-tokens is {max_tokens}; expected at least {max_tokens - room + 1}."
         )
-    rows = []
+    rows, of = [], []
     for begin in range(0, len(texts), 1000):
         part = list(texts[begin : begin + 1000])
-        for tokens in model.tokenizer(part, add_special_tokens=False)["input_ids"]:
+        for number, tokens in enumerate(
+            model.tokenizer(part, add_special_tokens=False)["input_ids"]
+        ):
             for at in range(0, len(tokens), room):
-                rows.append([*start, *tokens[at : at + room], *end])
-    return rows
+                last = at + room >= len(tokens)
+                rows.append([*start, *tokens[at : at + room], *(end if last else [])])
+                of.append(begin + number)
+    return rows, np.array(of, dtype=np.int64)
 
 
 def text_end(model: LanguageModel) -> list[int]:
@@ -55,14 +64,21 @@ def text_end(model: LanguageModel) -> list[int]:
     return []
 
 
-def task_of(rows: Sequence[Sequence[int]], loss: Any, *, whole: bool = False) -> Task:
-    """A task over token rows: one in twenty, at most a thousand, is held out."""
-    order = np.random.default_rng(3).permutation(len(rows))
-    n = min(MOST_HELD_OUT, int(HELD_OUT * len(rows)))
+def task_of(
+    rows: Sequence[Sequence[int]], loss: Any, of: Longs | None = None, *, whole: bool = False
+) -> Task:
+    """A task over token rows: one text in twenty, at most a thousand, is held out with all its rows.
+
+    `of` says which text each row is of; without it each row is one.
+    """
+    owner = np.arange(len(rows)) if of is None else of
+    texts = np.unique(owner)
+    order = np.random.default_rng(3).permutation(texts)
+    out = np.isin(owner, order[: min(MOST_HELD_OUT, int(HELD_OUT * len(texts)))])
     return Task(
         lengths=np.array([len(row) for row in rows], dtype=np.int64),
-        train=np.sort(order[n:]),
-        held_out=np.sort(order[:n]),
+        train=np.flatnonzero(~out),
+        held_out=np.flatnonzero(out),
         loss=loss,
         whole=whole,
     )
@@ -73,7 +89,7 @@ def task_of(rows: Sequence[Sequence[int]], loss: Any, *, whole: bool = False) ->
 
 def mlm(model: LanguageModel, texts: Sequence[str], max_tokens: int) -> Task:
     """Masked words (Devlin et al. 2019): of 15 % of the tokens, 80 % are hidden, 10 % replaced, 10 % kept."""
-    rows = windows(model, texts, max_tokens)
+    rows, of = windows(model, texts, max_tokens)
     mask, special = mask_token(model), set(model.tokenizer.all_special_ids)
     vocabulary = len(model.tokenizer)
 
@@ -87,7 +103,7 @@ def mlm(model: LanguageModel, texts: Sequence[str], max_tokens: int) -> Task:
             hidden.append(at)
         return _masked_loss(model, [rows[row] for row in chosen], corrupted, hidden)
 
-    return task_of(rows, loss)
+    return task_of(rows, loss, of)
 
 
 def corrupt(
@@ -114,8 +130,8 @@ class TitledText:
 def titled(model: LanguageModel, synopsis: str, title: str, max_tokens: int) -> TitledText:
     """`[synopsis]. This is the movie [title].`, the synopsis cut so that the rest fits."""
     start, end = model.text_start(), text_end(model)
-    middle = model.encode(f" {HYBRID_END}")
-    name, stop = model.encode(f" {title}"), model.encode(".")
+    middle = model.encode_after(f" {HYBRID_END}")
+    name, stop = model.encode_after(f" {title}"), model.encode_after(".")
     room = max_tokens - len(start) - len(end) - len(middle) - len(name) - 2 * len(stop)
     encoded = model.tokenizer(synopsis.rstrip(" ."), add_special_tokens=False)
     told = encoded["input_ids"][: max(0, room)]
@@ -191,12 +207,13 @@ def mask_token(model: LanguageModel) -> int:
 
 def clm(model: LanguageModel, texts: Sequence[str], max_tokens: int) -> Task:
     """The next token, at every place."""
-    rows = windows(model, texts, max_tokens)
+    rows, of = windows(model, texts, max_tokens)
 
     def loss(chosen: Longs, rng: np.random.Generator) -> Loss:
-        return next_token_loss(model, [rows[row] for row in chosen], [1] * len(chosen))
+        first = max(1, len(model.prefix))  # nothing is asked of a soft prompt
+        return next_token_loss(model, [rows[row] for row in chosen], [first] * len(chosen))
 
-    return task_of(rows, loss)
+    return task_of(rows, loss, of)
 
 
 def next_token_loss(
@@ -219,7 +236,7 @@ def mntp(model: LanguageModel, texts: Sequence[str], max_tokens: int) -> Task:
 
     15 % of the tokens are hidden, as in `mlm`, and each is read at the place before it.
     """
-    rows = windows(model, texts, max_tokens)
+    rows, of = windows(model, texts, max_tokens)
     mask, special = mask_token(model), set(model.tokenizer.all_special_ids)
     vocabulary = len(model.tokenizer)
 
@@ -229,12 +246,12 @@ def mntp(model: LanguageModel, texts: Sequence[str], max_tokens: int) -> Task:
             tokens = np.array(rows[row])
             at = rng.random(len(tokens)) < MASKED_SHARE
             at &= ~np.isin(tokens, list(special))
-            at[0] = False  # nothing stands before it
+            at[: 1 + len(model.prefix)] = False  # nothing stands before the first
             corrupted.append(corrupt(tokens, at, mask, vocabulary, rng).tolist())
             hidden.append(at)
         return _masked_loss(model, [rows[row] for row in chosen], corrupted, hidden, shift=1)
 
-    return task_of(rows, loss)
+    return task_of(rows, loss, of)
 
 
 # --------------------------------------------------------------------------------------- two views of one
@@ -246,7 +263,7 @@ def contrastive(model: LanguageModel, texts: Sequence[str], max_tokens: int) -> 
     Mean-pooled vectors, cosine over a temperature of .05, the batch's other texts as negatives. A held-out
     text's own loss is taken with dropout, too: without it the two vectors are the same.
     """
-    rows = [row[:max_tokens] for row in windows(model, texts, max_tokens)]
+    rows, of = windows(model, texts, max_tokens)
 
     def loss(chosen: Longs, rng: np.random.Generator) -> Loss:
         ids, there = padded(
@@ -272,7 +289,7 @@ def contrastive(model: LanguageModel, texts: Sequence[str], max_tokens: int) -> 
         )
         return Loss(total, len(ids), 2 * ids.numel())
 
-    return task_of(rows, loss, whole=True)
+    return task_of(rows, loss, of, whole=True)
 
 
 def mean_state(found: Any, there: Any) -> Any:

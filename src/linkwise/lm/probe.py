@@ -33,8 +33,8 @@ def true_text_ranks(
             f"there are {len(texts)} texts and {len(titles)} titles; expected as many."
         )
     names = read_titles(model, titles)
-    middle = model.encode(f" {HYBRID_END}")
-    stop, start, end = model.encode("."), model.text_start(), text_end(model)
+    middle = model.encode_after(f" {HYBRID_END}")
+    stop, start, end = model.encode_after("."), model.text_start(), text_end(model)
     room = max_tokens - len(start) - len(middle) - 12 - len(end)
     before = [[*start, *model.encode(text.rstrip(" ."))[:room], *stop, *middle] for text in texts]
     sums: Floats

@@ -79,7 +79,7 @@ def read_titles(
     cut = 0
     numbers: dict[tuple[int, ...], int] = {}
     for name in names:
-        tokens = model.encode(lead + name) if name and name.strip() else []
+        tokens = model.encode_after(lead + name) if name and name.strip() else []
         kept = tuple(tokens[:most])
         cut += len(tokens) > most
         rows.append(kept)

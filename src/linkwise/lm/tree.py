@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from transformers import DynamicCache
 
 from linkwise.errors import InputError
-from linkwise.lm.heads import head_parts
+from linkwise.lm.heads import first_position, head_parts, room_of
 from linkwise.lm.trie import Children, Floats, Longs, Trie, build_trie
 
 Over = Literal["vocabulary", "catalogue"]
@@ -158,11 +159,12 @@ class _Contexts:
         if not min(lengths):
             raise InputError("the context has no tokens; begin it with the model's first token.")
         longest = max(lengths) + int(trie.depth.max()) - 1
-        positions = getattr(model.config, "max_position_embeddings", None)
+        self.first_position = first_position(model)
+        positions = room_of(model)
         if positions is not None and longest > positions:
             raise InputError(
                 f"the context of {max(lengths)} tokens and the longest continuation make {longest}, and "
-                f"the model has {positions} positions; shorten the history."
+                f"the model has room for {positions}; shorten the history."
             )
         self.model, self.trie, self.over = model, trie, over
         # Over a catalogue only the children's own logits are needed: the head's rows for them, not all of it.
@@ -180,9 +182,10 @@ class _Contexts:
         if min(lengths) < self.width:
             options = {
                 "attention_mask": self.there.long(),
-                "position_ids": (self.there.cumsum(1) - 1).clamp(min=0),
+                "position_ids": (self.there.cumsum(1) - 1).clamp(min=0) + self.first_position,
             }
-        self.cache: Any = None
+        # A plain cache: that of a model with a sliding window drops what the packed nodes push out.
+        self.cache: Any = DynamicCache()
         self.nodes = np.empty(0, dtype=np.int64)  # those in the cache, in its order
         found = self._run(ids.to(device), last=True, **options)
         self.first = self._values(found[:, -1:], 0, trie.children(np.array([-1])))
@@ -207,7 +210,7 @@ class _Contexts:
         depth = torch.from_numpy(self.trie.depth[nodes]).to(device)
         found = self._run(
             torch.from_numpy(self.trie.token[nodes]).to(device).expand(b, -1),
-            position_ids=self.lengths[:, None] + depth - 1,
+            position_ids=self.lengths[:, None] + depth - 1 + self.first_position,
             attention_mask=mask[:, None],
         )
         self.nodes = kept

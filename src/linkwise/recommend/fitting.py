@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from linkwise.context import Context
-from linkwise.data.queries import Split, some_queries
+from linkwise.data.queries import Queries, Split, some_queries
 from linkwise.metrics.ranking import per_query
 from linkwise.recommend.base import ModelConfig, Recommender
 from linkwise.recommend.config import RecommendConfig
@@ -17,6 +17,7 @@ from linkwise.recommend.daytime import WEIGHTS, DayTime
 from linkwise.recommend.evaluate import judge
 from linkwise.recommend.registry import model_class
 
+OWN_TRIALS_K = 10  # what a model tries while it is fitted is judged by NDCG@10
 SLOW_QUERIES = 50  # of the validation, that a model which takes seconds for a list is judged on
 
 
@@ -31,6 +32,10 @@ class Fitted:
     """Each setting that was tried, in words, and its NDCG; empty where nothing was to choose."""
     setting: ModelConfig
     """The settings of the model, with what the validation decided."""
+    queries: int
+    """Validation queries behind `validated` and the trials."""
+    trials_k: int
+    """Length of the lists that the trials were judged by."""
     daytime: float
     """How much the time of day should weigh, by the validation; 0 where it is of no use or unknown."""
 
@@ -64,26 +69,40 @@ def fit_model(
     if config.daytime and len(parts.validation):
         daytime = DayTime().fit(parts.train)
         weight = daytime.best_weight(model, parts.validation, WEIGHTS, config.k[0])
-    trials = model.tried_ or trials  # a blend's weights
+    own = model.tried_  # a blend's weights, a calibration's
+    trials = own or trials
     setting = model.settled()
     if config.refits:
         with context.step(f"refit {name}"):
             model = cls(setting, min_items=min_items)
             model.use_settings(tuned)
             model.fit(parts.refit, context=context)
-    return Fitted(model, quality, tuple(trials) if len(trials) > 1 else (), setting, weight)
+    return Fitted(
+        model,
+        quality,
+        tuple(trials) if len(trials) > 1 else (),
+        setting,
+        queries=len(validated_by(parts, config)),
+        trials_k=OWN_TRIALS_K if own else config.k[0],
+        daytime=weight,
+    )
 
 
 def validate(model: Recommender, parts: Split, config: RecommendConfig) -> float:
     """NDCG of the first length of lists on the validation; 0 where there is none."""
     if not len(parts.validation):
         return 0.0
-    queries = parts.validation
-    if model.slow:
-        queries = some_queries(queries, SLOW_QUERIES, np.random.default_rng(0))
+    queries = validated_by(parts, config)
     found = judge(model, queries)
     offsets = queries.targets.offsets
     return float(per_query(found.ranks, offsets, config.k[0])["ndcg"].mean())
+
+
+def validated_by(parts: Split, config: RecommendConfig) -> Queries:
+    """The validation queries: the same for all models, few where one of them takes seconds for a list."""
+    if any(model_class(name).slow for name in config.compared):
+        return some_queries(parts.validation, SLOW_QUERIES, np.random.default_rng(0))
+    return parts.validation
 
 
 def candidates(given: ModelConfig, budget: int) -> list[ModelConfig]:

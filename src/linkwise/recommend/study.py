@@ -144,10 +144,12 @@ def _parts(
     if config.users is None:
         return parts
     n = len(parts.test)
-    test, validation = (
-        some_queries(queries, config.users, context.rng(name))
-        for queries, name in ((parts.test, "test users"), (parts.validation, "validation users"))
-    )
+    test = some_queries(parts.test, config.users, context.rng("test users"))
+    validation = parts.validation
+    others = np.flatnonzero(~np.isin(validation.users, test.users))
+    if len(others) >= min(config.users, len(validation) // 2):  # users who are not reported
+        validation = validation.take(others)
+    validation = some_queries(validation, config.users, context.rng("validation users"))
     words = parts.words
     if len(test) < n:
         words += f". Judged on {len(test):,} of {n:,} queries, drawn at random"
@@ -181,7 +183,8 @@ def _compare(
         else:
             fitted[name] = fit_model(name, parts, min_items, config, tuned, context)
             fitted[name].model.save(folder)
-            about = {key: getattr(fitted[name], key) for key in ("validated", "trials", "daytime")}
+            kept = ("validated", "trials", "daytime", "queries", "trials_k")
+            about = {key: getattr(fitted[name], key) for key in kept}
             about["setting"] = fitted[name].setting.model_dump(mode="json")
             note.write_text(json.dumps(about))
         tuned[name] = fitted[name].setting
@@ -249,16 +252,17 @@ def _metrics(found: Compared, config: RecommendConfig, seed: int) -> list[dict[s
         }
     found_rows = evaluate_ranked(values, baseline="popularity", samples=config.bootstrap, seed=seed)
     for name, fitted in found.fitted.items():
-        n = len(found.split.validation)
-        rows.append(_plain(name, "validation", "ndcg", config.k[0], fitted.validated, n))
+        rows.append(
+            _plain(name, "validation", "ndcg", config.k[0], fitted.validated, fitted.queries)
+        )
     return [asdict(row) for row in found_rows] + rows
 
 
 def _trials(found: Compared, config: RecommendConfig) -> list[dict[str, Any]]:
     """What was tried for each model, on the validation."""
-    n = len(found.split.validation)
     return [
-        _plain(name, "validation", "ndcg", config.k[0], value, n) | {"slice": f"trial: {words}"}
+        _plain(name, "validation", "ndcg", fitted.trials_k, value, fitted.queries)
+        | {"slice": f"trial: {words}"}
         for name, fitted in found.fitted.items()
         for words, value in fitted.trials
     ]

@@ -12,9 +12,11 @@ from scipy.stats import rankdata
 
 from linkwise.data.interactions import Histories
 from linkwise.data.queries import Queries
+from linkwise.lm.titles import read_titles
 from linkwise.metrics.bootstrap import bootstrap_weights, percentile_interval
 from linkwise.recommend.base import top_k
-from linkwise.recommend.title_lm import LOWEST, TitleLM
+from linkwise.recommend.title_lm import TitleLM
+from linkwise.recommend.title_prompt import context, merged
 from linkwise.report import Column as Col
 from linkwise.report import Section, Table, Text, interval_columns
 
@@ -43,6 +45,8 @@ class Audit:
     """`values`: of each property, one for each query (n,); the ends of one user's ranking, by name."""
 
     values: dict[str, Any]
+    counts: dict[str, int]
+    """Titles that were cut, that would merge with the prompt, and old titles left out for want of room."""
     history: tuple[str, ...]
     top: tuple[tuple[str, float], ...]
     bottom: tuple[tuple[str, float], ...]
@@ -60,7 +64,9 @@ def audit(model: TitleLM, queries: Queries, seed: int) -> Audit:
     case = _case(model)
     histories = queries.histories.take(rows)
     asked = case if case is not None else histories.slice(0, 1)
-    scores = whole.scores(histories)
+    scores = whole._scores(
+        histories
+    )  # the model's own, also for histories that get the most popular
     titles = whole.titles
     named = titles.named
     prior = whole.without_history()
@@ -69,7 +75,8 @@ def audit(model: TitleLM, queries: Queries, seed: int) -> Audit:
         "unconditional": prior,
         "popularity": whole.popularity_.astype(np.float64),
     }
-    rare = rare_titles(whole.names, titles.lengths)[named]
+    uncut = read_titles(whole.model, whole.names, most=10**6)
+    rare = rare_titles(whole.names, uncut.lengths)[named]
     values: dict[str, list[float]] = {name: [] for name in WORDS}
     for row in scores:
         mine = row[named].astype(np.float64)
@@ -80,17 +87,32 @@ def audit(model: TitleLM, queries: Queries, seed: int) -> Audit:
         values["rare_top"].append(float(rare[order[:ENDS]].mean()))
         values["rare_bottom"].append(float(rare[order[-ENDS:]].mean()))
         values["rare_all"].append(float(rare.mean()))
-    (one,) = whole.scores(asked)
-    one[one <= LOWEST] = -np.inf
+    one = whole._scores(asked)[0]
+    one[titles.lengths == 0] = -np.inf
     best, best_scores = top_k(one[None, :], 3)
     worst, worst_scores = top_k(np.where(np.isfinite(one), -one, -np.inf)[None, :], 3)
     names = whole.names
     return Audit(
         {name: np.array(found) for name, found in values.items()},
+        _counts(whole, queries.histories),
         tuple(names[item] for item in asked.last(whole.config.recent)[0]),
         tuple((names[i], float(s)) for i, s in zip(best[0], best_scores[0], strict=True)),
         tuple((names[i], -float(s)) for i, s in zip(worst[0], worst_scores[0], strict=True)),
     )
+
+
+def _counts(model: TitleLM, histories: Histories) -> dict[str, int]:
+    names = model.names
+    left_out = 0
+    for row in range(len(histories)):
+        history = [names[item] for item in histories[row][-model.config.recent :] if names[item]]
+        left_out += context(model.model, model.prompt, history, model.room())[1]
+    titled = [names[row] for row in model.titles.named]
+    return {
+        "titles_cut": model.titles.cut,
+        "titles_merging": merged(model.model, model.prompt, titled),
+        "titles_left_out": left_out,
+    }
 
 
 def rare_titles(names: Sequence[str], lengths: Any) -> Any:
@@ -146,6 +168,9 @@ def audit_rows(name: str, found: Audit, samples: int, seed: int) -> list[dict[st
         row = {"model": name, "split": "test", "slice": "bias", "metric": metric, "k": None}
         about = {"value": float(defined.mean()), "low": low, "high": high, "n": len(defined)}
         rows.append(row | about | empty)
+    for metric, count in found.counts.items():
+        row = {"model": name, "split": "test", "slice": "bias", "metric": metric, "k": None}
+        rows.append(row | {"value": float(count), "low": None, "high": None, "n": 1} | empty)
     return rows
 
 
@@ -184,7 +209,15 @@ def bias_section(found: Audit, rows: Sequence[dict[str, Any]]) -> Section:
                 note="At least two tokens a word, or letters outside ASCII.",
                 source="metrics.json",
             ),
-            Text(paragraphs=(f"After {', '.join(found.history)}:",)),
+            Text(
+                paragraphs=(
+                    f"Titles that are cut: {found.counts['titles_cut']:,}. Titles that would become other "
+                    "tokens if written together with the prompt, and are scored as they are by themselves: "
+                    f"{found.counts['titles_merging']:,}. Old titles of the histories that found no room: "
+                    f"{found.counts['titles_left_out']:,}.",
+                    f"After {', '.join(found.history)}:",
+                )
+            ),
             Table(
                 caption="The first three and the last three titles of one ranking",
                 columns=(

@@ -30,7 +30,7 @@ def calibrate(scores: Floats, prior: Floats, how: Calibration, a: float) -> Floa
     if how == "none":
         return scores
     bad = ~np.isfinite(scores)
-    prior = np.where(np.isfinite(prior), prior, 0.0)
+    prior = np.where(np.isfinite(prior), prior, -1e30)
     plain = np.where(bad, -1e30, scores)
     if how == "subtract":
         largest = np.maximum(plain.max(axis=1, keepdims=True), prior.max())

@@ -7,6 +7,7 @@ from, and the model's taste for words measured and calibrated.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -31,7 +32,6 @@ from linkwise.recommend.title_prompt import Prompt, Words
 
 Tuned = Literal["auto", "none", "one-pass", "by-length", "autoregressive", "catalogue"]
 PAPERS_WEIGHT = 0.4
-LOWEST = np.float32(-1e30)  # below every log-probability, and yet a score
 
 
 class TitleLMConfig(ModelConfig):
@@ -97,6 +97,15 @@ class TitleLMConfig(ModelConfig):
         return str(Path(name).absolute()) if Path(name).is_dir() else name
 
 
+def filled(scores: Any) -> Singles:
+    """Scores with a number for every item (n, n_items): what has none comes last, one below the least."""
+    there = np.isfinite(scores)
+    least = np.where(there, scores, np.inf).min(axis=1, keepdims=True)
+    least = np.where(np.isfinite(least), least, 0.0)
+    found: Singles = np.where(there, scores, least - 1.0).astype(np.float32)
+    return found
+
+
 class TitleLM(Recommender):
     """Scores an item by the likelihood of its title after a prompt that names the last ones.
 
@@ -121,6 +130,7 @@ class TitleLM(Recommender):
         self._model: Any = None
         self._place = self.config.lm
         self._parts: Any = None
+        self._places: Singles | None = None
 
     # -------------------------------------------------------------------------------------------- fitting
 
@@ -259,8 +269,7 @@ class TitleLM(Recommender):
         found = raw
         if self.config.calibrate != "none":
             found = calibrate(raw, self.prior_.astype(np.float64), self.config.calibrate, self.a_)
-        scores: Singles = np.where(np.isfinite(found), found, LOWEST).astype(np.float32)
-        return scores
+        return filled(found)
 
     def log_p(self, histories: Histories) -> Any:
         """Normalised log-probabilities of all titles, not calibrated (n, n_items); -inf without tokens."""
@@ -275,7 +284,9 @@ class TitleLM(Recommender):
         from linkwise.recommend.title_prompt import context
 
         contexts = [context(self.model, self.prompt, history, self.room())[0] for history in said]
-        return self._after(contexts)
+        # What was seen may be left out of the list: as many more are looked for.
+        more = [len(np.unique(histories[row])) for row in range(len(histories))]
+        return self._after(contexts, more)
 
     def _gaps(self, gaps: Any) -> Any:
         from linkwise.lm.titles import gap_scores
@@ -283,7 +294,7 @@ class TitleLM(Recommender):
         sums = gap_scores(self.model, gaps, self.titles, self.config.inference)
         return sums / self.titles.divisor(self.normalise)
 
-    def _after(self, contexts: list[list[int]]) -> Any:
+    def _after(self, contexts: list[list[int]], more: Sequence[int] | None = None) -> Any:
         from linkwise.lm.tree import score_trie, walk
 
         titles, ended, plain = self._tokenised()
@@ -302,16 +313,19 @@ class TitleLM(Recommender):
                     self.model.network,
                     tokens,
                     chosen.trie,
-                    self.config.top + shared,
+                    self.config.top + shared + (more[row] if more is not None else 0),
                     lengths=divisor[chosen.row],
                     over=over,
                 )
                 found[row, chosen.row[best.items]] = best.scores
         if self.normalise == "catalogue":
             found -= np.log(titles.twins)[None, :]  # twins share the probability of their path
-        if self.config.top is not None and self.config.top < len(titles):
-            least = -np.partition(-found, self.config.top - 1, axis=1)[:, self.config.top - 1]
-            found[found < least[:, None]] = -np.inf
+        if self.config.top is not None:
+            for row in range(len(found)):
+                k = self.config.top + (more[row] if more is not None else 0)
+                if k < len(titles):
+                    least = -np.partition(-found[row], k - 1)[k - 1]
+                    found[row, found[row] < least] = -np.inf
         return found
 
     def _prior(self, log: Interactions) -> Any:
@@ -346,11 +360,11 @@ class TitleLM(Recommender):
         best = (-1.0, 0.0)
         for a in CANDIDATES:
             scores = calibrate(raw, self.prior_.astype(np.float64), self.config.calibrate, a)
-            ranked: Singles = np.where(np.isfinite(scores), scores, LOWEST).astype(np.float32)
+            ranked = filled(scores)
             if not queries.repeats:
                 ranked[queries.histories.rows, queries.histories.items] = -np.inf
             ranks = full_ranks(ranked, queries.targets.rows, queries.targets.items.astype(np.int64))
-            quality = float(per_query(ranks, queries.targets.offsets, 20)["ndcg"].mean())
+            quality = float(per_query(ranks, queries.targets.offsets, 10)["ndcg"].mean())
             self.tried_.append((f"a {a}", quality))
             best = max(best, (quality, -a))
         return -best[1]
@@ -360,7 +374,9 @@ class TitleLM(Recommender):
         return self.config.model_copy(update={"a": self.a_}) if self.tried_ else self.config
 
     def _similar(self, items: Longs) -> Singles:
-        return cosine(self._vectors(), items)
+        if self._places is None:
+            self._places = self._vectors()
+        return cosine(self._places, items)
 
     def _vectors(self) -> Singles:
         """The mean of the model's last states over each title (n_items, size)."""

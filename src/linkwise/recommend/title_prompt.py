@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from linkwise.errors import UsageError
 from linkwise.lm.load import LanguageModel
-from linkwise.lm.titles import CUT, Gap
+from linkwise.lm.titles import Gap
 
 PROMPTS = {
     "weak": "{history}, {title}.",
@@ -72,6 +72,8 @@ class Prompt:
 
     def before(self, history: Sequence[str]) -> str:
         """What stands before the title, without the white space at its end."""
+        if not len(history):
+            return self.domain
         text = self.template.partition("{title}")[0].rstrip()
         return text.replace("{history}", ", ".join(history))
 
@@ -98,8 +100,8 @@ def context(
 
 def gap(model: LanguageModel, prompt: Prompt, history: Sequence[str], room: int) -> tuple[Gap, int]:
     """A masked model's prompt with a gap for the title, and how many old titles were left out."""
-    after = [*model.encode(prompt.after), *_end(model)]
-    before, left_out = context(model, prompt, history, room - CUT - len(after))
+    after = [*model.encode_after(prompt.after), *_end(model)]
+    before, left_out = context(model, prompt, history, room - len(after))
     return Gap(tuple(before), tuple(after)), left_out
 
 
@@ -113,7 +115,7 @@ def end_tokens(model: LanguageModel, prompt: Prompt) -> list[int]:
 
     Where nothing follows, the model's own end of text.
     """
-    found = model.encode(prompt.after)[:1]
+    found = model.encode_after(prompt.after)[:1]
     if not found:
         for token in (model.tokenizer.eos_token_id, model.tokenizer.sep_token_id):
             if token is not None:
@@ -126,6 +128,7 @@ def merged(model: LanguageModel, prompt: Prompt, titles: Sequence[str]) -> int:
     before = prompt.before(titles[:1])
     alone = model.encode(before)
     return sum(
-        model.encode(before + prompt.lead + title) != [*alone, *model.encode(prompt.lead + title)]
+        model.encode(before + prompt.lead + title)
+        != [*alone, *model.encode_after(prompt.lead + title)]
         for title in titles
     )

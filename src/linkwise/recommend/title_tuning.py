@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from linkwise.context import Context
 from linkwise.data.interactions import Interactions, Longs
+from linkwise.errors import InputError, UsageError
 from linkwise.lm.fit import FitConfig, Loss, Task, fit
 from linkwise.lm.heads import logits_at, padded
 from linkwise.lm.load import choose_device
@@ -28,6 +30,15 @@ def tune(model: Any, log: Interactions, context: Context) -> list[dict[str, floa
     """
     config = model.config
     language = model.model
+    if config.dtype != "float32":
+        raise UsageError(
+            f"title_lm.dtype={config.dtype} is for ranking; tune in float32, and rank with what that wrote."
+        )
+    if language.prefix:
+        raise UsageError(
+            f"{config.lm}: a model with a soft prompt is not tuned further; tune its base."
+        )
+    torch.manual_seed(config.seed)  # the adapter's first weights
     network = language.network.to(choose_device("auto"))
     wrapped = None
     if config.train == "lora":
@@ -36,6 +47,11 @@ def tune(model: Any, log: Interactions, context: Context) -> list[dict[str, floa
         wrapped = attach_lora(language, 16, 0.05)
         network = language.network
     pieces, users = _pieces(log, config.window)
+    if not pieces:
+        raise InputError(
+            "no user of the training log has two items with titles, which title-lm is tuned on; "
+            "use --set title_lm.tune=none with a trained model."
+        )
     if config.pieces is not None and config.pieces < len(pieces):
         some = np.random.default_rng(config.seed + 5).choice(
             len(pieces), config.pieces, replace=False
@@ -101,11 +117,16 @@ def _lengths(model: Any, pieces: list[Longs], dense: bool) -> Longs:
 
 def _dense_loss(model: Any, pieces: list[Longs]) -> Any:
     """Every title of a piece after the first is a target, after all those before it."""
-    language, titles = model.model, model.titles
+    language, titles, names = model.model, model.titles, model.names
     end = end_tokens(language, model.prompt)
     start = language.text_start()
-    comma = language.encode(",")
+    comma = language.encode_after(",")
     steps = steps_of(model._tokenised()[1], len(titles)) if model.tune_ == "catalogue" else None
+
+    @cache
+    def first_tokens(item: int) -> list[int]:
+        found: list[int] = language.encode(names[item])[: model.config.title_tokens]
+        return found
 
     def loss(chosen: Longs, rng: np.random.Generator) -> Loss:
         rows: list[list[int]] = []
@@ -117,7 +138,9 @@ def _dense_loss(model: Any, pieces: list[Longs]) -> Any:
                 if place:
                     row += comma
                     asked.append((len(row), int(item)))
-                row += titles.tokens[item]
+                    row += titles.tokens[item]
+                else:  # as a prompt begins: without a space
+                    row += first_tokens(int(item))
             limit = language.positions or 2**20
             rows.append(row[:limit])
             targets.append([(at, item) for at, item in asked if at + titles.lengths[item] <= limit])
