@@ -15,7 +15,7 @@ from linkwise.errors import InputError, UsageError
 from linkwise.lm import objectives
 from linkwise.lm.adapters import attach_lora, attach_soft_prompt, save_adapter
 from linkwise.lm.fit import FitConfig, Fitted, Loss, Task, fit
-from linkwise.lm.load import Head, LanguageModel, load_model, save_model
+from linkwise.lm.load import Head, LanguageModel, is_causal_model, load_model, save_model
 from linkwise.lm.team import Team
 from linkwise.lm.titles import ended_titles, path_loss, read_titles, steps_of
 
@@ -58,10 +58,6 @@ def head_for(objective: str, name: str) -> Head:
     """The head that an objective needs; for `contrastive`, the causal one of a decoder, else none."""
     if objective in HEADS:
         return HEADS[objective]
-    from linkwise.errors import optional
-    from linkwise.lm.load import is_causal_model
-
-    optional("transformers", "lm", "a language model")
     return "causal" if is_causal_model(name) else "encoder"
 
 
@@ -194,7 +190,7 @@ def prepare(
             f"{name}: this model has a soft prompt, which only LoRA (without --merge) can be trained upon; "
             "train its base instead."
         )
-    if as_causal and not _was_causal(model):
+    if as_causal and not is_causal_model(str(model.folder)):
         model.about["as_causal"] = True
     wrapped = None
     torch.manual_seed(0)  # the adapter's first weights
@@ -205,12 +201,6 @@ def prepare(
     elif config.train == "soft-prompt":
         wrapped = attach_soft_prompt(model, config.prompt_tokens)
     return model, wrapped
-
-
-def _was_causal(model: LanguageModel) -> bool:
-    from linkwise.lm.load import is_causal_model
-
-    return is_causal_model(str(model.folder))
 
 
 def write(

@@ -89,19 +89,26 @@ def task_of(
 
 def mlm(model: LanguageModel, texts: Sequence[str], max_tokens: int) -> Task:
     """Masked words (Devlin et al. 2019): of 15 % of the tokens, 80 % are hidden, 10 % replaced, 10 % kept."""
+    return _masked_task(model, texts, max_tokens, shift=0)
+
+
+def _masked_task(model: LanguageModel, texts: Sequence[str], max_tokens: int, shift: int) -> Task:
+    """Hidden tokens, each read `shift` places before it; what has no such place is not hidden."""
     rows, of = windows(model, texts, max_tokens)
-    mask, special = mask_token(model), set(model.tokenizer.all_special_ids)
+    mask, special = mask_token(model), list(set(model.tokenizer.all_special_ids))
     vocabulary = len(model.tokenizer)
+    first = shift + len(model.prefix) if shift else 0
 
     def loss(chosen: Longs, rng: np.random.Generator) -> Loss:
         corrupted, hidden = [], []
         for row in chosen:
             tokens = np.array(rows[row])
             at = rng.random(len(tokens)) < MASKED_SHARE
-            at &= ~np.isin(tokens, list(special))
+            at &= ~np.isin(tokens, special)
+            at[:first] = False
             corrupted.append(corrupt(tokens, at, mask, vocabulary, rng).tolist())
             hidden.append(at)
-        return _masked_loss(model, [rows[row] for row in chosen], corrupted, hidden)
+        return _masked_loss(model, [rows[row] for row in chosen], corrupted, hidden, shift)
 
     return task_of(rows, loss, of)
 
@@ -236,22 +243,7 @@ def mntp(model: LanguageModel, texts: Sequence[str], max_tokens: int) -> Task:
 
     15 % of the tokens are hidden, as in `mlm`, and each is read at the place before it.
     """
-    rows, of = windows(model, texts, max_tokens)
-    mask, special = mask_token(model), set(model.tokenizer.all_special_ids)
-    vocabulary = len(model.tokenizer)
-
-    def loss(chosen: Longs, rng: np.random.Generator) -> Loss:
-        corrupted, hidden = [], []
-        for row in chosen:
-            tokens = np.array(rows[row])
-            at = rng.random(len(tokens)) < MASKED_SHARE
-            at &= ~np.isin(tokens, list(special))
-            at[: 1 + len(model.prefix)] = False  # nothing stands before the first
-            corrupted.append(corrupt(tokens, at, mask, vocabulary, rng).tolist())
-            hidden.append(at)
-        return _masked_loss(model, [rows[row] for row in chosen], corrupted, hidden, shift=1)
-
-    return task_of(rows, loss, of)
+    return _masked_task(model, texts, max_tokens, shift=1)
 
 
 # --------------------------------------------------------------------------------------- two views of one
