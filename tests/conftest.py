@@ -52,6 +52,22 @@ def once(path: Path, make: Callable[[], object]) -> Path:
 
 
 @pytest.fixture(scope="session")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny masked model."""
+    from tests.tiny_models import masked
+
+    return masked(tmp_path_factory.mktemp("lm") / "bert")
+
+
+@pytest.fixture(scope="session")
+def gpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny causal model."""
+    from tests.tiny_models import causal
+
+    return causal(tmp_path_factory.mktemp("lm") / "gpt")
+
+
+@pytest.fixture(scope="session")
 def music(shared_folder: Path) -> Path:
     """A small simulated music log in the raw schema."""
     folder = shared_folder / "logs" / "music"

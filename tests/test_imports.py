@@ -80,3 +80,21 @@ def test_importing_linkwise_is_quick_and_loads_nothing_heavy() -> None:
     seconds, heavy = (shown.stdout + "\n").split("\n")[:2]
     assert heavy == ""
     assert float(seconds) < 0.3
+
+
+def test_the_command_line_needs_none_of_the_extras() -> None:
+    """Also where PyTorch, and what else only the extras bring, is not installed."""
+    code = (
+        "import sys, importlib.abc\n"
+        "class Missing(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in ('torch', 'transformers', 'tokenizers', 'peft', 'accelerate',\n"
+        "                'implicit', 'onnx', 'onnxruntime', 'pyspark', 'huggingface_hub'):\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Missing())\n"
+        "from linkwise.cli.app import run_words\n"
+        "sys.exit(run_words(['recommend', '--help']) or run_words(['lm', 'adapt', '--help']))\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    assert "--objective" in shown.stdout

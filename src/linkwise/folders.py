@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from linkwise.errors import UsageError
+from linkwise.errors import InputError, Interrupted, ResourceError, UsageError
 
 
 def prepare_partial(partial: Path, out: Path, resume: bool) -> None:
@@ -29,6 +31,30 @@ def prepare_partial(partial: Path, out: Path, resume: bool) -> None:
         partial.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{out}: the folder cannot be made ({error.strerror}).") from error
+
+
+@contextmanager
+def whole_or_not(partial: Path, out: Path) -> Iterator[None]:
+    """Prepare `partial`, which becomes `out` at the end.
+
+    It is kept for a resumed run where this one was interrupted, or failed with a training's checkpoint in it
+    for another reason than its input and options; else a failed one is removed.
+    """
+    try:
+        yield
+        shutil.rmtree(partial / ".work", ignore_errors=True)
+        put_in_place(partial, out)
+    except (Interrupted, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        given = isinstance(error, InputError | UsageError)
+        if given or not any((partial / ".work").glob("*.pt")):
+            shutil.rmtree(partial, ignore_errors=True)
+        elif isinstance(error, ResourceError):
+            raise ResourceError(
+                f"{error} What was trained is kept: the same command with --resume goes on from there."
+            ) from error
+        raise
 
 
 def put_in_place(partial: Path, out: Path) -> None:

@@ -22,7 +22,7 @@ from linkwise.config import RunConfig, sorted_options
 from linkwise.context import Context, Progress, Silent
 from linkwise.data.engine import EngineConfig, disk_or_input, n_threads
 from linkwise.errors import InputError, Interrupted, LinkwiseError, ResourceError, UsageError
-from linkwise.folders import prepare_partial, put_in_place
+from linkwise.folders import prepare_partial, whole_or_not
 
 if TYPE_CHECKING:
     import polars as pl
@@ -281,18 +281,14 @@ def execute(
             if not resume:
                 shutil.rmtree(partial, ignore_errors=True)
             raise
-    try:
-        # One thread of BLAS: the matrices here are small, and two threads on a busy machine collapse.
-        with _system_errors(), threadpool_limits(limits=1, user_api="blas"):
-            outcome = _study(config, context)
-            _write_outcome(outcome, config, context, prints, time.monotonic() - began)
-            shutil.rmtree(partial / ".work", ignore_errors=True)
-            put_in_place(partial, out)
-    except Interrupted:
-        raise
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    # One thread of BLAS: the matrices here are small, and two threads on a busy machine collapse.
+    with (
+        whole_or_not(partial, out),
+        _system_errors(),
+        threadpool_limits(limits=1, user_api="blas"),
+    ):
+        outcome = _study(config, context)
+        _write_outcome(outcome, config, context, prints, time.monotonic() - began)
     return Run(out)
 
 

@@ -9,22 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from tests.tiny_models import causal, masked
 
 from linkwise.cli import main
-from linkwise.cli.lm_train import _made
+from linkwise.errors import ResourceError
 from linkwise.lm import load_model, tree
+from linkwise.lm.fit import _Run
 from linkwise.lm.objectives import windows
-
-
-@pytest.fixture(scope="module")
-def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return masked(tmp_path_factory.mktemp("lm") / "bert")
-
-
-@pytest.fixture(scope="module")
-def gpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return causal(tmp_path_factory.mktemp("lm") / "gpt")
 
 
 @pytest.fixture
@@ -36,9 +26,9 @@ def films(tmp_path: Path) -> Path:
     return path
 
 
-def adapt(model: Path, films: Path, out: Path, *more: str) -> int:
+def adapt(model: Path, films: Path, out: Path, *more: str, epochs: int = 1) -> int:
     words = ["lm", "adapt", "--model", str(model), "--texts", str(films), "--column", "plot"]
-    return main([*words, "--out", str(out), "--epochs", "1", "--threads", "1", *more])
+    return main([*words, "--out", str(out), "--epochs", str(epochs), "--threads", "1", *more])
 
 
 def test_adapt_writes_a_model_and_says_how_it_went(
@@ -80,19 +70,38 @@ def test_another_folder_is_never_overwritten(tmp_path: Path, bert: Path, films: 
     assert (tmp_path / "precious" / "notes.txt").read_text() == "mine"
 
 
-def test_an_interrupted_folder_is_kept_for_its_own_options(tmp_path: Path) -> None:
-    out = tmp_path / "model"
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ResourceError("full."), ValueError("x")])
+def test_a_training_that_stopped_goes_on(
+    error: BaseException,
+    bert: Path,
+    films: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Interrupted, or out of memory after an epoch: it ends as one that never stopped."""
+    assert adapt(bert, films, tmp_path / "whole", epochs=3) == 0
+    judge = _Run.judge
 
-    def stopped() -> None:
-        with _made(out, {"a": 1}, False, False) as folder:
-            (folder / "half").write_text("x")
-            raise KeyboardInterrupt
+    def stop(run: _Run, network: object, epoch: int) -> None:
+        judge(run, network, epoch)
+        if epoch == 1:
+            raise error
 
-    with pytest.raises(KeyboardInterrupt):
-        stopped()
-    with _made(out, {"a": 1}, False, True) as folder:
-        assert (folder / "half").read_text() == "x"
-    assert (out / "half").exists()
+    with monkeypatch.context() as patched:
+        patched.setattr(_Run, "judge", stop)
+        assert adapt(bert, films, tmp_path / "half", epochs=3) != 0
+    assert not (tmp_path / "half").exists()
+    if isinstance(error, ResourceError):
+        assert "--resume goes on from there" in " ".join(capsys.readouterr().err.split())
+    assert adapt(bert, films, tmp_path / "half", "--resume", epochs=3) == 0
+    assert not list(tmp_path.glob(".half*"))
+    for name in ("whole", "half"):
+        assert (tmp_path / name / "model.safetensors").is_file()
+    whole, half = (
+        (tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "half")
+    )
+    assert whole == half
 
 
 def test_tune_score_and_probe_agree_with_the_library(

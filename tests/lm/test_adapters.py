@@ -13,10 +13,11 @@ from tests.tiny_models import causal, masked
 
 from linkwise.context import Context
 from linkwise.errors import InputError, UsageError
-from linkwise.lm.adapt import TrainConfig, catalogue_task, instruct_task, prepare, write
+from linkwise.lm.adapt import catalogue_task, instruct_task, prepare, write
+from linkwise.lm.config import TrainConfig
 from linkwise.lm.fit import fit
 from linkwise.lm.load import is_causal_model, load_model
-from linkwise.lm.objectives import clm, text_end
+from linkwise.lm.objectives import clm
 from linkwise.lm.tree import score
 
 PROMPTS = ["a cat says", "the dog says", "a song of", "the toy", "a user watched"] * 6
@@ -36,7 +37,8 @@ def trained(base: Path, kind: Any, folder: Path, **options: Any) -> Any:
         train=kind, rank=4, prompt_tokens=5, epochs=2, learning_rate=rate, batch_size=8,
         max_tokens=40, **options,
     )  # fmt: skip
-    model, wrapped = prepare(str(base), "causal", config)
+    prepared = prepare(str(base), "causal", config)
+    model = prepared.model
     before = {n: p.detach().clone() for n, p in model.network.named_parameters()}
     fit(
         model.network,
@@ -51,7 +53,7 @@ def trained(base: Path, kind: Any, folder: Path, **options: Any) -> Any:
         torch.testing.assert_close(after[name].detach(), before[name], rtol=0, atol=0)
     context = [*model.text_start(), 5, 6]
     found = score(model.network, context, TITLES)
-    write(model, wrapped, str(base), config, folder)
+    write(prepared, folder)
     return found, len(frozen)
 
 
@@ -124,9 +126,9 @@ def test_what_cannot_be_trained_is_said_at_once(base: Path, tmp_path: Path) -> N
     with pytest.raises(UsageError, match="soft-prompt goes with causal"):
         prepare(str(bert), "masked", TrainConfig(train="soft-prompt"))
     with pytest.raises(UsageError, match="--merge goes with"):
-        prepare(str(base), "causal", TrainConfig(merge=True))
+        TrainConfig(merge=True)
     with pytest.raises(UsageError, match="use --four-bit with --train lora"):
-        prepare(str(base), "causal", TrainConfig(), four_bit=True)
+        TrainConfig(four_bit=True)
     model = load_model(str(base), "causal")
     with pytest.raises(InputError, match=r"row 2 .* the answer has 0 tokens"):
         instruct_task(model, ["a", "b"], ["c", ""], 20)
@@ -136,9 +138,9 @@ def test_what_cannot_be_trained_is_said_at_once(base: Path, tmp_path: Path) -> N
 def test_tuning_learns_the_answers(make: Any, base: Path) -> None:
     """After it the right answer is the likeliest of all after its prompt."""
     config = TrainConfig(epochs=12, learning_rate=3e-3, batch_size=8, patience=12)
-    model, _ = prepare(str(base), "causal", config)
+    model = prepare(str(base), "causal", config).model
     fit(model.network, make(model, PROMPTS, ANSWERS, 40), config, Context(folder=Path()), "tune")
-    end = text_end(model) if make is instruct_task else model.encode(".")[:1]
+    end = model.text_end() if make is instruct_task else model.encode(".")[:1]
     over: Any = "vocabulary" if make is instruct_task else "catalogue"
     answers = [[*model.encode(f" {answer}"), *end] for answer in ANSWERS[:5]]
     right = 0

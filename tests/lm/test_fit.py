@@ -15,8 +15,9 @@ from tests.tiny_models import masked
 
 from linkwise.context import Context
 from linkwise.errors import InputError, Interrupted
-from linkwise.lm.adapt import AdaptConfig, adapt, prepare
-from linkwise.lm.fit import FitConfig, Loss, Task, fit, held_out_loss
+from linkwise.lm.adapt import adapt, prepare
+from linkwise.lm.config import AdaptConfig, FitConfig
+from linkwise.lm.fit import Loss, Task, fit, held_out_loss
 
 
 class Line(torch.nn.Module):
@@ -149,7 +150,7 @@ def test_adapting_lowers_the_held_out_loss(objective: Any, tmp_path: Path) -> No
     config = AdaptConfig(
         objective=objective, epochs=15, learning_rate=5e-3, batch_size=8, patience=15, dropout=0.1
     )
-    model, _ = prepare(str(place), head, config, as_causal=head == "causal")
+    model = prepare(str(place), head, config, as_causal=head == "causal").model
     found = adapt(model, TEXTS, config, Context(folder=Path()))
     assert found.history[found.best]["held_out"] < 0.8 * found.history[0]["held_out"]
     assert model.bidirectional == (objective == "mntp")
@@ -176,3 +177,29 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     for one, two in zip(*histories, strict=True):
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)
         assert two["held_out"] == pytest.approx(one["held_out"], rel=1e-4)
+
+
+def test_a_team_goes_on_from_what_its_first_process_has(tmp_path: Path) -> None:
+    """Another process, which has no folder, takes the weights and the count of updates from it."""
+    network = Line()
+    task = regression(network)
+    config = CONFIG.model_copy(update={"epochs": 3})
+    context = Context(folder=tmp_path)
+    fit(network, task, config, context, "line")
+    (checkpoint,) = (tmp_path / ".work").glob("*.pt")
+    state = torch.load(checkpoint, weights_only=True)
+
+    class Second:
+        rank, size, device = 1, 2, torch.device("cpu")
+
+        def total(self, values: Any) -> Any:
+            return 2 * values
+
+        def shared(self, value: Any) -> Any:
+            assert value is None
+            return state
+
+    other = Line()
+    found = fit(other, task, config, Context(folder=Path()), "line", team=Second())
+    torch.testing.assert_close(other.linear.weight, network.linear.weight)
+    assert [entry["step"] for entry in found.history] == [e["step"] for e in state["history"]]

@@ -10,7 +10,6 @@ from typing import Any
 import huggingface_hub
 import pytest
 import torch
-from tests.tiny_models import causal, masked
 
 from linkwise.errors import InputError, ResourceError
 from linkwise.lm import minilm
@@ -23,16 +22,6 @@ from linkwise.lm.load import (
     save_model,
 )
 from linkwise.lm.minilm import packaged_minilm
-
-
-@pytest.fixture(scope="module")
-def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return masked(tmp_path_factory.mktemp("lm") / "bert")
-
-
-@pytest.fixture(scope="module")
-def gpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return causal(tmp_path_factory.mktemp("lm") / "gpt")
 
 
 def test_a_masked_model_becomes_a_causal_one_only_when_asked(bert: Path, tmp_path: Path) -> None:

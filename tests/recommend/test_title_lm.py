@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from tests.tiny_models import causal, masked
+from tests.tiny_models import masked
 
 from linkwise.cli import main
 from linkwise.context import Context
@@ -24,11 +24,6 @@ from linkwise.recommend.title_lm import TitleLM, TitleLMConfig
 from linkwise.recommend.title_prompt import Prompt, Words, context, end_tokens, gap, merged
 
 HERE = Context(folder=Path())
-
-
-@pytest.fixture(scope="module")
-def gpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return causal(tmp_path_factory.mktemp("lm") / "gpt")
 
 
 @pytest.fixture(scope="module")

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from linkwise.cli.options import Json, Overwrite, Quiet, Resume, Seed
 from linkwise.cli.show import progress
 from linkwise.context import Context
-from linkwise.errors import InputError, Interrupted, UsageError
-from linkwise.folders import prepare_partial, put_in_place
+from linkwise.errors import InputError, UsageError
+from linkwise.folders import prepare_partial, whole_or_not
+from linkwise.lm.config import AdaptConfig, TuneConfig
 
 Model = Annotated[str, Parameter(help="`minilm`, the folder of a model, or its name on the hub.")]
 Out = Annotated[str, Parameter(help="Folder of the model; must not exist yet.")]
@@ -27,35 +27,7 @@ As = Annotated[
         name="--as", help="Make a causal model of a masked one, warm-started from its weights."
     ),
 ]
-Epochs = Annotated[int, Parameter(help="Passes over the texts.")]
-Rate = Annotated[
-    float | None,
-    Parameter(help="Adam's largest step; by default 2e-4, and 1e-5 for contrastive."),
-]
-Batch = Annotated[int, Parameter(help="Texts of an update, over all processes.")]
-Train = Annotated[
-    Literal["full", "lora", "soft-prompt"],
-    Parameter(help="All weights, LoRA matrices, or a soft prompt (the last two by peft)."),
-]
-Rank = Annotated[int, Parameter(help="Rank of LoRA matrices.")]
-PromptTokens = Annotated[int, Parameter(help="Vectors of a soft prompt.")]
-FourBit = Annotated[
-    bool, Parameter(help="Hold the base in 4 bits (bitsandbytes); with --train lora.", negative=())
-]
-Merge = Annotated[
-    bool, Parameter(help="Write a LoRA-trained model whole, not the adapter.", negative=())
-]
-Tokens = Annotated[int, Parameter(help="Tokens at which a text is cut.")]
-PartTokens = Annotated[
-    int, Parameter(help="Tokens run at once; a larger batch is run in parts, its gradients summed.")
-]
-Precision = Annotated[
-    Literal["float32", "bfloat16"],
-    Parameter(help="bfloat16: mixed precision, where the processor has it."),
-]
-Patience = Annotated[
-    int, Parameter(help="Epochs without a gain on held-out texts after which training stops.")
-]
+TRAINING = Parameter(name="*", group=Group("Training", sort_key=1))
 Device = Annotated[Literal["auto", "cpu", "cuda"], Parameter(help="Where to train.")]
 Threads = Annotated[int | None, Parameter(help="CPU threads; by default PyTorch's choice.")]
 
@@ -73,34 +45,10 @@ def adapt(
         str | None, Parameter(help="Column with the text; not needed for .txt.")
     ] = None,
     title_column: Annotated[
-        str | None,
-        Parameter(help="Column with the title, which mlm-hybrid hides; by default `title`."),
-    ] = None,
-    objective: Annotated[
-        Literal["mlm", "mlm-hybrid", "clm", "mntp", "contrastive"],
-        Parameter(
-            help="`mlm`: masked words. `mlm-hybrid`: words, or the title at a synopsis's end. `clm`: the "
-            "next token. `mntp`: masked words, by a decoder that looks both ways. `contrastive`: two "
-            "dropouts of one text."
-        ),
-    ] = "mlm",
+        str, Parameter(help="Column with the title, which mlm-hybrid hides.")
+    ] = "title",
     model: Model = "minilm",
     as_: As = None,
-    epochs: Epochs = 3,
-    learning_rate: Rate = None,
-    batch_size: Batch = 32,
-    max_tokens: Tokens = 256,
-    dropout: Annotated[
-        float | None, Parameter(help="Dropout; by default the model's own, .1 for contrastive.")
-    ] = None,
-    train: Train = "full",
-    rank: Rank = 16,
-    prompt_tokens: PromptTokens = 20,
-    merge: Merge = False,
-    four_bit: FourBit = False,
-    part_tokens: PartTokens = 2048,
-    precision: Precision = "float32",
-    patience: Patience = 3,
     device: Device = "auto",
     threads: Threads = None,
     seed: Seed = 0,
@@ -108,6 +56,7 @@ def adapt(
     resume: Resume = False,
     quiet: Quiet = False,
     json_: Json = False,
+    training: Annotated[AdaptConfig, TRAINING] = AdaptConfig(),  # noqa: B008 (frozen)
 ) -> None:
     """Go on with a model's pre-training on your texts.
 
@@ -124,54 +73,28 @@ def adapt(
 
     options = {k: v for k, v in locals().items() if k not in PASSING}
 
-    def work(folder: Path, context: Context, team: Any) -> list[dict[str, float]]:
+    def work(context: Context, team: Any) -> tuple[Any, Any]:
         from linkwise.data.items import spoken_title
         from linkwise.lm import adapt as lm
 
         table = read_texts(texts, column)
-        titles = None
-        if objective == "mlm-hybrid":
-            name = title_column or "title"
-            if name not in table.columns:
-                raise InputError(
-                    f'{texts}: no column "{name}", and mlm-hybrid hides titles; name it with --title-column. '
-                    f"The columns are {', '.join(table.columns)}."
-                )
-            table = table.drop_nulls(name)
+        hybrid = training.objective == "mlm-hybrid"
+        if hybrid and title_column not in table.columns:
+            raise InputError(
+                f'{texts}: no column "{title_column}", and mlm-hybrid hides titles; name it with '
+                f"--title-column. The columns are {', '.join(table.columns)}."
+            )
+        if hybrid:
+            table = table.drop_nulls(title_column)
         table = table.filter(table["text"].fill_null("").str.strip_chars() != "")
-        if objective == "mlm-hybrid":
-            titles = [spoken_title(str(t)) for t in table[title_column or "title"]]
-        views = objective == "contrastive"
-        config = lm.AdaptConfig(
-            objective=objective,
-            epochs=epochs,
-            learning_rate=learning_rate or (1e-5 if views else 2e-4),
-            batch_size=batch_size,
-            max_tokens=max_tokens,
-            dropout=0.1 if views and dropout is None else dropout,
-            train=train,
-            rank=rank,
-            prompt_tokens=prompt_tokens,
-            merge=merge,
-            part_tokens=part_tokens,
-            precision=precision,
-            patience=patience,
+        titles = [spoken_title(str(t)) for t in table[title_column]] if hybrid else None
+        head = lm.head_for(training.objective, model)
+        prepared = lm.prepare(
+            model, head, training, as_causal=as_ == "causal", device=_place(device, team)
         )
-        head = lm.head_for(objective, model)
-        loaded, wrapped = lm.prepare(
-            model,
-            head,
-            config,
-            as_causal=as_ == "causal",
-            four_bit=four_bit,
-            device=_place(device, team),
-        )
-        fitted = lm.adapt(
-            loaded, table["text"].to_list(), config, context, titles=titles, team=team
-        )
-        if context.folder != Path():
-            lm.write(loaded, wrapped, model, config, folder, objective=objective)
-        return fitted.history
+        plain = table["text"].to_list()
+        fitted = lm.adapt(prepared.model, plain, training, context, titles=titles, team=team)
+        return prepared, fitted
 
     _train(work, options, out, seed, threads, device, overwrite, resume, quiet, json_)
 
@@ -184,27 +107,8 @@ def tune(
     out: Out,
     prompt_column: Annotated[str, Parameter(help="Column with the prompt.")] = "prompt",
     answer_column: Annotated[str, Parameter(help="Column with the answer.")] = "answer",
-    objective: Annotated[
-        Literal["instruct", "catalogue"],
-        Parameter(
-            help="`instruct`: the answer's tokens, each after those before it. `catalogue`: the answer among "
-            "all different answers of the table, whose probabilities add up to one."
-        ),
-    ] = "instruct",
     model: Model = "minilm",
     as_: As = None,
-    epochs: Epochs = 3,
-    learning_rate: Rate = None,
-    batch_size: Batch = 32,
-    max_tokens: Tokens = 512,
-    train: Train = "full",
-    rank: Rank = 16,
-    prompt_tokens: PromptTokens = 20,
-    merge: Merge = False,
-    four_bit: FourBit = False,
-    part_tokens: PartTokens = 2048,
-    precision: Precision = "float32",
-    patience: Patience = 3,
     device: Device = "auto",
     threads: Threads = None,
     seed: Seed = 0,
@@ -212,6 +116,7 @@ def tune(
     resume: Resume = False,
     quiet: Quiet = False,
     json_: Json = False,
+    training: Annotated[TuneConfig, TRAINING] = TuneConfig(),  # noqa: B008 (frozen)
 ) -> None:
     """Tune a causal model on prompts with their answers.
 
@@ -226,7 +131,7 @@ def tune(
 
     options = {k: v for k, v in locals().items() if k not in PASSING}
 
-    def work(folder: Path, context: Context, team: Any) -> list[dict[str, float]]:
+    def work(context: Context, team: Any) -> tuple[Any, Any]:
         from linkwise.lm import adapt as lm
         from linkwise.lm.fit import fit
 
@@ -239,34 +144,13 @@ def tune(
         table = table.drop_nulls([prompt_column, answer_column])
         prompts = table[prompt_column].cast(str).to_list()
         answers = table[answer_column].cast(str).to_list()
-        config = lm.TrainConfig(
-            epochs=epochs,
-            learning_rate=learning_rate or (1e-2 if train == "soft-prompt" else 2e-4),
-            batch_size=batch_size,
-            max_tokens=max_tokens,
-            train=train,
-            rank=rank,
-            prompt_tokens=prompt_tokens,
-            merge=merge,
-            part_tokens=part_tokens,
-            precision=precision,
-            patience=patience,
+        prepared = lm.prepare(
+            model, "causal", training, as_causal=as_ == "causal", device=_place(device, team)
         )
-        loaded, wrapped = lm.prepare(
-            model,
-            "causal",
-            config,
-            as_causal=as_ == "causal",
-            four_bit=four_bit,
-            device=_place(device, team),
-        )
-        limit = max_tokens if loaded.positions is None else min(max_tokens, loaded.positions)
-        make = lm.instruct_task if objective == "instruct" else lm.catalogue_task
-        task = make(loaded, prompts, answers, limit)
-        fitted = fit(loaded.network, task, config, context, f"tune {objective}", team=team)
-        if context.folder != Path():
-            lm.write(loaded, wrapped, model, config, folder, objective=objective)
-        return fitted.history
+        make = lm.instruct_task if training.objective == "instruct" else lm.catalogue_task
+        task = make(prepared.model, prompts, answers, training.max_tokens)
+        name = f"tune {training.objective}"
+        return prepared, fit(prepared.model.network, task, training, context, name, team=team)
 
     _train(work, options, out, seed, threads, device, overwrite, resume, quiet, json_)
 
@@ -281,7 +165,7 @@ def _place(device: str, team: Any) -> str:
 
 
 def _train(
-    work: Callable[[Path, Context, Any], list[dict[str, float]]],
+    work: Callable[[Context, Any], tuple[Any, Any]],
     options: dict[str, Any],
     out: str,
     seed: int,
@@ -292,7 +176,10 @@ def _train(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Carry a training out into a folder that is made whole or not at all, and say how it went."""
+    """Carry a training out into a folder that is made whole or not at all, and say how it went.
+
+    `work` gives what was prepared for training, and how it was fitted.
+    """
     from linkwise.errors import optional
 
     torch = optional("torch", "lm", "training a language model")
@@ -301,23 +188,22 @@ def _train(
     if threads is not None:
         torch.set_num_threads(threads)
     team = launched_team(cpu=device == "cpu")
-    if team is not None and resume:
-        raise UsageError(
-            "--resume goes on in one process; start it without torchrun, or afresh with --overwrite."
-        )
+    partial = _prepare(Path(out).absolute(), options, overwrite, resume, team)
     leads = team is None or team.rank == 0
     shown = progress(quiet or not leads)
     try:
-        if leads:
-            with _made(Path(out).absolute(), options, overwrite, resume) as folder:
-                context = Context(folder=folder, seed=seed, progress=shown)
-                history = work(folder, context, team)
-        else:
-            history = work(Path(), Context(folder=Path(), seed=seed), team)
+        with whole_or_not(partial, Path(out).absolute()) if leads else nullcontext():
+            context = Context(folder=partial if leads else Path(), seed=seed, progress=shown)
+            prepared, fitted = work(context, team)
+            if leads:
+                from linkwise.lm.adapt import write
+
+                write(prepared, partial, objective=options["training"].objective)
     finally:
         shown.close()
         if team is not None:
             team.accelerator.end_training()
+    history = fitted.history
     if not leads:
         return
     if as_json:
@@ -333,9 +219,12 @@ def _train(
         print(f"Model: {out}", file=sys.stderr)
 
 
-@contextmanager
-def _made(out: Path, options: dict[str, Any], overwrite: bool, resume: bool) -> Iterator[Path]:
-    """The folder in which a model is prepared; kept where the training was interrupted."""
+def _prepare(out: Path, options: dict[str, Any], overwrite: bool, resume: bool, team: Any) -> Path:
+    """The folder in which a model is prepared, made by the first process of a team."""
+    digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).hexdigest()
+    partial = out.parent / f".{out.name}.partial-{digest[:12]}"
+    if team is not None and team.rank > 0:
+        return partial
     if out.exists():
         if not overwrite:
             raise UsageError(
@@ -344,15 +233,5 @@ def _made(out: Path, options: dict[str, Any], overwrite: bool, resume: bool) -> 
         models = ("config.json", "adapter_config.json")
         if not any((out / name).is_file() for name in models):
             raise UsageError(f"{out}: this is no model's folder, so --overwrite leaves it alone.")
-    digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).hexdigest()
-    partial = out.parent / f".{out.name}.partial-{digest[:12]}"
     prepare_partial(partial, out, resume)
-    try:
-        yield partial
-        shutil.rmtree(partial / ".work", ignore_errors=True)
-        put_in_place(partial, out)
-    except (Interrupted, KeyboardInterrupt):
-        raise
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    return partial

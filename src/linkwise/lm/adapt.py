@@ -3,55 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 
 from linkwise.context import Context
 from linkwise.errors import InputError, UsageError
 from linkwise.lm import objectives
 from linkwise.lm.adapters import attach_lora, attach_soft_prompt, save_adapter
-from linkwise.lm.fit import FitConfig, Fitted, Loss, Task, fit
+from linkwise.lm.config import AdaptConfig, TrainConfig
+from linkwise.lm.fit import Fitted, Loss, Task, fit
 from linkwise.lm.load import Head, LanguageModel, is_causal_model, load_model, save_model
 from linkwise.lm.team import Team
 from linkwise.lm.titles import ended_titles, path_loss, read_titles, steps_of
 
-Trained = Literal["full", "lora", "soft-prompt"]
-Objective = Literal["mlm", "mlm-hybrid", "clm", "mntp", "contrastive"]
 HEADS: dict[str, Head] = {
     "mlm": "masked",
     "mlm-hybrid": "masked",
     "clm": "causal",
     "mntp": "causal",
 }
-
-
-class TrainConfig(FitConfig):
-    """What of a model is trained, and how."""
-
-    train: Trained = "full"
-    """All weights, LoRA matrices beside frozen ones, or a soft prompt before a frozen model."""
-    rank: int = Field(16, ge=1)
-    """Rank of the LoRA matrices."""
-    prompt_tokens: int = Field(20, ge=1)
-    """Vectors of a soft prompt."""
-    dropout: float | None = Field(None, ge=0, lt=1)
-    """Dropout in training; by default the model's own, and of LoRA .05."""
-    max_tokens: int = Field(256, ge=4)
-    """Tokens at which texts are cut; with clm and mlm the rest becomes further examples."""
-    merge: bool = False
-    """Write a LoRA-trained model as a whole one, in place of the adapter alone."""
-
-
-class AdaptConfig(TrainConfig):
-    """Continued pre-training."""
-
-    objective: Objective = "mlm"
-    """`mlm` masked words; `mlm-hybrid` words or the title at a synopsis's end; `clm` the next token; `mntp`
-    masked words of a decoder that looks both ways; `contrastive` two dropouts of one text."""
 
 
 def head_for(objective: str, name: str) -> Head:
@@ -74,9 +48,7 @@ def adapt(
 
     Raises `InputError` where the texts are too few or a title is missing.
     """
-    limit = (
-        config.max_tokens if model.positions is None else min(config.max_tokens, model.positions)
-    )
+    limit = model.at_most(config.max_tokens)
     if config.dropout is not None:
         objectives.set_dropout(model.network, config.dropout)
     task: Task
@@ -100,7 +72,8 @@ def instruct_task(
 
     A space stands before an answer whose prompt does not end in white space.
     """
-    start, end = model.text_start(), objectives.text_end(model)
+    max_tokens = model.at_most(max_tokens)
+    start, end = model.text_start(), model.text_end()
     rows, first = [], []
     for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
         lead = "" if not prompt or prompt[-1].isspace() else " "
@@ -120,7 +93,7 @@ def instruct_task(
             model, [rows[row] for row in chosen], [first[row] for row in chosen]
         )
 
-    return objectives.task_of(rows, loss)
+    return objectives.task_of([len(row) for row in rows], loss)
 
 
 def catalogue_task(
@@ -130,6 +103,7 @@ def catalogue_task(
 
     Exact at the cost of the right answer's path through the trie of answers, and its siblings.
     """
+    max_tokens = model.at_most(max_tokens)
     start = model.text_start()
     end = model.encode_after(".")[:1]  # as title-lm and lm score end theirs
     names = sorted(set(answers))
@@ -158,7 +132,17 @@ def catalogue_task(
         found = path_loss(model, some, [targets[row] for row in chosen], steps)
         return Loss(found, len(chosen), sum(len(row) for row in some))
 
-    return objectives.task_of(rows, loss)
+    return objectives.task_of([len(row) for row in rows], loss)
+
+
+@dataclass
+class Prepared:
+    """A model ready to be trained: its name, and peft's model around it where it is trained in part."""
+
+    model: LanguageModel
+    wrapped: Any
+    name: str
+    config: TrainConfig
 
 
 def prepare(
@@ -167,24 +151,17 @@ def prepare(
     config: TrainConfig,
     *,
     as_causal: bool = False,
-    four_bit: bool = False,
     device: Any = "auto",
-) -> tuple[LanguageModel, Any]:
-    """A model ready to be trained, and peft's model around it where it is trained in part.
+) -> Prepared:
+    """A model ready to be trained, with what of it is to be trained.
 
     Raises `UsageError` for a combination that cannot be trained.
     """
-    if four_bit and config.train != "lora":
-        raise UsageError(
-            "a base in 4 bits cannot be trained itself; use --four-bit with --train lora."
-        )
     if config.train == "soft-prompt" and head != "causal":
         raise UsageError(
             "--train soft-prompt goes with causal models: objectives clm and those of tune."
         )
-    if config.merge and config.train != "lora":
-        raise UsageError("--merge goes with --train lora.")
-    model = load_model(name, head, as_causal=as_causal, four_bit=four_bit, device=device)
+    model = load_model(name, head, as_causal=as_causal, four_bit=config.four_bit, device=device)
     if model.prefix and (config.train != "lora" or config.merge):
         raise UsageError(
             f"{name}: this model has a soft prompt, which only LoRA (without --merge) can be trained upon; "
@@ -200,19 +177,18 @@ def prepare(
         )
     elif config.train == "soft-prompt":
         wrapped = attach_soft_prompt(model, config.prompt_tokens)
-    return model, wrapped
+    return Prepared(model, wrapped, name, config)
 
 
-def write(
-    model: LanguageModel, wrapped: Any, name: str, config: TrainConfig, folder: Path, **about: Any
-) -> None:
+def write(prepared: Prepared, folder: Path, **about: Any) -> None:
     """Write what was trained: a whole model, or an adapter beside the name of its base."""
+    model, wrapped = prepared.model, prepared.wrapped
     model.about.update(about)
     if wrapped is None:
         save_model(model, folder)
-    elif config.merge:
+    elif prepared.config.merge:
         model.about.pop("base", None)
         model.network = wrapped.merge_and_unload()
         save_model(model, folder)
     else:
-        save_adapter(wrapped, model, name, folder)
+        save_adapter(wrapped, model, prepared.name, folder)

@@ -13,44 +13,19 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 
 from linkwise.context import Context
 from linkwise.errors import InputError, Interrupted
+from linkwise.lm.config import FitConfig
 from linkwise.lm.team import Team
 from linkwise.lm.trie import Longs
 
 CHECKPOINT_SECONDS = 300.0
 HELD_OUT_SEED = 7
-
-
-class FitConfig(BaseModel):
-    """How a language model is trained."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    epochs: int = Field(3, ge=1)
-    """Passes over the training examples."""
-    learning_rate: float = Field(5e-5, gt=0)
-    """Adam's largest step."""
-    batch_size: int = Field(32, ge=1)
-    """Examples of an update, over all processes."""
-    part_tokens: int = Field(4096, ge=1)
-    """Tokens, with padding, that are run at once; a larger batch is run in parts, its gradients summed."""
-    warmup: float = Field(0.06, ge=0, le=1)
-    """Share of the updates over which the step rises; after it, it falls linearly to 0."""
-    weight_decay: float = Field(0.01, ge=0)
-    """Of matrices; biases and norms do not decay."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """`bfloat16`: mixed precision, weights and sums staying in float32."""
-    evaluations: int = Field(1, ge=1)
-    """How often an epoch is judged on what was held out."""
-    patience: int = Field(3, ge=1)
-    """Evaluations without a gain after which training stops."""
 
 
 class Loss(NamedTuple):
@@ -122,7 +97,7 @@ def fit(
     judged = {math.ceil(steps * (i + 1) / config.evaluations) for i in range(config.evaluations)}
     seed = int(context.rng(f"{name} training").integers(2**31))
     run = _Run(context, name, task, config, trained, optimiser)
-    run.read()
+    run.read(team)
     clock = _Clock(total, run.step)
     with context.step(name, total):
         context.progress.advance(run.step)
@@ -132,7 +107,8 @@ def fit(
             batches = list(_batches(task, config, np.random.default_rng([seed, epoch])))
             for number in range(run.step - epoch * steps, steps):
                 if context.cancelled():
-                    run.write()
+                    if rank == 0:
+                        run.write()
                     raise Interrupted("training was stopped; go on with --resume.")
                 network.train()
                 torch.manual_seed(seed + 1_000_003 * run.step + rank)  # dropout's
@@ -371,12 +347,16 @@ class _Run:
         )
         partial.replace(self.path)
 
-    def read(self) -> None:
-        """Go on from the checkpoint, if there is one."""
-        if self.path is None or not self.path.exists():
+    def read(self, team: Team | None) -> None:
+        """Go on from the checkpoint, if there is one: that which the first process of a team sees."""
+        found: Any = None
+        if self.path is not None and self.path.exists() and (team is None or team.rank == 0):
+            # Tensors, numbers and lists only: weights_only runs no code.
+            found = torch.load(self.path, weights_only=True, map_location="cpu")
+        if team is not None:
+            found = team.shared(found)
+        if found is None:
             return
-        # Tensors, numbers and lists only: weights_only runs no code.
-        found = torch.load(self.path, weights_only=True, map_location="cpu")
         with torch.no_grad():
             for name, p in self.trained.items():
                 p.copy_(found["trained"][name])

@@ -62,6 +62,17 @@ class LanguageModel:
             f"{self.folder}: the tokenizer has no token for the beginning of a text ([CLS], BOS or EOS)."
         )
 
+    def text_end(self) -> list[int]:
+        """The token that ends a text, where the model has one: [SEP], the end-of-text token."""
+        for token in (self.tokenizer.sep_token_id, self.tokenizer.eos_token_id):
+            if token is not None:
+                return [int(token)]
+        return []
+
+    def at_most(self, tokens: int) -> int:
+        """So many tokens, or as many as the network has room for."""
+        return tokens if self.positions is None else min(tokens, self.positions)
+
     def encode(self, text: str) -> list[int]:
         """The tokens of a text, without special ones."""
         found: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]

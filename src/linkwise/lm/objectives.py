@@ -36,7 +36,7 @@ def windows(
 
     Each begins as the model's texts do; the last of a text ends so.
     """
-    start, end = model.text_start(), text_end(model)
+    start, end = model.text_start(), model.text_end()
     room = max_tokens - len(start) - len(end)
     if room < 1:
         raise InputError(
@@ -55,28 +55,19 @@ def windows(
     return rows, np.array(of, dtype=np.int64)
 
 
-def text_end(model: LanguageModel) -> list[int]:
-    """The token that ends a text, where the model has one."""
-    tokenizer = model.tokenizer
-    for token in (tokenizer.sep_token_id, tokenizer.eos_token_id):
-        if token is not None:
-            return [int(token)]
-    return []
-
-
 def task_of(
-    rows: Sequence[Sequence[int]], loss: Any, of: Longs | None = None, *, whole: bool = False
+    lengths: Sequence[int] | Longs, loss: Any, of: Longs | None = None, *, whole: bool = False
 ) -> Task:
-    """A task over token rows: one text in twenty, at most a thousand, is held out with all its rows.
+    """A task over rows of so many tokens: one text in twenty, at most a thousand, is held out whole.
 
-    `of` says which text each row is of; without it each row is one.
+    `of` says which text (or user) each row is of; without it each row is one.
     """
-    owner = np.arange(len(rows)) if of is None else of
+    owner = np.arange(len(lengths)) if of is None else of
     texts = np.unique(owner)
     order = np.random.default_rng(3).permutation(texts)
     out = np.isin(owner, order[: min(MOST_HELD_OUT, int(HELD_OUT * len(texts)))])
     return Task(
-        lengths=np.array([len(row) for row in rows], dtype=np.int64),
+        lengths=np.array(lengths, dtype=np.int64),
         train=np.flatnonzero(~out),
         held_out=np.flatnonzero(out),
         loss=loss,
@@ -110,7 +101,7 @@ def _masked_task(model: LanguageModel, texts: Sequence[str], max_tokens: int, sh
             hidden.append(at)
         return _masked_loss(model, [rows[row] for row in chosen], corrupted, hidden, shift)
 
-    return task_of(rows, loss, of)
+    return task_of([len(row) for row in rows], loss, of)
 
 
 def corrupt(
@@ -136,7 +127,7 @@ class TitledText:
 
 def titled(model: LanguageModel, synopsis: str, title: str, max_tokens: int) -> TitledText:
     """`[synopsis]. This is the movie [title].`, the synopsis cut so that the rest fits."""
-    start, end = model.text_start(), text_end(model)
+    start, end = model.text_start(), model.text_end()
     middle = model.encode_after(f" {HYBRID_END}")
     name, stop = model.encode_after(f" {title}"), model.encode_after(".")
     room = max_tokens - len(start) - len(end) - len(middle) - len(name) - 2 * len(stop)
@@ -173,7 +164,7 @@ def mlm_hybrid(
             hidden.append(at)
         return _masked_loss(model, [rows[row].tokens for row in chosen], corrupted, hidden)
 
-    return task_of([row.tokens for row in rows], loss)
+    return task_of([len(row.tokens) for row in rows], loss)
 
 
 def _masked_loss(
@@ -220,7 +211,7 @@ def clm(model: LanguageModel, texts: Sequence[str], max_tokens: int) -> Task:
         first = max(1, len(model.prefix))  # nothing is asked of a soft prompt
         return next_token_loss(model, [rows[row] for row in chosen], [first] * len(chosen))
 
-    return task_of(rows, loss, of)
+    return task_of([len(row) for row in rows], loss, of)
 
 
 def next_token_loss(
@@ -281,7 +272,7 @@ def contrastive(model: LanguageModel, texts: Sequence[str], max_tokens: int) -> 
         )
         return Loss(total, len(ids), 2 * ids.numel())
 
-    return task_of(rows, loss, of, whole=True)
+    return task_of([len(row) for row in rows], loss, of, whole=True)
 
 
 def mean_state(found: Any, there: Any) -> Any:

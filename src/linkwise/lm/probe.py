@@ -8,7 +8,7 @@ import numpy as np
 
 from linkwise.errors import InputError
 from linkwise.lm.load import LanguageModel
-from linkwise.lm.objectives import HYBRID_END, text_end
+from linkwise.lm.objectives import HYBRID_END
 from linkwise.lm.titles import Gap, ended_titles, gap_scores, read_titles
 from linkwise.lm.tree import score_trie
 from linkwise.lm.trie import Floats, Longs
@@ -34,7 +34,7 @@ def true_text_ranks(
         )
     names = read_titles(model, titles)
     middle = model.encode_after(f" {HYBRID_END}")
-    stop, start, end = model.encode_after("."), model.text_start(), text_end(model)
+    stop, start, end = model.encode_after("."), model.text_start(), model.text_end()
     room = max_tokens - len(start) - len(middle) - 12 - len(end)
     before = [[*start, *model.encode(text.rstrip(" ."))[:room], *stop, *middle] for text in texts]
     sums: Floats

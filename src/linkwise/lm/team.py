@@ -18,6 +18,9 @@ class Team(Protocol):
     def total(self, values: Any) -> Any:
         """The sum of a tensor over the processes."""
 
+    def shared(self, value: Any) -> Any:
+        """What the first process has, in every process."""
+
 
 class Accelerated:
     """A process of a team, by `accelerate`."""
@@ -31,6 +34,12 @@ class Accelerated:
     def total(self, values: Any) -> Any:
         """The sum of a tensor over the processes."""
         return self.accelerator.reduce(values, reduction="sum")
+
+    def shared(self, value: Any) -> Any:
+        """What the first process has, in every process."""
+        from accelerate.utils import broadcast_object_list
+
+        return broadcast_object_list([value], from_process=0)[0]
 
 
 def launched_team(*, cpu: bool = False) -> Accelerated | None:

@@ -177,6 +177,13 @@ class RecommendConfig(BaseModel):
         wanted.sort(key=lambda name: name == "blend")
         return tuple(dict.fromkeys(wanted))
 
+    def slow(self, name: str) -> bool:
+        """Whether a model, or one that it is made of, takes seconds for a list."""
+        from linkwise.recommend.registry import model_class
+
+        within = {"blend": self.blend.models, "segments": (self.segments.model,)}
+        return any(model_class(part).slow for part in (name, *within.get(name, ())))
+
     @property
     def refits(self) -> bool:
         """Whether models are fitted anew with the validation's events."""

@@ -68,7 +68,7 @@ def fit_model(
     weight = 0.0
     if config.daytime and len(parts.validation):
         daytime = DayTime().fit(parts.train)
-        weight = daytime.best_weight(model, parts.validation, WEIGHTS, config.k[0])
+        weight = daytime.best_weight(model, validated_by(parts, config), WEIGHTS, config.k[0])
     own = model.tried_  # a blend's weights, a calibration's
     trials = own or trials
     setting = model.settled()
@@ -100,7 +100,7 @@ def validate(model: Recommender, parts: Split, config: RecommendConfig) -> float
 
 def validated_by(parts: Split, config: RecommendConfig) -> Queries:
     """The validation queries: the same for all models, few where one of them takes seconds for a list."""
-    if any(model_class(name).slow for name in config.compared):
+    if any(config.slow(name) for name in config.compared):
         return some_queries(parts.validation, SLOW_QUERIES, np.random.default_rng(0))
     return parts.validation
 

@@ -258,7 +258,7 @@ def _curves_section(found: Compared, metrics: Metrics, config: RecommendConfig) 
                 note="The same users and targets at every point; only the last events of each history are "
                 "shown to the models; all of it is left out of their lists. A shorter history is shown whole."
                 + _too_few(found)
-                + _left_out(found)
+                + _left_out(found, config)
                 if prefix == "history "
                 else "A point stands for the targets from its day to the next point's.",
             )
@@ -266,8 +266,8 @@ def _curves_section(found: Compared, metrics: Metrics, config: RecommendConfig) 
     return [Section(title="New users, and time", blocks=tuple(figures))] if figures else []
 
 
-def _left_out(found: Compared) -> str:
-    slow = [name for name, model in found.models.items() if model.slow]
+def _left_out(found: Compared, config: RecommendConfig) -> str:
+    slow = [name for name in found.models if config.slow(name)]
     return f" {', '.join(slow)} is left out: its lists take seconds." if slow else ""
 
 

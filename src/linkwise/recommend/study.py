@@ -32,6 +32,7 @@ from linkwise.recommend.page import build_report
 from linkwise.recommend.rating_error import MEAN, compared, held_out, in_sample, item_means
 from linkwise.recommend.registry import model_class
 from linkwise.recommend.title_bias import audit, audit_rows, bias_section
+from linkwise.recommend.title_calibration import EXAMPLES
 from linkwise.recommend.title_lm import TitleLM
 from linkwise.report.outcome import Outcome
 
@@ -114,7 +115,7 @@ def study(
         model = found.models[found.chosen]
         chosen, turned_down = _known(log, model)
         users = log.users
-        if model.slow:  # those who were judged, not all who are known
+        if config.slow(found.chosen):  # those who were judged, not all who are known
             asked = parts.test.users
             users, chosen = users.gather(asked), chosen.take(asked)
             turned_down = None if turned_down is None else turned_down.take(asked)
@@ -142,7 +143,7 @@ def _parts(
         always=always,
     )
     if config.users is None:
-        return parts
+        return _calibration_apart(parts, config, context)
     n = len(parts.test)
     test = some_queries(parts.test, config.users, context.rng("test users"))
     validation = parts.validation
@@ -154,6 +155,24 @@ def _parts(
     if len(test) < n:
         words += f". Judged on {len(test):,} of {n:,} queries, drawn at random"
     return replace(parts, test=test, validation=validation, words=words)
+
+
+def _calibration_apart(parts: Split, config: RecommendConfig, context: Context) -> Split:
+    """The split with its validation on users who are not reported, where a calibration is fitted on it."""
+    fitted = "title-lm" in (*config.compared, *config.blend.models) and config.title_lm.fits_weight
+    if not fitted or not len(parts.validation):
+        return parts
+    apart = ~np.isin(parts.validation.users, parts.test.users)
+    if apart.sum() >= EXAMPLES:
+        return replace(parts, validation=parts.validation.take(np.flatnonzero(apart)))
+    users = np.unique(parts.validation.users)
+    chosen = context.rng("calibration users").permutation(users)[: min(EXAMPLES, len(users) // 2)]
+    return replace(
+        parts,
+        validation=parts.validation.take(np.flatnonzero(np.isin(parts.validation.users, chosen))),
+        test=parts.test.take(np.flatnonzero(~np.isin(parts.test.users, chosen))),
+        words=f"{parts.words}. {len(chosen)} users, drawn at random, fit the calibration and are not judged",
+    )
 
 
 def _min_items(config: RecommendConfig, input_config: InputConfig) -> int:
@@ -358,7 +377,7 @@ def _cold_start(found: Compared, config: RecommendConfig, context: Context) -> l
         cut = replace(queries, histories=queries.histories.last(seen))
         values = {}
         for name, model in found.models.items():
-            if model.slow:
+            if config.slow(name):
                 continue
             result = judge(model, cut, seen=queries.histories)
             values[name] = per_query(result.ranks, cut.targets.offsets, config.k[0])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -90,6 +91,11 @@ class TitleLMConfig(ModelConfig):
     seed: int = 0
     """Seed of the tuning."""
 
+    @property
+    def fits_weight(self) -> bool:
+        """Whether the weight of a calibration is chosen on validation queries."""
+        return self.a is None and self.calibrate in WEIGHTED
+
     @field_validator("lm")
     @classmethod
     def _absolute(cls, name: str) -> str:
@@ -129,8 +135,6 @@ class TitleLM(Recommender):
         self.tune_ = "none"
         self._model: Any = None
         self._place = self.config.lm
-        self._parts: Any = None
-        self._places: Singles | None = None
 
     # -------------------------------------------------------------------------------------------- fitting
 
@@ -142,6 +146,8 @@ class TitleLM(Recommender):
                 "them with --titles."
             )
         torch.set_num_threads(context.threads)
+        for known in ("names", "titles", "ended", "plain", "_vectors"):  # of an earlier fit
+            self.__dict__.pop(known, None)
         self._check()
         self._model = self._load()
         if self.tune_ != "none":
@@ -231,31 +237,33 @@ class TitleLM(Recommender):
 
     # ---------------------------------------------------------------------------------------------- titles
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """The titles as they are said; empty where an item has none."""
         return [spoken_title(t) if t else "" for t in self.catalogue_.titles]
 
-    @property
+    @cached_property
     def titles(self) -> Any:
         """The titles' tokens."""
-        return self._tokenised()[0]
+        from linkwise.lm.titles import read_titles
 
-    def _tokenised(self) -> Any:
-        """The titles, those with an end token behind each as a trie, those as they are as a trie."""
-        if self._parts is None:
-            from linkwise.lm.titles import ended_titles, read_titles
-            from linkwise.recommend.title_prompt import end_tokens
+        most, lead = self.config.title_tokens, self.prompt.lead
+        return read_titles(self.model, self.names, most=most, lead=lead)
 
-            titles = read_titles(
-                self.model, self.names, most=self.config.title_tokens, lead=self.prompt.lead
-            )
-            self._parts = (
-                titles,
-                ended_titles(titles, end_tokens(self.model, self.prompt)),
-                ended_titles(titles, ()),
-            )
-        return self._parts
+    @cached_property
+    def ended(self) -> Any:
+        """The titles as a trie, an end token behind each."""
+        from linkwise.lm.titles import ended_titles
+        from linkwise.recommend.title_prompt import end_tokens
+
+        return ended_titles(self.titles, end_tokens(self.model, self.prompt))
+
+    @cached_property
+    def plain(self) -> Any:
+        """The titles as a trie, without an end."""
+        from linkwise.lm.titles import ended_titles
+
+        return ended_titles(self.titles, ())
 
     def room(self) -> int:
         """Tokens that a prompt may have before the title."""
@@ -297,9 +305,9 @@ class TitleLM(Recommender):
     def _after(self, contexts: list[list[int]], more: Sequence[int] | None = None) -> Any:
         from linkwise.lm.tree import score_trie, walk
 
-        titles, ended, plain = self._tokenised()
+        titles = self.titles
         over: Any = "catalogue" if self.normalise == "catalogue" else "vocabulary"
-        chosen = ended if self.normalise == "catalogue" else plain
+        chosen = self.ended if self.normalise == "catalogue" else self.plain
         divisor = titles.divisor(self.normalise)
         found = np.full((len(contexts), len(titles)), -np.inf)
         if self.config.top is None:
@@ -350,7 +358,7 @@ class TitleLM(Recommender):
 
     def _weight(self, validation: Queries | None) -> float:
         """The weight of p0: as given, or the best on some validation queries; what was tried is noted."""
-        if self.config.a is not None or self.config.calibrate not in WEIGHTED:
+        if not self.config.fits_weight:
             return 1.0 if self.config.a is None else self.config.a
         if validation is None or not len(validation):
             return PAPERS_WEIGHT
@@ -374,10 +382,9 @@ class TitleLM(Recommender):
         return self.config.model_copy(update={"a": self.a_}) if self.tried_ else self.config
 
     def _similar(self, items: Longs) -> Singles:
-        if self._places is None:
-            self._places = self._vectors()
-        return cosine(self._places, items)
+        return cosine(self._vectors, items)
 
+    @cached_property
     def _vectors(self) -> Singles:
         """The mean of the model's last states over each title (n_items, size)."""
         import torch

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from linkwise.errors import UsageError
-from linkwise.lm.load import LanguageModel
-from linkwise.lm.titles import Gap
+
+if TYPE_CHECKING:  # the command line reads configs from here, and PyTorch may be missing
+    from linkwise.lm.load import LanguageModel
+    from linkwise.lm.titles import Gap
 
 PROMPTS = {
     "weak": "{history}, {title}.",
@@ -100,14 +103,11 @@ def context(
 
 def gap(model: LanguageModel, prompt: Prompt, history: Sequence[str], room: int) -> tuple[Gap, int]:
     """A masked model's prompt with a gap for the title, and how many old titles were left out."""
-    after = [*model.encode_after(prompt.after), *_end(model)]
+    from linkwise.lm.titles import Gap
+
+    after = [*model.encode_after(prompt.after), *model.text_end()]
     before, left_out = context(model, prompt, history, room - len(after))
     return Gap(tuple(before), tuple(after)), left_out
-
-
-def _end(model: LanguageModel) -> list[int]:
-    found = model.tokenizer.sep_token_id
-    return [] if found is None else [int(found)]
 
 
 def end_tokens(model: LanguageModel, prompt: Prompt) -> list[int]:
@@ -115,12 +115,7 @@ def end_tokens(model: LanguageModel, prompt: Prompt) -> list[int]:
 
     Where nothing follows, the model's own end of text.
     """
-    found = model.encode_after(prompt.after)[:1]
-    if not found:
-        for token in (model.tokenizer.eos_token_id, model.tokenizer.sep_token_id):
-            if token is not None:
-                return [int(token)]
-    return found
+    return model.encode_after(prompt.after)[:1] or model.text_end()
 
 
 def merged(model: LanguageModel, prompt: Prompt, titles: Sequence[str]) -> int:

@@ -12,10 +12,11 @@ import torch
 from linkwise.context import Context
 from linkwise.data.interactions import Interactions, Longs
 from linkwise.errors import InputError, UsageError
-from linkwise.lm.fit import FitConfig, Loss, Task, fit
+from linkwise.lm.config import FitConfig
+from linkwise.lm.fit import Loss, fit
 from linkwise.lm.heads import logits_at, padded
 from linkwise.lm.load import choose_device
-from linkwise.lm.objectives import HELD_OUT, MOST_HELD_OUT
+from linkwise.lm.objectives import task_of
 from linkwise.lm.titles import gap_values, path_loss, steps_of
 from linkwise.recommend.title_prompt import context as prompt_tokens
 from linkwise.recommend.title_prompt import end_tokens, gap
@@ -60,12 +61,7 @@ def tune(model: Any, log: Interactions, context: Context) -> list[dict[str, floa
     dense = model.prompt.dense and config.inference == "autoregressive"
     loss = _dense_loss(model, pieces) if dense else _single_loss(model, pieces)
     lengths = _lengths(model, pieces, dense)
-    held = np.random.default_rng(config.seed + 3).permutation(int(users.max()) + 1)
-    held = held[: max(1, min(MOST_HELD_OUT, int(HELD_OUT * len(held))))]
-    out = np.isin(users, held)
-    if out.all():
-        out[:] = False
-    task = Task(lengths, np.flatnonzero(~out), np.flatnonzero(out), loss)
+    task = task_of(lengths, loss, of=users)
     settings = FitConfig(
         epochs=config.epochs,
         learning_rate=config.learning_rate,
@@ -121,7 +117,7 @@ def _dense_loss(model: Any, pieces: list[Longs]) -> Any:
     end = end_tokens(language, model.prompt)
     start = language.text_start()
     comma = language.encode_after(",")
-    steps = steps_of(model._tokenised()[1], len(titles)) if model.tune_ == "catalogue" else None
+    steps = steps_of(model.ended, len(titles)) if model.tune_ == "catalogue" else None
 
     @cache
     def first_tokens(item: int) -> list[int]:
@@ -159,7 +155,7 @@ def _single_loss(model: Any, pieces: list[Longs]) -> Any:
     prompt, recent, room = model.prompt, model.config.recent, model.room()
     end = end_tokens(language, prompt)
     masked = model.config.inference != "autoregressive"
-    steps = steps_of(model._tokenised()[1], len(titles)) if model.tune_ == "catalogue" else None
+    steps = steps_of(model.ended, len(titles)) if model.tune_ == "catalogue" else None
     divisor = torch.from_numpy(titles.divisor(model.normalise)).float()
 
     def loss(chosen: Longs, rng: np.random.Generator) -> Loss:
