@@ -145,7 +145,9 @@ def test_tune_score_and_probe_agree_with_the_library(
     assert "no trained masked head" in " ".join(capsys.readouterr().err.split())
 
 
-def test_two_steps_from_a_decoder_to_an_encoder(gpt: Path, films: Path, tmp_path: Path) -> None:
+def test_two_steps_from_a_decoder_to_an_encoder(
+    gpt: Path, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """mntp, then contrastive: what is written looks both ways, and embeds so."""
     assert adapt(gpt, films, tmp_path / "a", "--objective", "mntp", "--quiet") == 0
     assert (
@@ -153,6 +155,10 @@ def test_two_steps_from_a_decoder_to_an_encoder(gpt: Path, films: Path, tmp_path
     )
     model = load_model(str(tmp_path / "b"), "encoder")
     assert model.bidirectional
+    (tmp_path / "lines.txt").write_text("meow")
+    words = ["lm", "score", "--lm", str(tmp_path / "a"), "--context", "a"]
+    assert main([*words, "--continuations", str(tmp_path / "lines.txt")]) == 3
+    assert "taught to look both ways" in " ".join(capsys.readouterr().err.split())
     from linkwise.lm import embed
 
     texts = ["toys that live and a cat", "toys that live and a dog"]

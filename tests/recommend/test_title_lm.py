@@ -320,6 +320,32 @@ def test_a_study_with_a_language_model(gpt: Path, tmp_path: Path) -> None:
     )
 
 
+def test_a_blend_with_a_language_model_is_slow_and_its_calibration_s_users_are_not_judged(
+    gpt: Path, tmp_path: Path
+) -> None:
+    lines = ["user,item,time,text"]
+    for user in range(40):
+        lines += [
+            f"{user},{(user + day) % 9},2024-01-{day + 1:02d},toy {(user + day) % 9}"
+            for day in range(4)
+        ]
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    words = [
+        "recommend", str(tmp_path / "log.csv"), "--user", "user", "--item", "item", "--time", "time",
+        "--text", "text", "--models", "blend", "--blend", "popularity=.5,title-lm=.5", "--lm", str(gpt),
+        "--calibrate", "log", "--split", "leave-last-out", "--k", "3", "--bootstrap", "50", "--quiet",
+    ]  # fmt: skip
+    assert main([*words, "--out", str(tmp_path / "run")]) == 0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    rows = [row for row in metrics if row["metric"] == "recall" and row["slice"] == "all"]
+    assert {row["n"] for row in rows} == {20}  # half of so few
+    assert {row["model"] for row in metrics if row["slice"].startswith("history ")} == {
+        "popularity"
+    }
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert "20 users, drawn at random, fit the calibration and are not judged" in report
+
+
 def test_items_of_the_table_that_nobody_chose(gpt: Path, tmp_path: Path) -> None:
     """--catalogue titles ranks them, too: every query's ranking is as long as the table."""
     lines = ["user,item,time"]

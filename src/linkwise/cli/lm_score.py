@@ -58,7 +58,7 @@ def score(
     if top is not None and top < 1:
         raise UsageError(f"--top is {top}; expected 1 or more.")
     texts = read_texts(continuations, column)["text"].fill_null("").to_list()
-    model = load_model(lm, "causal", dtype=dtype)
+    model = load_model(lm, "causal", dtype=dtype).must_look_back()
     titles = read(model, texts, most=10**6)
     if len(titles.named) < len(titles):
         row = int((titles.lengths == 0).argmax())
@@ -136,7 +136,7 @@ def probe(
         raise InputError(
             f"{model}: this model has no trained masked head; train one with linkwise lm adapt."
         )
-    loaded = load_model(model, "causal" if causal else "masked")
+    loaded = load_model(model, "causal" if causal else "masked").must_look_back()
     shown = progress(quiet)
     try:
         shown.start("probe", len(table))

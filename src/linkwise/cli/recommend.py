@@ -157,7 +157,8 @@ def study(
         "prompt": prompt,
     }
     values["title_lm"] |= {name: value for name, value in titled.items() if value is not None}
-    if any(value is not None for value in titled.values()) and "title-lm" not in recommend.models:
+    asked = any(value is not None for value in titled.values())
+    if asked and "title-lm" not in recommend.fitted and "title-lm" not in (blend or ""):
         raise UsageError(
             "--lm, --inference, --normalise, --calibrate and --prompt are the model title-lm's; name it "
             "among --models."

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from linkwise.errors import InputError, ResourceError, optional
 from linkwise.lm.minilm import HUB_NAME, SHA256, check_weights, packaged_minilm
@@ -51,6 +51,18 @@ class LanguageModel:
         from linkwise.lm.heads import room_of
 
         return room_of(self.network)
+
+    def must_look_back(self) -> Self:
+        """The model itself, if it can tell what comes next.
+
+        Raises `InputError` for a decoder that was taught to look both ways.
+        """
+        if self.bidirectional:
+            raise InputError(
+                f"{self.folder}: this model was taught to look both ways (objective mntp); it embeds texts, "
+                "but what it says of a next token means nothing. Use the model that it was made from."
+            )
+        return self
 
     def text_start(self) -> list[int]:
         """Tokens that every text begins with: a soft prompt, [CLS], the beginning-of-text token."""

@@ -181,8 +181,18 @@ class RecommendConfig(BaseModel):
         """Whether a model, or one that it is made of, takes seconds for a list."""
         from linkwise.recommend.registry import model_class
 
-        within = {"blend": self.blend.models, "segments": (self.segments.model,)}
-        return any(model_class(part).slow for part in (name, *within.get(name, ())))
+        return any(model_class(part).slow for part in (name, *self.parts(name)))
+
+    def parts(self, name: str) -> tuple[str, ...]:
+        """The recommenders that a model is made of, if it is made of others."""
+        if name == "blend":
+            return self.blend.models
+        return (self.segments.model,) if name == "segments" else ()
+
+    @property
+    def fitted(self) -> set[str]:
+        """The names of all models that a run fits, those within others too."""
+        return {part for name in self.compared for part in (name, *self.parts(name))}
 
     @property
     def refits(self) -> bool:

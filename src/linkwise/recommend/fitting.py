@@ -51,13 +51,14 @@ def fit_model(
     """Fit a model with the best of a few settings; `tuned` are those of the models before it."""
     cls = model_class(name)
     given = config.of(name) or cls.Config()
+    within = {part: config.of(part) for part in config.parts(name) if config.of(part) is not None}
     settings = [given, *candidates(given, config.tune)] if len(parts.validation) else [given]
     best: tuple[float, Recommender] | None = None
     trials = []
     for setting in settings:
         with context.step(f"fit {name}" + (f" ({changed(setting)})" if setting != given else "")):
             model = cls(setting, min_items=min_items)
-            model.use_settings(tuned)
+            model.use_settings({**within, **tuned})
             model.fit(parts.train, validation=parts.validation, context=context)
             quality = validate(model, parts, config)
         trials.append((changed(setting) or "as given", quality))
@@ -75,7 +76,7 @@ def fit_model(
     if config.refits:
         with context.step(f"refit {name}"):
             model = cls(setting, min_items=min_items)
-            model.use_settings(tuned)
+            model.use_settings({**within, **tuned})
             model.fit(parts.refit, context=context)
     return Fitted(
         model,

@@ -159,7 +159,7 @@ def _parts(
 
 def _calibration_apart(parts: Split, config: RecommendConfig, context: Context) -> Split:
     """The split with its validation on users who are not reported, where a calibration is fitted on it."""
-    fitted = "title-lm" in (*config.compared, *config.blend.models) and config.title_lm.fits_weight
+    fitted = "title-lm" in config.fitted and config.title_lm.fits_weight
     if not fitted or not len(parts.validation):
         return parts
     apart = ~np.isin(parts.validation.users, parts.test.users)

@@ -205,7 +205,7 @@ class TitleLM(Recommender):
             )
         return load_model(
             self._place, head, as_causal=head == "causal" and not trained, dtype=config.dtype
-        )
+        ).must_look_back()
 
     @property
     def model(self) -> Any:
