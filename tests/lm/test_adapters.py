@@ -148,3 +148,37 @@ def test_tuning_learns_the_answers(make: Any, base: Path) -> None:
         context = [*model.text_start(), *model.encode(prompt)]
         right += int(score(model.network, context, answers, over=over).argmax()) == row
     assert right == 5
+
+
+def test_a_base_in_four_bits_is_trained_by_lora(base: Path, tmp_path: Path) -> None:
+    """Its matrices are held in 4 bits, the adapter learns, and is an adapter of the base as it was."""
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    config = TrainConfig(
+        train="lora", four_bit=True, rank=4, epochs=4, learning_rate=1e-2, batch_size=8, patience=4
+    )
+    prepared = prepare(str(base), "causal", config, device="cpu")
+    model = prepared.model
+    held = [m for m in model.network.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
+    assert len(held) == 2 * 7  # of each of the two layers
+    before = [m.weight.detach().clone() for m in held]
+    task = instruct_task(model, PROMPTS, ANSWERS, 40)
+    history = fit(model.network, task, config, Context(folder=Path()), "test").history
+    assert history[-1]["loss"] < 0.9 * history[0]["loss"]
+    for module, bits in zip(held, before, strict=True):
+        assert torch.equal(module.weight, bits)
+    write(prepared, tmp_path / "out")
+    # The same in float32: the base's matrices as the 4 bits say them, the adapter beside them.
+    names = [n for n, m in load_model(str(base), "causal").network.named_modules() if n]
+    plain = load_model(str(base), "causal", device="cpu")
+    matrices = [n for n in names if n.endswith("_proj")]
+    with torch.no_grad():
+        for name, module in zip(matrices, held, strict=True):
+            bits = module.weight
+            whole = bitsandbytes.functional.dequantize_4bit(bits.data, bits.quant_state)
+            plain.network.get_submodule(name).weight.copy_(whole)
+    theirs = peft.PeftModel.from_pretrained(plain.network, str(tmp_path / "out")).eval()
+    ids = torch.tensor([[*model.text_start(), 5, 6, 20]])
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            model.network(ids).logits, theirs(ids).logits, atol=1e-2, rtol=1e-2
+        )

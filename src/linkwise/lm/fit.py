@@ -90,7 +90,7 @@ def fit(
     device = next(network.parameters()).device
     trained = {n: p for n, p in network.named_parameters() if p.requires_grad}
     optimiser = torch.optim.AdamW(
-        _groups(trained, config), lr=config.learning_rate, betas=(0.9, 0.98)
+        _groups(trained, config), lr=config.learning_rate, betas=(0.9, 0.98), fused=True
     )
     steps = math.ceil(len(task.train) / config.batch_size)
     total = steps * config.epochs
