@@ -25,7 +25,7 @@ LINES = (
     "0 1 2 3 4 5 6 7 8 9 ##0 ##1 ##2 ##3 ##4 ##5 ##6 ##7 ##8 ##9",
 )
 WORDS = [word for line in LINES for word in line.split()]
-LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:_-'"
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:_-'[]()<>|/"
 PIECES = ("Ġthe", "Ġa", "Ġmovie", "Ġwatched", "Ġuser", "Ġsong", "to", "Ġto", "Ġalien")
 
 

@@ -24,7 +24,7 @@ def read_texts(path: str | Path, column: str | None = None) -> pl.DataFrame:
     Raises `InputError` where the file cannot be read, the column is not there, or there is no text in it.
     """
     path = Path(path)
-    frame = _read(path)
+    frame = read_table(path)
     at_hand = ", ".join(frame.columns)
     if column is None:
         names = ["text"] if "text" in frame.columns else frame.columns
@@ -48,7 +48,11 @@ def read_texts(path: str | Path, column: str | None = None) -> pl.DataFrame:
     return frame
 
 
-def _read(path: Path) -> pl.DataFrame:
+def read_table(path: Path) -> pl.DataFrame:
+    """A table of one of the formats of `read_texts`; values of CSV and TSV stay text.
+
+    Raises `InputError` where it cannot be read or is empty.
+    """
     compressed = path.suffix.lower() in COMPRESSIONS
     ending = Path(path.stem if compressed else path.name).suffix.lower()
     if ending not in ENDINGS:

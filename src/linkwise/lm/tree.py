@@ -92,22 +92,9 @@ def node_log_p(
     memory: int = MEMORY,
 ) -> Floats:
     """log p of each node's token after its ancestors and each context (n_contexts, n_nodes)."""
-    found = np.zeros((len(contexts), len(trie)))
     if not len(trie):
-        return found
-    bytes_of_node = 4 * len(contexts) * int(model.config.vocab_size)
-    group = max(1, min(group, memory // bytes_of_node))
-    with _running(model):
-        run = _Contexts(model, contexts, trie, over)
-        root = trie.children(np.array([-1]))
-        found[:, root.node] = _log_p(run.first, root, over)
-        for nodes, extra in _groups(trie, group):
-            # Ancestors from another group are run again: fewer than the depth of one node.
-            children = trie.children(nodes)
-            values = run.values(np.concatenate([extra, nodes]), len(extra), children)
-            found[:, children.node] = _log_p(values, children, over)
-            run.forget()
-    return found
+        return np.zeros((len(contexts), 0))
+    return Contexts(model, contexts, over).log_p(trie, group=group, memory=memory)
 
 
 @dataclass(frozen=True)
@@ -149,27 +136,24 @@ def _groups(trie: Trie, size: int) -> Iterator[tuple[Longs, Longs]]:
         yield nodes, np.array(path[::-1], dtype=np.int64)
 
 
-class _Contexts:
-    """Contexts that were run, padded on the left, with room behind them for nodes of the trie."""
+class Contexts:
+    """Contexts that were run once, padded on the left, to be gone on from by any number of tries.
+
+    Raises `InputError` for an empty context, or one that the model has no room for.
+    """
 
     def __init__(
-        self, model: Any, contexts: Sequence[Sequence[int]], trie: Trie, over: Over
+        self, model: Any, contexts: Sequence[Sequence[int]], over: Over = "vocabulary"
     ) -> None:
         lengths = [len(context) for context in contexts]
         if not min(lengths):
             raise InputError("the context has no tokens; begin it with the model's first token.")
-        longest = max(lengths) + int(trie.depth.max()) - 1
         self.first_position = first_position(model)
-        positions = room_of(model)
-        if positions is not None and longest > positions:
-            raise InputError(
-                f"the context of {max(lengths)} tokens and the longest continuation make {longest}, and "
-                f"the model has room for {positions}; shorten the history."
-            )
-        self.model, self.trie, self.over = model, trie, over
+        self.model, self.over = model, over
+        self.width = max(lengths)
+        self._check_room(0)
         # Over a catalogue only the children's own logits are needed: the head's rows for them, not all of it.
         self.parts = head_parts(model) if over == "catalogue" else None
-        self.width = max(lengths)
         device = model.device
         ids = torch.zeros((len(contexts), self.width), dtype=torch.long)
         there = torch.zeros((len(contexts), self.width), dtype=torch.bool)
@@ -187,8 +171,41 @@ class _Contexts:
         # A plain cache: that of a model with a sliding window drops what the packed nodes push out.
         self.cache: Any = DynamicCache()
         self.nodes = np.empty(0, dtype=np.int64)  # those in the cache, in its order
-        found = self._run(ids.to(device), last=True, **options)
-        self.first = self._values(found[:, -1:], 0, trie.children(np.array([-1])))
+        self.trie: Trie
+        with _running(model):
+            self._last = self._run(ids.to(device), last=True, **options)[:, -1:]
+
+    def _check_room(self, deepest: int) -> None:
+        room = room_of(self.model)
+        if room is not None and self.width + deepest > room:
+            raise InputError(
+                f"the context of {self.width} tokens and the longest continuation make "
+                f"{self.width + deepest}, and the model has room for {room}; shorten the history."
+            )
+
+    def log_p(self, trie: Trie, *, group: int = GROUP, memory: int = MEMORY) -> Floats:
+        """log p of each node's token after its ancestors and each context (n_contexts, n_nodes)."""
+        found = np.zeros((len(self.there), len(trie)))
+        bytes_of_node = 4 * len(self.there) * int(self.model.config.vocab_size)
+        group = max(1, min(group, memory // bytes_of_node))
+        with _running(self.model):
+            values, root = self.begin(trie)
+            found[:, root.node] = _log_p(values, root, self.over)
+            for nodes, extra in _groups(trie, group):
+                # Ancestors from another group are run again: fewer than the depth of one node.
+                children = trie.children(nodes)
+                values = self.values(np.concatenate([extra, nodes]), len(extra), children)
+                found[:, children.node] = _log_p(values, children, self.over)
+                self.forget()
+        return found
+
+    def begin(self, trie: Trie) -> tuple[_Values, Children]:
+        """Go on with a trie: the logits of the root's children, and these."""
+        self._check_room(int(trie.depth.max(initial=1)) - 1)
+        self.forget()
+        self.trie = trie
+        root = trie.children(np.array([-1]))
+        return self._values(self._last, 0, root), root
 
     def values(self, nodes: Longs, skipped: int, children: Children) -> _Values:
         """The logits of the children of all nodes but the first `skipped`.
@@ -330,8 +347,8 @@ def walk(
 
     n_inner = max(1, int(inner.sum()))
     with _running(model):
-        run = _Contexts(model, [context_ids], trie, over)
-        expand(run.first, trie.children(np.array([-1])))
+        run = Contexts(model, [context_ids], over)
+        expand(*run.begin(trie))
         while heap:
             nodes: list[int] = []
             # A bound that only equals the k-th score may still hide an earlier one: it is run.

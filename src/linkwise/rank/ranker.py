@@ -1,0 +1,238 @@
+"""`Ranker`: one decoder that says how likely a member is to act on an item, on any surface."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from linkwise.context import Context
+from linkwise.errors import InputError, UsageError, optional
+from linkwise.rank.config import RankConfig
+from linkwise.rank.surface import Surface
+from linkwise.rank.task import LETTERS
+from linkwise.rank.verbalise import Verbaliser
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+KEPT = 8  # prompts whose keys and values are kept between requests
+FORMAT_VERSION = 1
+
+
+class Ranker:
+    """A causal language model with the answers' shares in its training.
+
+    Scores are the model's probability of each answer at the token where a task's answers part, among those
+    answers. Fitted attributes: `prior_`, the shares of the answers of each task in training, by the task's
+    name; `history_`, how training went.
+    """
+
+    def __init__(self, config: RankConfig | None = None) -> None:
+        self.config = config if config is not None else RankConfig()
+        self.prior_: dict[str, list[float]] = {}
+        self.history_: list[dict[str, float]] = []
+        self._model: Any = None
+        self._contexts: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+
+    @property
+    def model(self) -> Any:
+        """The language model; one that is not trained yet is made or loaded when first needed."""
+        if self._model is None:
+            self._model = self._begin().model
+        return self._model
+
+    def _begin(self, device: Any = "auto") -> Any:
+        from linkwise.lm.adapt import Prepared, prepare
+        from linkwise.lm.small import SHAPES, small_model
+
+        if self.config.base in SHAPES:
+            if self.config.train != "full" or self.config.four_bit:
+                raise UsageError(
+                    f"the base {self.config.base} begins untrained; train all of it (--train full)."
+                )
+            model = small_model(self.config.base, seed=self.config.seed, device=device)
+            return Prepared(model, None, self.config.base, self.config)
+        prepared = prepare(self.config.base, "causal", self.config, device=device)
+        prepared.model.must_look_back()
+        return prepared
+
+    def verbaliser(self, surface: Surface) -> Verbaliser:
+        """What says a surface's records to this model."""
+        return Verbaliser(self.model, surface)
+
+    # -------------------------------------------------------------------------------------------- fitting
+
+    def fit(
+        self, surfaces: Sequence[Surface], until: int, context: Context, *, team: Any = None
+    ) -> Self:
+        """Learn from all events before `until` (as `Surface.time`), those of all surfaces mixed.
+
+        Raises `InputError` where there is no event to learn from, or two tasks have one name.
+        """
+        from linkwise.lm.fit import fit
+        from linkwise.rank.training import mixture
+
+        torch = optional("torch", "lm", "the ranker")
+        names = [surface.task.name for surface in surfaces]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InputError(f'two tasks are called "{twice}"; give them names of their own.')
+        torch.set_num_threads(context.threads)
+        prepared = self._begin("auto" if team is None else team.device.type)
+        self._model = prepared.model
+        verbalisers = [Verbaliser(prepared.model, surface) for surface in surfaces]
+        with context.step("say the records"):
+            task, answered = mixture(prepared.model, verbalisers, until, self.config, context)
+        found = fit(
+            prepared.model.network, task, self.config, context, "train the ranker", team=team
+        )
+        self.history_ = found.history
+        if prepared.wrapped is not None:
+            prepared.model.network = prepared.wrapped.merge_and_unload()
+        self.prior_ = {
+            name: answered.prior[number][answered.tokens[number] >= 0].tolist()
+            for number, name in enumerate(names)
+        }
+        self._contexts.clear()
+        return self
+
+    # -------------------------------------------------------------------------------------------- scoring
+
+    def probabilities(
+        self,
+        verbaliser: Verbaliser,
+        member: int,
+        items: Sequence[int],
+        before: int | None = None,
+    ) -> Floats:
+        """The probability of each of a task's answers, for a member and some items (n, n_answers).
+
+        Nothing of the member's past at or after `before` is shown. All items are scored in one run of the
+        member's prompt, none seeing another.
+        """
+        prompt = verbaliser.prompt(member, before).tokens
+        asked = [verbaliser.candidate(int(item)) for item in items]
+        return self._weigh(self.log_p(prompt, asked, verbaliser.answers.tokens), verbaliser)
+
+    def log_p(
+        self, prompt: Sequence[int], asked: Sequence[Sequence[int]], answers: Sequence[int]
+    ) -> Floats:
+        """log p of the deciding tokens behind each candidate, among themselves (n, n_answers)."""
+        from linkwise.lm.tree import Contexts
+        from linkwise.lm.trie import build_trie
+
+        if not len(asked):
+            return np.zeros((0, len(answers)))
+        trie = build_trie([[*tokens, answer] for tokens in asked for answer in answers])
+        key = tuple(prompt)
+        context = self._contexts.pop(key, None) or Contexts(
+            self.model.network, [key], over="catalogue"
+        )
+        (values,) = context.log_p(trie)
+        context.forget()
+        self._contexts[key] = context
+        while len(self._contexts) > KEPT:
+            self._contexts.popitem(last=False)
+        found: Floats = values[trie.end].reshape(len(asked), len(answers))
+        # Where candidates go on otherwise from the same place, others stood beside the answers.
+        return np.asarray(found - np.logaddexp.reduce(found, axis=1, keepdims=True))
+
+    def _weigh(self, log_p: Floats, verbaliser: Verbaliser) -> Floats:
+        """Probabilities with the answers' shares put back, where training had given all the same weight."""
+        prior = self.prior_.get(verbaliser.task.name)
+        if prior is not None and self.config.balance:
+            from linkwise.rank.training import MOST_WEIGHT
+
+            shares = np.array(prior)
+            weight = np.minimum(1 / (len(shares) * shares), MOST_WEIGHT)
+            log_p = log_p - np.log(weight)
+            log_p = log_p - np.logaddexp.reduce(log_p, axis=1, keepdims=True)
+        return np.exp(log_p)
+
+    def scores(
+        self,
+        verbaliser: Verbaliser,
+        member: int,
+        items: Sequence[int],
+        before: int | None = None,
+        *,
+        rng: np.random.Generator | None = None,
+        orders: int = 4,
+    ) -> Floats:
+        """One number for each item, higher for what comes first (n,).
+
+        The probability of yes, or of the target action; the expected rating; for an order the mean
+        log-probability of being named first, over some orders of the list.
+        """
+        task = verbaliser.task
+        if task.output == "order":
+            return self._order(verbaliser, member, items, before, rng, orders)
+        found = self.probabilities(verbaliser, member, items, before)
+        names = list(task.answer)
+        if task.output == "rating":
+            ratings: Floats = found @ np.array([float(name) for name in names])
+            return ratings
+        wanted = "yes" if task.output == "yes-no" else task.action
+        if wanted not in names:
+            wanted = names[0]
+        chosen: Floats = found[:, names.index(wanted)]
+        return chosen
+
+    def _order(
+        self,
+        verbaliser: Verbaliser,
+        member: int,
+        items: Sequence[int],
+        before: int | None,
+        rng: np.random.Generator | None,
+        orders: int,
+    ) -> Floats:
+        if len(items) > len(LETTERS):
+            raise InputError(
+                f"task {verbaliser.task.name}: {len(items)} items are to be put in order, and a list has "
+                f"room for {len(LETTERS)}."
+            )
+        rng = rng or np.random.default_rng(0)
+        total = np.zeros(len(items))
+        prompt = verbaliser.prompt(member, before).tokens
+        for _ in range(orders):
+            order = rng.permutation(len(items))
+            asked = verbaliser.listing([int(items[place]) for place in order])
+            letters = verbaliser.answers.tokens[: len(items)]
+            total[order] += self.log_p(prompt, [asked], letters)[0]
+        return total / orders
+
+    # --------------------------------------------------------------------------------------------- saving
+
+    def save(self, folder: Path) -> None:
+        """Write the language model into `lm/`, and beside it the config and the answers' shares."""
+        from linkwise.lm.load import save_model
+
+        folder.mkdir(parents=True, exist_ok=True)
+        save_model(self.model, folder / "lm")
+        kept = ("step", "epoch", "loss", "held_out")
+        about = {
+            "format_version": FORMAT_VERSION,
+            "config": self.config.model_dump(),
+            "prior": self.prior_,
+            "history": [{k: v for k, v in entry.items() if k in kept} for entry in self.history_],
+        }
+        (folder / "ranker.json").write_text(json.dumps(about, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote; raises `InputError` where it is not there."""
+        from linkwise.lm.load import load_model
+
+        path = folder / "ranker.json"
+        try:
+            about = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise InputError(f"{folder}: this is no ranker's folder ({error}).") from error
+        self = cls(RankConfig(**about["config"]))
+        self.prior_, self.history_ = about["prior"], about["history"]
+        self._model = load_model(str(folder / "lm"), "causal")
+        return self

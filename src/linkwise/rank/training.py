@@ -1,0 +1,231 @@
+"""What a ranker learns from: members' events as answered questions, and texts alone.
+
+A member's events stand one after the other in one sequence, each with its answer, and all answers are
+learned at once (360Brew, equation 1): the model sees of each event what came before it. A prompt that shows
+the past by action would show what came after, and teaches its last answer only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from linkwise.context import Context
+from linkwise.errors import InputError
+from linkwise.lm.fit import Loss, Task
+from linkwise.lm.heads import head_parts
+from linkwise.lm.load import LanguageModel
+from linkwise.lm.objectives import next_token_loss, task_of
+from linkwise.lm.packing import pack, packed_states
+from linkwise.rank.config import RankConfig
+from linkwise.rank.surface import Longs
+from linkwise.rank.verbalise import Verbaliser
+
+MOST_WEIGHT = 10.0  # of a rare answer
+
+
+@dataclass(frozen=True)
+class Example:
+    """A sequence with the places of its answers; of a text alone, none.
+
+    `place` (n,) are the places of the deciding tokens, `label` (n,) the answers given, `task` which task's.
+    """
+
+    tokens: tuple[int, ...]
+    place: tuple[int, ...] = ()
+    label: tuple[int, ...] = ()
+    task: int = -1
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The tasks of a mixture: the tokens of their answers (n_tasks, most), -1 behind the last, and weights.
+
+    `prior` (n_tasks, most) are the answers' shares in training, `weight` (n_tasks, most) what each counts.
+    """
+
+    tokens: Longs
+    prior: np.ndarray[Any, np.dtype[np.float64]]
+    weight: np.ndarray[Any, np.dtype[np.float64]]
+
+
+def joint_examples(
+    verbaliser: Verbaliser, number: int, until: int, config: RankConfig
+) -> tuple[list[Example], list[str]]:
+    """Every member's events before `until`, in as many sequences as they need; and the member of each."""
+    surface = verbaliser.surface
+    examples, owners = [], []
+    for member, name in enumerate(surface.members["id"]):
+        events = surface.events(member, until)
+        while len(events):
+            found = verbaliser.sequence(member, events, config.max_tokens)
+            if found is None:
+                break
+            examples.append(
+                Example(tuple(found.tokens), tuple(found.place), tuple(found.label), number)
+            )
+            owners.append(name)
+            events = events[: int(np.searchsorted(events, found.event[0]))]
+    return examples, owners
+
+
+def grouped_examples(
+    verbaliser: Verbaliser, number: int, until: int, config: RankConfig, rng: np.random.Generator
+) -> tuple[list[Example], list[str]]:
+    """Some of each member's events before `until`, each behind a prompt of what came before it."""
+    surface = verbaliser.surface
+    examples, owners = [], []
+    for member, name in enumerate(surface.members["id"]):
+        events = surface.events(member, until)
+        events = events[verbaliser.labels[events] >= 0]
+        for event in rng.permutation(events)[: config.grouped]:
+            before = verbaliser.prompt(member, int(surface.time[event])).tokens
+            asked = verbaliser.candidate(int(surface.item[event]))
+            label = int(verbaliser.labels[event])
+            tokens = (*before, *asked, verbaliser.answers.tokens[label])
+            if len(tokens) <= config.max_tokens:
+                examples.append(Example(tokens, (len(tokens) - 1,), (label,), number))
+                owners.append(name)
+    return examples, owners
+
+
+def text_examples(
+    verbalisers: Sequence[Verbaliser], share: float, tokens: int, rng: np.random.Generator
+) -> list[Example]:
+    """Descriptions of members and items, drawn until they are a share of all `tokens`."""
+    found: list[Example] = []
+    room = share * tokens
+    start = verbalisers[0].model.text_start()
+    while room > 0:
+        verbaliser = verbalisers[int(rng.integers(len(verbalisers)))]
+        surface = verbaliser.surface
+        if verbaliser.task.member.template and rng.random() < 0.3:
+            said = verbaliser.member(int(rng.integers(len(surface.members))))
+        else:
+            said = verbaliser.item(int(rng.integers(len(surface.items))))
+        found.append(Example((*start, *said)))
+        room -= len(found[-1].tokens)
+    return found
+
+
+def mixture(
+    model: LanguageModel,
+    verbalisers: Sequence[Verbaliser],
+    until: int,
+    config: RankConfig,
+    context: Context,
+) -> tuple[Task, Answered]:
+    """The task of `lm.fit` over a mixture of surfaces, and what is known of its answers.
+
+    Members are held out with all their events. Raises `InputError` where no surface has an event to learn
+    from.
+    """
+    rng = context.rng("rank mixture")
+    examples: list[Example] = []
+    owners: list[str] = []
+    for number, verbaliser in enumerate(verbalisers):
+        if verbaliser.task.history.group_by_action:
+            some, names = grouped_examples(verbaliser, number, until, config, rng)
+        else:
+            some, names = joint_examples(verbaliser, number, until, config)
+        examples += some
+        owners += names
+    if not examples:
+        raise InputError("no member has an answered event before the end of the training time.")
+    answered = _answered(verbalisers, examples, config)
+    n_tokens = sum(len(example.tokens) for example in examples)
+    texts = text_examples(verbalisers, config.text, n_tokens, rng)
+    examples += texts
+    owners += [f"text {number}" for number in range(len(texts))]
+    weights = np.array([verbaliser.task.weight for verbaliser in verbalisers])
+
+    def loss(chosen: Longs, rng: np.random.Generator) -> Loss:
+        some = [examples[row] for row in chosen]
+        return mixed_loss(model, some, answered, weights)
+
+    owner = np.unique(np.array(owners), return_inverse=True)[1]
+    return task_of([len(example.tokens) for example in examples], loss, of=owner), answered
+
+
+def _answered(
+    verbalisers: Sequence[Verbaliser], examples: Sequence[Example], config: RankConfig
+) -> Answered:
+    most = max(len(verbaliser.answers.tokens) for verbaliser in verbalisers)
+    tokens = np.full((len(verbalisers), most), -1, dtype=np.int64)
+    counts = np.zeros((len(verbalisers), most))
+    for number, verbaliser in enumerate(verbalisers):
+        tokens[number, : len(verbaliser.answers.tokens)] = verbaliser.answers.tokens
+    for example in examples:
+        np.add.at(counts[example.task], list(example.label), 1)
+    counts += 0.5 * (tokens >= 0)  # an answer that was never given is rare, not impossible
+    prior = counts / counts.sum(axis=1, keepdims=True)
+    n = (tokens >= 0).sum(axis=1, keepdims=True)
+    weight = np.ones_like(prior)
+    if config.balance:
+        weight = np.minimum(1 / (n * np.where(prior > 0, prior, 1)), MOST_WEIGHT)
+    return Answered(tokens, prior, weight)
+
+
+def mixed_loss(
+    model: LanguageModel, examples: Sequence[Example], answered: Answered, weights: Any
+) -> Loss:
+    """Cross-entropy of the answers given, among those that their task allows, and of the words of texts."""
+    asked = [example for example in examples if example.task >= 0]
+    texts = [example for example in examples if example.task < 0]
+    total = torch.zeros((), device=model.network.device)
+    units = tokens = 0
+    if asked:
+        total, n = answer_loss(model, asked, answered, weights)
+        units += n
+        tokens += sum(len(example.tokens) for example in asked)
+    if texts:
+        found = next_token_loss(model, [e.tokens for e in texts], [1] * len(texts))
+        # As many units as examples: a text is to count about as much as an answer, not as all its words.
+        total = total + found.total * (len(texts) / max(1, found.units))
+        units += len(texts)
+        tokens += sum(len(example.tokens) for example in texts)
+    return Loss(total, units, tokens)
+
+
+def answer_loss(
+    model: LanguageModel, examples: Sequence[Example], answered: Answered, weights: Any
+) -> tuple[Any, int]:
+    """The weighted cross-entropy of all answers, summed, and how many there are."""
+    network = model.network
+    device = network.device
+    packed = pack(
+        [example.tokens for example in examples],
+        model.tokenizer.pad_token_id or 0,
+        device,
+        network.dtype,
+    )
+    sizes = [len(example.place) for example in examples]
+    of = np.repeat(np.arange(len(examples)), sizes)
+    place = np.concatenate([example.place for example in examples]).astype(np.int64)
+    label = np.concatenate([example.label for example in examples]).astype(np.int64)
+    task = np.array([example.task for example in examples])[of]
+    row = torch.from_numpy(packed.row[of]).to(device)
+    at = torch.from_numpy(packed.offset[of] + place - 1).to(device)
+    options = torch.from_numpy(answered.tokens[task]).to(device)  # (n, most)
+    parts = head_parts(network)
+    if parts is not None:
+        before, linear = parts
+        states = before(packed_states(network, packed)[row, at])  # (n, size)
+        logits = torch.einsum("ns,nas->na", states, linear.weight[options.clamp(min=0)]).float()
+        if linear.bias is not None:
+            logits = logits + linear.bias[options.clamp(min=0)].float()
+    else:
+        whole = network(
+            input_ids=packed.ids, attention_mask=packed.mask, position_ids=packed.position
+        ).logits[row, at]
+        logits = whole.float().gather(1, options.clamp(min=0))
+    logits = logits.masked_fill(options < 0, -torch.inf)
+    loss = torch.nn.functional.cross_entropy(
+        logits, torch.from_numpy(label).to(device), reduction="none"
+    )
+    weight = torch.from_numpy(answered.weight[task, label] * weights[task]).to(loss)
+    return (loss * weight).sum(), len(label)

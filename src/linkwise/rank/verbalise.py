@@ -1,0 +1,315 @@
+"""Members, their past and candidates as text, within a budget of tokens.
+
+What stays the same for all candidates of a member stands first and the candidate last, so that a model runs
+the first part once. Values from the tables are data: what could pass for a part of the prompt is escaped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from linkwise.errors import InputError
+from linkwise.rank.surface import Longs, Surface
+from linkwise.rank.task import LETTERS, Task
+
+if TYPE_CHECKING:
+    from linkwise.lm.load import LanguageModel
+
+UNKNOWN = "unknown"
+
+
+def escape(value: str | None) -> str:
+    """A value as it may stand in a prompt: one line, no brackets that end an item, no special tokens.
+
+    Square brackets enclose items, and names in angle brackets or `[SEP]` are special tokens of some models.
+    """
+    if value is None or not value.strip():
+        return UNKNOWN
+    text = re.sub(r"\s+", " ", value.strip())
+    text = text.replace("[", "(").replace("]", ")")
+    return re.sub(r"<(\|?[\w/][^<>]*)>", r"(\1)", text)
+
+
+def shorten(text: str, room: int, count: Any) -> str:
+    """A text of at most `room` tokens by `count`, cut at the end of a sentence, else of a word."""
+    if count(text) <= room:
+        return text
+    for ends in (r"(?<=[.!?])\s", r"\s"):
+        places = [match.start() for match in re.finditer(ends, text)]
+        low, high = 0, len(places)
+        while low < high:  # the last place that fits
+            middle = (low + high + 1) // 2
+            if count(text[: places[middle - 1]]) <= room:
+                low = middle
+            else:
+                high = middle - 1
+        if low:
+            return text[: places[low - 1]].rstrip()
+    return ""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What may be answered, as tokens: the beginning that all share, and then the token that decides.
+
+    `lead` are the shared tokens, `tokens` (n_answers,) the first in which the answers differ, `whole` each
+    answer's tokens in all.
+    """
+
+    lead: tuple[int, ...]
+    tokens: tuple[int, ...]
+    whole: tuple[tuple[int, ...], ...]
+
+
+def read_answers(model: LanguageModel, task: Task) -> Answers:
+    """The answers of a task in a model's tokens.
+
+    Raises `InputError` where two answers do not differ, or one is the beginning of another.
+    """
+    if task.output == "order":
+        texts = dict.fromkeys(LETTERS, "")
+        whole = tuple(tuple(model.encode_after(f" {letter}")) for letter in texts)
+        names = list(LETTERS)
+    else:
+        names = list(task.answer)
+        whole = tuple(tuple(model.encode_after(" " + task.said(task.answer[n]))) for n in names)
+    shared = 0
+    while all(len(tokens) > shared for tokens in whole) and len({t[shared] for t in whole}) == 1:
+        shared += 1
+    first = [tokens[shared] if len(tokens) > shared else None for tokens in whole]
+    if None in first or len(set(first)) < len(first):
+        said = ", ".join(f'{n} = "{task.answer.get(n, n)}"' for n in names[:5])
+        raise InputError(
+            f"task {task.name}: the answers {said} have no token in which all of them differ, in the model "
+            f"{model.folder}; word them so that they part at one place."
+        )
+    return Answers(whole[0][:shared], tuple(int(t) for t in first if t is not None), whole)
+
+
+@dataclass
+class Prompt:
+    """A member's prompt up to the candidate: its parts as tokens, and what was left out."""
+
+    parts: dict[str, list[int]]
+    shown: int = 0
+    left_out: int = 0
+
+    @property
+    def tokens(self) -> list[int]:
+        """All parts, one after the other."""
+        return [token for part in self.parts.values() for token in part]
+
+
+@dataclass
+class JointSequence:
+    """A member's events one after the other, each with its answer: what joint training runs at once.
+
+    `place` (n,) are the places of the answers' deciding tokens, `label` (n,) which answer was given, `event`
+    (n,) the events' rows.
+    """
+
+    tokens: list[int]
+    place: list[int]
+    label: list[int]
+    event: list[int]
+
+
+class Verbaliser:
+    """Says the records of a surface to one model."""
+
+    def __init__(self, model: LanguageModel, surface: Surface) -> None:
+        self.model, self.surface, self.task = model, surface, surface.task
+        self.answers = read_answers(model, self.task)
+        self.labels = surface.labels()
+        task = self.task
+        head, _, behind = task.said(task.question).partition("{item}")
+        head, behind = head.strip(), behind.strip()
+        notes = "".join(f" Note: {note}" for note in task.notes)
+        self.instruction = [
+            *model.text_start(),
+            *model.encode(f"Instruction: {task.instruction}{notes}"),
+        ]
+        tail = model.encode_after(f" {behind}") if behind else []
+        self._stop, self._close = model.encode_after("."), model.encode_after("]")
+        self._question = model.encode_after(f" Question: {head}")
+        self._asked = [*tail, *model.encode_after(" Answer:")]
+        self._items: dict[int, list[int]] = {}
+
+    # ------------------------------------------------------------------------------------------ the parts
+
+    def member(self, member: int) -> list[int]:
+        """A member's description; no tokens where the task has none."""
+        template = self.task.member.template
+        if not template:
+            return []
+        row = self.surface.members.row(member, named=True)
+        text = _filled(template, row)
+        return self.model.encode_after(f" Member: {text}")
+
+    def item(self, item: int) -> list[int]:
+        """An item in its brackets, at most `item.tokens` of them; its longest value is cut first."""
+        known = self._items.get(item)
+        if known is None:
+            known = self._items[item] = self._item(item)
+        return known
+
+    def _item(self, item: int) -> list[int]:
+        row = self.surface.items.row(item, named=True)
+        return self.said_item(row)
+
+    def said_item(self, row: dict[str, Any]) -> list[int]:
+        """An item of the table's columns as tokens."""
+        template, most = self.task.item.template, self.task.item.tokens
+        row = dict(row)
+
+        def said() -> list[int]:
+            text = _filled(template, row).strip()
+            return self.model.encode_after(f" {text}" if text[:1] == "[" else f" [{text}]")
+
+        tokens = said()
+        count = self._count
+        # Longest value first: descriptions lose their last sentences before titles lose a word.
+        for name in sorted(row, key=lambda n: -len(row[n] or "")):
+            if len(tokens) <= most:
+                break
+            if name == "id" or not row[name]:
+                continue
+            value = escape(row[name])
+            row[name] = shorten(value, max(1, count(value) - (len(tokens) - most)), count)
+            tokens = said()
+        if len(tokens) > most:
+            tokens = [*tokens[: most - len(self._close)], *self._close]
+        return tokens
+
+    def _count(self, text: str) -> int:
+        return len(self.model.encode(text))
+
+    def answer(self, label: int) -> list[int]:
+        """An answer in full, with the stop that ends it."""
+        return [*self.answers.whole[label], *self._stop]
+
+    # ----------------------------------------------------------------------------------------- the prompt
+
+    def prompt(self, member: int, before: int | None = None) -> Prompt:
+        """What stands before a candidate, with nothing of the member's past at or after `before`."""
+        task = self.task
+        events = self.surface.events(member, before)
+        parts = {"instruction": self.instruction, "member": self.member(member)}
+        if task.history.group_by_action:
+            history, shown = self._grouped(events)
+            parts |= {"history": history, "question": self._question}
+        else:
+            shots, shown = self._shots(events)
+            parts |= {"question": self._question, "history": [t for shot in shots for t in shot]}
+        return Prompt(parts, shown, len(events) - shown)
+
+    def candidate(self, item: int) -> list[int]:
+        """What follows a prompt: the item, the question's end, and the answer up to where it decides."""
+        return [*self.item(item), *self._asked, *self.answers.lead]
+
+    def listing(self, items: Sequence[int]) -> list[int]:
+        """What follows a prompt that asks for an order: all items, each behind its letter."""
+        found: list[int] = []
+        for letter, item in zip(LETTERS, items, strict=False):
+            found += [*self.model.encode_after(f" {letter}:"), *self.item(item)]
+        return [*found, *self._asked, *self.answers.lead]
+
+    def _chosen(self, events: Longs, sizes: Sequence[int]) -> Longs:
+        """The events that the budget has room for, by the rule of the task, the oldest first."""
+        places = range(len(events))
+        room, kept = self.task.history.budget_tokens, []
+        for place in reversed(places) if self.task.history.select == "newest" else places:
+            if sizes[place] > room:
+                break
+            room -= sizes[place]
+            kept.append(place)
+        kept.sort(reverse=self.task.history.order == "newest-first")
+        return np.array(kept, dtype=np.int64)
+
+    def _grouped(self, events: Longs) -> tuple[list[int], int]:
+        """Items under what was done with them, in the order of the task's actions."""
+        surface, task = self.surface, self.task
+        comma = self.model.encode_after(",")
+        heads = {
+            number: self.model.encode_after(
+                f" The member has {words.past} the following {task.item.noun}s:"
+            )
+            for number, words in enumerate(task.actions.values())
+        }
+        opened: set[int] = set()
+        sizes = [0] * len(events)
+        rows = range(len(events))
+        for place in reversed(rows) if task.history.select == "newest" else rows:
+            action = int(surface.action[events[place]])
+            sizes[place] = len(self.item(int(surface.item[events[place]]))) + len(comma)
+            if action not in opened:  # the first of its group pays for the words before it
+                opened.add(action)
+                sizes[place] += len(heads[action])
+        kept = self._chosen(events, sizes)
+        found: list[int] = []
+        for action, head in heads.items():
+            mine = [events[p] for p in kept if surface.action[events[p]] == action]
+            if mine:
+                found += head
+                for number, event in enumerate(mine):
+                    found += [*(comma if number else []), *self.item(int(surface.item[event]))]
+        return found, len(kept)
+
+    def _shots(self, events: Longs) -> tuple[list[list[int]], int]:
+        """Each event as the question was answered: item, end of the question, answer."""
+        shots = [self.shot(int(event)) for event in events]
+        kept = self._chosen(events, [len(shot) for shot in shots])
+        return [shots[place] for place in kept], len(kept)
+
+    def shot(self, event: int) -> list[int]:
+        """One event as an answered question; no tokens where the task knows no answer to it."""
+        label = int(self.labels[event])
+        if label < 0:
+            return []
+        item = self.item(int(self.surface.item[event]))
+        return [*item, *self._asked, *self.answer(label)]
+
+    # ----------------------------------------------------------------------------------- joint sequences
+
+    def sequence(self, member: int, events: Longs, room: int) -> JointSequence | None:
+        """Events as answered questions behind the member's description, in at most `room` tokens.
+
+        The last ones that fit, the oldest first; None where there is room for none.
+        """
+        tokens = [*self.instruction, *self.member(member), *self._question]
+        room -= len(tokens)
+        kept: list[tuple[int, list[int]]] = []
+        for event in events[::-1]:
+            shot = self.shot(int(event))
+            if not shot:
+                continue
+            if len(shot) > room:
+                break
+            room -= len(shot)
+            kept.append((int(event), shot))
+        if not kept:
+            return None
+        found = JointSequence(tokens, [], [], [])
+        for event, shot in reversed(kept):
+            label = int(self.labels[event])
+            before = len(shot) - len(self.answer(label)) + len(self.answers.lead)
+            found.place.append(len(found.tokens) + before)
+            found.label.append(label)
+            found.event.append(event)
+            found.tokens = [*found.tokens, *shot]
+        return found
+
+
+def _filled(template: str, row: dict[str, Any]) -> str:
+    """A template with the values of a row, escaped."""
+    values = {
+        name.removeprefix("text."): escape(value)
+        for name, value in row.items()
+        if name.startswith("text.")
+    }
+    return template.format_map(values)
