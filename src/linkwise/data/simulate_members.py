@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from pydantic import BaseModel, Field
+from scipy.stats import rankdata
 
 from linkwise.data.network_words import (
     AREAS,
@@ -424,9 +425,7 @@ def _best(
     test = events["time"].to_numpy() >= from_
     labels = (events["action"].to_numpy() == action)[test]
     score = chances[f"p_{action}"].to_numpy()[test]
-    order = np.argsort(score, kind="stable")
-    ranks = np.empty(len(score))
-    ranks[order] = np.arange(1, len(score) + 1)
+    ranks = rankdata(score)
     positive = int(labels.sum())
     pairs = positive * (len(labels) - positive)
     if not pairs:
