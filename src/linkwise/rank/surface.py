@@ -46,13 +46,24 @@ class Surface:
         rows = np.arange(self.start[member], self.start[member + 1])
         return rows if before is None else rows[self.time[rows] < before]
 
+    @property
+    def yes(self) -> int:
+        """The label of the action that the task is about; of ratings, the highest."""
+        answers = list(self.task.answer)
+        if self.task.output == "yes-no":
+            return answers.index("yes")
+        if self.task.output == "action":
+            return answers.index(self.task.action) if self.task.action in answers else 0
+        if self.task.output == "rating":
+            return int(np.argmax([float(answer) for answer in answers]))
+        return 0
+
     def labels(self) -> Longs:
         """The answer to each event, by its place in `task.answer` (n_events,); -1 where there is none."""
         names, answers = list(self.task.actions), list(self.task.answer)
         if self.task.output in ("yes-no", "order"):
             taken = self.action == names.index(self.task.action)
-            yes = answers.index("yes") if answers else 0
-            found: Longs = np.where(taken, yes, 1 - yes).astype(np.int64)
+            found: Longs = np.where(taken, self.yes, 1 - self.yes).astype(np.int64)
             return found
         if self.task.output == "action":
             place = np.array([answers.index(n) if n in answers else -1 for n in names])
