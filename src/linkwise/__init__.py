@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from linkwise.data.events import Events, read_events
     from linkwise.errors import LinkwiseError
-    from linkwise.run import Run, churn, recommend, score
+    from linkwise.run import Run, churn, rank, recommend, score
 
 __version__ = "0.1.0"
-__all__ = ["Events", "LinkwiseError", "Run", "churn", "read_events", "recommend", "score"]
+__all__ = ["Events", "LinkwiseError", "Run", "churn", "rank", "read_events", "recommend", "score"]
 
 _HOMES = {
     "Events": "linkwise.data.events",
@@ -30,7 +30,7 @@ _HOMES = {
     "Run": "linkwise.run",
     "score": "linkwise.run",
 }
-_VERBS = ("churn", "recommend")
+_VERBS = ("churn", "rank", "recommend")
 
 
 class _Verb(ModuleType):

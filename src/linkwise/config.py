@@ -16,9 +16,10 @@ from linkwise.data.engine import EngineConfig
 from linkwise.data.interactions import InteractionsConfig
 from linkwise.data.schema import InputConfig
 from linkwise.errors import UsageError
+from linkwise.rank.config import RankStudyConfig
 from linkwise.recommend.config import RecommendConfig
 
-VERBS = ("churn", "recommend")
+VERBS = ("churn", "recommend", "rank")
 
 
 class RunConfig(BaseModel):
@@ -26,17 +27,20 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    verb: Literal["churn", "recommend"] = "churn"
+    verb: Literal["churn", "recommend", "rank"] = "churn"
     paths: tuple[str, ...] = Field(min_length=1)
     seed: int = 0
     input: InputConfig = InputConfig()
     engine: EngineConfig = EngineConfig()
     churn: ChurnConfig = ChurnConfig()
     recommend: RecommendConfig = RecommendConfig()
+    rank: RankStudyConfig = RankStudyConfig()
 
     def values(self) -> dict[str, Any]:
         """The nested values that the run depends on: not those of other verbs."""
-        return self.model_dump(mode="json", by_alias=True, exclude=set(VERBS) - {self.verb})
+        # A surface's own file says how its records are read.
+        others = set(VERBS) - {self.verb} | ({"input"} if self.verb == "rank" else set())
+        return self.model_dump(mode="json", by_alias=True, exclude=others)
 
     @property
     def digest(self) -> str:
@@ -127,8 +131,15 @@ def explain(error: ValidationError) -> str:
 
 def sorted_options(verb: str, options: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Flat options by the group whose field they name; raises `UsageError` for a name of none."""
-    own = RecommendConfig if verb == "recommend" else ChurnConfig
+    studies: dict[str, type[BaseModel]] = {
+        "churn": ChurnConfig,
+        "recommend": RecommendConfig,
+        "rank": RankStudyConfig,
+    }
+    own = studies[verb]
     groups: dict[str, type[BaseModel]] = {"input": InputConfig, "engine": EngineConfig, verb: own}
+    if verb == "rank":
+        del groups["input"]
     found: dict[str, dict[str, Any]] = {name: {} for name in groups}
     for option, value in options.items():
         if verb == "recommend" and option in InteractionsConfig.model_fields:

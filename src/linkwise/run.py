@@ -168,6 +168,27 @@ def recommend(
     return _carry_out("recommend", log, out, seed, options, flags)
 
 
+def rank(
+    tasks: str | Path | Sequence[str | Path],
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Run:
+    """Train one text model on many surfaces, and judge it on all. See `docs/rank.md`.
+
+    `tasks` are task files, or folders with such. `options` are the fields of `RankStudyConfig`
+    (``base="tiny", held_out=("follow",)``) and `EngineConfig`.
+
+    Raises `UsageError`, `InputError` or `ResourceError`, each saying what, where, got and mend.
+    """
+    flags = {"overwrite": overwrite, "resume": resume, "progress": progress}
+    return _carry_out("rank", tasks, out, seed, options, flags)
+
+
 def _carry_out(
     verb: str,
     log: Any,
@@ -295,6 +316,10 @@ def execute(
 def _study(config: RunConfig, context: Context) -> Outcome:
     """Carry out the verb's study."""
     given = config.paths, config.input, config.engine
+    if config.verb == "rank":
+        from linkwise.rank.study import study as rank_study
+
+        return rank_study(config.paths, config.rank, context)
     if config.verb == "recommend":
         from linkwise.recommend.study import study as recommend_study
 
@@ -336,10 +361,18 @@ def _check_inputs(config: RunConfig, partial: Path) -> list[dict[str, str | int]
     """Fingerprint the input; a resumed run must find the files that it began with."""
     from linkwise.data.files import find_files, fingerprint
 
+    if config.verb == "rank":
+        from linkwise.rank.surface import tables
+
+        return _same_inputs([fingerprint(path) for path in tables(config.paths)], partial)
     files = find_files(config.paths)
     if config.input.log_schema == "music-box":  # the truth lies beside a simulated log, unread
         files = [file for file in files if file.format == "csv"]
-    prints = [fingerprint(file.path) for file in files]
+    return _same_inputs([fingerprint(file.path) for file in files], partial)
+
+
+def _same_inputs(prints: list[dict[str, str | int]], partial: Path) -> list[dict[str, str | int]]:
+    """The fingerprints, noted in a new run, and compared in a resumed one."""
     path = partial / ".inputs.json"
     if path.exists() and json.loads(path.read_text()) != prints:
         raise UsageError(

@@ -281,3 +281,20 @@ def test_intervals_hold_the_truth():
         held_difference += row.difference_low <= truth - weaker <= row.difference_high
     assert 0.91 <= held / trials <= 0.98
     assert 0.91 <= held_difference / trials <= 0.98
+
+
+def test_rows_of_one_user_are_drawn_together():
+    """Against a loop that resamples users, and takes all rows of each."""
+    labels, scores, _ = two_models(0)
+    units = np.arange(len(labels)) // 4
+    rows = evaluate(seed=5, units=units)
+    (weights,) = bootstrap_weights(np.random.default_rng(5), units.max() + 1, 12)
+    for name in scores:
+        drawn = [
+            sk.roc_auc_score(labels[s], scores[name][s])
+            for s in (np.repeat(np.arange(len(labels)), w[units]) for w in weights)
+        ]
+        row = pick(rows, name, "auc")
+        assert [row.value, row.low, row.high] == pytest.approx(
+            [sk.roc_auc_score(labels, scores[name]), *np.percentile(drawn, (2.5, 97.5))]
+        )

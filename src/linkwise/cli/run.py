@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 
 from linkwise.cli.churn import show_run as show_churn
 from linkwise.cli.options import Changes, Json, Out, Overwrite, Quiet, Resume
+from linkwise.cli.rank import show_run as show_rank
 from linkwise.cli.recommend import show_run as show_recommend
 from linkwise.cli.show import progress
 
@@ -35,7 +36,7 @@ def run(
     from linkwise.config import RunConfig
     from linkwise.run import execute
 
-    shows = {"churn": show_churn, "recommend": show_recommend}
+    shows = {"churn": show_churn, "recommend": show_recommend, "rank": show_rank}
 
     settings = RunConfig.from_toml(Path(config), changes)
     shown = progress(quiet)

@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 
 from linkwise.cli.options import Quiet
 from linkwise.cli.show import progress
+from linkwise.data.simulate_members import MembersSimulation, simulate_members
 from linkwise.data.simulate_music import MusicSimulation, holds_simulation, simulate_music
 
 
@@ -43,8 +44,28 @@ def music(
         print(f"Simulated log: {out}", file=sys.stderr)
 
 
+def members(
+    *,
+    out: Annotated[str, Parameter(help="Folder of the network; must not exist yet.")],
+    quiet: Quiet = False,
+    simulation: Annotated[MembersSimulation, Parameter(name="*")] = MembersSimulation(),  # noqa: B008
+) -> None:
+    """Simulate a professional network: members, six surfaces, what was shown and done there, and task files.
+
+    ```
+    linkwise simulate members --members 300 --seed 3 --out net
+    ```
+
+    The numbers are simulated; truth.json has the best that any model could do, truth.parquet every chance.
+    """
+    simulate_members(simulation, Path(out))
+    if not quiet:
+        print(f"Simulated network: {out}", file=sys.stderr)
+
+
 def add_to(app: App) -> None:
     """Add the verb to the command line."""
     verb = App(name="simulate", help="Make simulated logs, with the truth beside them.")
     verb.command(music)
+    verb.command(members)
     app.command(verb)

@@ -36,6 +36,17 @@ FILE_DATE = "@file"  # as the column of the time: the date in the file's name
 NAMING = tuple(name for name in CANONICAL if name != "day")
 
 
+def parted(value: Any) -> Any:
+    """`a,b` and (`a,b`, `c`) as separate values; a number as itself."""
+    if isinstance(value, int):
+        value = (value,)
+    if isinstance(value, str):
+        value = (value,)
+    if not isinstance(value, list | tuple):
+        return value
+    return tuple(part.strip() for item in value for part in str(item).split(",") if part.strip())
+
+
 class InputConfig(BaseModel):
     """How the files of a log are read."""
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
 
+from pydantic import BeforeValidator, Field
+
+from linkwise.data.schema import parted
 from linkwise.lm.config import TrainConfig
 
 
@@ -34,3 +37,27 @@ class RankConfig(TrainConfig):
     """Give all answers of a task the same weight in training; their shares are put back in the scores."""
     seed: int = 0
     """Seed of the training."""
+
+
+class RankStudyConfig(RankConfig):
+    """A ranker's training, and how it is judged."""
+
+    seed: int = Field(0, exclude=True)
+    """Taken from the run."""
+    train_until: str | None = None
+    """End of the training time, 2026-03-21 or 2026-03-21T12:00; by default the middle of the events."""
+    gap_days: int = Field(30, ge=0)
+    """Days between the end of the training time and the first event that is judged."""
+    refresh_days: int = Field(7, ge=1)
+    """Days after which a member's past is looked up anew."""
+    held_out: Annotated[tuple[str, ...], BeforeValidator(parted)] = ()
+    """Tasks that are judged and not trained on, by their names, separated by commas."""
+    judged: int | None = Field(500, ge=1)
+    """Members, drawn at random, whose events are judged, of each task; none: all."""
+    bootstrap: int = Field(1000, ge=20, le=10000)
+    """Resamples of the members behind each interval."""
+
+    def ranker(self, seed: int) -> RankConfig:
+        """The training's own parameters."""
+        own = {name: getattr(self, name) for name in RankConfig.model_fields}
+        return RankConfig(**{**own, "seed": seed})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import polars as pl
 
 from linkwise.data.texts import read_table
 from linkwise.errors import InputError
-from linkwise.rank.task import Task, placeholders
+from linkwise.rank.task import Task, placeholders, read_task
 
 Longs = np.ndarray[Any, np.dtype[np.int64]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
@@ -85,6 +86,34 @@ class Surface:
                 f'{self.task.name}: there is no {table[:-1]} "{ids}"; ids look like {some}.'
             )
         return int(found[0])
+
+
+def task_files(paths: Sequence[str]) -> list[Path]:
+    """The task files among paths, of which folders hold some, each once, in order.
+
+    Raises `InputError` for a folder without any.
+    """
+    found: list[Path] = []
+    for given in paths:
+        path = Path(given)
+        inside = sorted(path.glob("*.toml")) if path.is_dir() else [path]
+        if not inside:
+            raise InputError(f"{path}: there is no task (*.toml) in this folder.")
+        found += inside
+    return list(dict.fromkeys(found))
+
+
+def tables(paths: Sequence[str]) -> list[Path]:
+    """The task files and all tables that they name, each once."""
+    found: list[Path] = []
+    for path in task_files(paths):
+        task = read_task(path)
+        names = (task.data.events, task.data.items, task.data.members)
+        found += [path, *(task.folder / name for name in names if name is not None)]
+    for path in found:
+        if not path.is_file():
+            raise InputError(f"{path}: there is no such file.")
+    return list(dict.fromkeys(path.resolve() for path in found))
 
 
 def read_surface(task: Task) -> Surface:

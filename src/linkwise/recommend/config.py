@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from linkwise.data.interactions import InteractionsConfig
 from linkwise.data.queries import parse_split
+from linkwise.data.schema import parted
 from linkwise.errors import UsageError
 from linkwise.recommend.als import ALSConfig, BPRConfig
 from linkwise.recommend.blend import BlendConfig
@@ -27,29 +28,18 @@ from linkwise.recommend.title_lm import TitleLMConfig
 Hidden = Parameter(show=False, parse=False)
 
 
-def _parted(value: Any) -> Any:
-    """`a,b` and (`a,b`, `c`) as separate values; a number as itself."""
-    if isinstance(value, int):
-        value = (value,)
-    if isinstance(value, str):
-        value = (value,)
-    if not isinstance(value, list | tuple):
-        return value
-    return tuple(part.strip() for item in value for part in str(item).split(",") if part.strip())
-
-
 class RecommendConfig(BaseModel):
     """Which recommenders are compared, how, and their parameters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    models: Annotated[tuple[str, ...], BeforeValidator(_parted)] = ("item-item", "ease", "svd")
+    models: Annotated[tuple[str, ...], BeforeValidator(parted)] = ("item-item", "ease", "svd")
     """Recommenders to compare, separated by commas; `popularity` is always among them, as the baseline."""
     split: str = "global-time:0.9"
     """How training and test are parted: global-time:Q (the last 1 - Q of the events are the test),
     leave-last-out, prefix:N (the first N events predict the next; 5), last:K (of a user's last K events the
     last is the target; 4) or random:S."""
-    k: Annotated[tuple[int, ...], BeforeValidator(_parted)] = (10, 20)
+    k: Annotated[tuple[int, ...], BeforeValidator(parted)] = (10, 20)
     """Lengths of the lists that are judged, separated by commas; with --run, the length of the list."""
     repeats: bool = False
     """Count a target that is in the history already, and let lists repeat it."""

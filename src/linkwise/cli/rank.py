@@ -1,0 +1,222 @@
+"""`linkwise rank`: one text model for every surface: its prompts, its training, its lists."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Group, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from linkwise.cli.options import Changes, Engine, Json, Out, Overwrite, Quiet, Resume, Seed
+from linkwise.cli.show import carry_out, metrics_table, short
+from linkwise.data.engine import EngineConfig
+from linkwise.errors import InputError, UsageError
+from linkwise.rank.config import RankStudyConfig
+
+TaskFile = Annotated[str, Parameter(help="The task's file (TOML).")]
+Member = Annotated[str, Parameter(help="Id of a member.")]
+At = Annotated[
+    str | None,
+    Parameter(help="Time, 2026-04-20; nothing of then or later is shown. By default all is."),
+]
+
+
+def show(
+    task: TaskFile,
+    /,
+    *,
+    member: Member,
+    item: Annotated[
+        str | None, Parameter(help="Id of a candidate; by default the first of the items.")
+    ] = None,
+    at: At = None,
+    base: Annotated[
+        str, Parameter(help="Model whose tokens count: a size, a folder, a hub name, or a run.")
+    ] = "small",
+    json_: Json = False,
+) -> None:
+    """Print the exact prompt of a member and a candidate, and how many tokens each part takes.
+
+    ```
+    linkwise simulate members --members 300 --seed 3 --out net
+    linkwise rank show net/tasks/apply.toml --member m17 --at 2026-04-20
+    ```
+    """
+    from linkwise.rank.config import RankConfig
+    from linkwise.rank.ranker import Ranker
+    from linkwise.rank.surface import read_surface
+    from linkwise.rank.task import read_task
+
+    folder = Path(base) / "model"
+    ranker = (
+        Ranker.load(folder) if (folder / "ranker.json").is_file() else Ranker(RankConfig(base=base))
+    )
+    surface = read_surface(read_task(task))
+    verbaliser = ranker.verbaliser(surface)
+    prompt = verbaliser.prompt(surface.row_of(member), _moment(at, surface))
+    row = 0 if item is None else surface.row_of(item, "items")
+    parts = {**prompt.parts, "candidate": verbaliser.candidate(row)}
+    counts = {name: len(tokens) for name, tokens in parts.items()}
+    text = ranker.model.tokenizer.decode([t for tokens in parts.values() for t in tokens])
+    if json_:
+        about = {"prompt": text, "tokens": counts, "shown": prompt.shown}
+        print(json.dumps({**about, "left_out": prompt.left_out}, indent=1))
+        return
+    print(text)
+    words = ", ".join(f"{name} {n:,}" for name, n in counts.items())
+    print(
+        f"{sum(counts.values()):,} tokens: {words}. {prompt.shown} past events are shown, "
+        f"{prompt.left_out} have no room.",
+        file=sys.stderr,
+    )
+
+
+def train(
+    tasks: Annotated[
+        tuple[str, ...], Parameter(help="Task files, or folders with such.", negative=())
+    ],
+    /,
+    *,
+    out: Out,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    seed: Seed = 0,
+    json_: Json = False,
+    quiet: Quiet = False,
+    changes: Changes = (),
+    rank: Annotated[
+        RankStudyConfig, Parameter(name="*", group=Group("Training and test", sort_key=1))
+    ] = RankStudyConfig(),  # noqa: B008 (frozen)
+    engine: Engine = EngineConfig(),  # noqa: B008
+) -> None:
+    """Train one model on many surfaces, and judge it on all of them, those held out included.
+
+    A worked example, which runs as printed:
+
+    ```
+    linkwise simulate members --members 300 --seed 3 --out net
+    linkwise rank train net/tasks --held-out view,comment,follow,open --base tiny --out runs/brew
+    ```
+    """
+    groups = {"rank": rank.model_dump(), "engine": engine.model_dump(), "seed": seed}
+    found = carry_out(
+        "rank",
+        tasks,
+        groups,
+        changes,
+        out=out,
+        overwrite=overwrite,
+        resume=resume,
+        quiet=quiet,
+    )
+    show_run(found, json_, quiet)
+
+
+def show_run(run: Any, as_json: bool, quiet: bool) -> None:
+    """Print a finished run: its metrics as JSON, or a table for each task and where the report is."""
+    if as_json:
+        sys.stdout.write(json.dumps(run.metrics, indent=1) + "\n")
+    if quiet:
+        return
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    rows = [row for row in run.metrics if row["metric"] == "auc" and "," not in row["slice"]]
+    for name in dict.fromkeys(row["slice"] for row in rows):
+        mine = [{**row, "slice": "all", "split": "test"} for row in rows if row["slice"] == name]
+        held = any(row["slice"] == name and row["split"] == "held out" for row in rows)
+        console.print(f"{name}{' (held out)' if held else ''}", style="bold")
+        console.print(metrics_table(mine, ("auc",), against="auc"))
+    report = json.loads((run.folder / "report.json").read_text())
+    simulated = " Simulated data." if report["simulated"] else ""
+    console.print(" ".join(report["lead"]) + simulated, markup=False)
+    console.print(f"Report: {run.report}", markup=False)
+
+
+def score(
+    run: Annotated[str, Parameter(help="Folder of a finished run.")],
+    /,
+    *,
+    task: TaskFile,
+    member: Member,
+    items: Annotated[
+        str | None,
+        Parameter(help="Ids of candidates, separated by commas; by default every item."),
+    ] = None,
+    top: Annotated[int, Parameter(help="Show so many.")] = 10,
+    at: At = None,
+    json_: Json = False,
+) -> None:
+    """Rank candidates for a member, on any surface that a task file describes.
+
+    ```
+    linkwise simulate members --members 300 --seed 3 --out net
+    linkwise rank train net/tasks/connect.toml --base tiny --out runs/brew
+    linkwise rank score runs/brew --task net/tasks/follow.toml --member m17 --top 5
+    ```
+    """
+    import numpy as np
+
+    from linkwise.rank.ranker import Ranker
+    from linkwise.rank.surface import read_surface
+    from linkwise.rank.task import read_task
+    from linkwise.run import Run
+
+    if top < 1:
+        raise UsageError(f"--top is {top}; expected 1 or more.")
+    ranker = Ranker.load(Run.open(run).folder / "model")
+    surface = read_surface(read_task(task))
+    if items is None:
+        rows = list(range(len(surface.items)))
+    else:
+        ids = [part.strip() for part in items.split(",") if part.strip()]
+        rows = [surface.row_of(name, "items") for name in ids]
+    if not rows:
+        raise InputError(f"{task}: there are no items to rank.")
+    verbaliser = ranker.verbaliser(surface)
+    scores = ranker.scores(verbaliser, surface.row_of(member), rows, _moment(at, surface))
+    best = np.argsort(-scores, kind="stable")[:top]
+    said = [surface.items.row(rows[place], named=True) for place in best]
+    found = [
+        {"rank": number, "item": row["id"], "score": float(scores[place])}
+        | {name.removeprefix("text."): value for name, value in row.items() if name != "id"}
+        for number, (place, row) in enumerate(zip(best, said, strict=True), 1)
+    ]
+    if json_:
+        print(json.dumps(found, indent=1))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    for name in found[0]:
+        table.add_column(name, justify="right" if name in ("rank", "score") else "left")
+    for entry in found:
+        table.add_row(*(short(v) if isinstance(v, float) else str(v or "") for v in entry.values()))
+    Console(highlight=False, soft_wrap=True).print(table)
+
+
+def _moment(at: str | None, surface: Any) -> int | None:
+    """A time as the surface's events have it."""
+    import numpy as np
+
+    if at is None:
+        return None
+    try:
+        if surface.clock:
+            return int(np.datetime64(at, "us").astype(np.int64))
+        return int(at)
+    except ValueError as error:
+        expected = "a time such as 2026-04-20T12:00" if surface.clock else "a whole number"
+        raise UsageError(f'--at is "{at}"; expected {expected}.') from error
+
+
+def add_to(app: App) -> None:
+    """Add the verb to the command line."""
+    verb = App(
+        name="rank",
+        help="One text model for every surface: show its prompts, train it, rank candidates.",
+        help_format="markdown",
+    )
+    for command in (show, train, score):
+        verb.command(command)
+    app.command(verb)

@@ -1,0 +1,242 @@
+"""The report of a rank run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from linkwise.rank.config import RankStudyConfig
+from linkwise.report import (
+    BarChart,
+    BarSeries,
+    Bullets,
+    Column,
+    Fact,
+    Figure,
+    LineChart,
+    LineSeries,
+    Report,
+    Section,
+    Table,
+    interval_columns,
+)
+
+if TYPE_CHECKING:
+    from linkwise.rank.ranker import Ranker
+    from linkwise.rank.study import Judged
+
+Metrics = list[dict[str, Any]]
+
+
+def build_report(
+    judged: Sequence[Judged],
+    metrics: Metrics,
+    ranker: Ranker,
+    config: RankStudyConfig,
+    simulated: bool,
+) -> Report:
+    """The page: the verdict, AUC by task and model, members with a short past, how training went."""
+    from linkwise.rank.study import RANKER
+
+    own = [
+        row
+        for row in metrics
+        if row["metric"] == "auc" and row["model"] == RANKER and "," not in row["slice"]
+    ]
+    better = [row for row in own if row["difference_low"] is not None and row["difference_low"] > 0]
+    trained = [found.name for found in judged if found.trained]
+    held_out = [found.name for found in judged if not found.trained]
+    verdict = (
+        f"The ranker beats popularity, intervals apart, in {len(better)} of {len(own)} tasks: "
+        + "; ".join(
+            f"{row['slice']} {row['value']:.3f} against {row['baseline']:.3f}" for row in own
+        )
+        + " (AUC)."
+    )
+    n = sum(len(found.label) for found in judged)
+    return Report(
+        title="One text model for every surface",
+        lead=(
+            verdict,
+            f"Judged on {n:,} events that were really shown, {config.gap_days} days and more after "
+            "the training; the past of a member is known up to the "
+            f"{config.refresh_days} days' period of an event.",
+        ),
+        simulated=simulated,
+        beats_baseline=bool(own) and len(better) == len(own),
+        facts=(
+            Fact(label="Tasks trained on", value=str(len(trained)), note=", ".join(trained)),
+            Fact(
+                label="Tasks held out", value=str(len(held_out)), note=", ".join(held_out) or "none"
+            ),
+            Fact(label="Base", value=ranker.config.base),
+        ),
+        sections=(
+            _tasks_section(judged, metrics),
+            *_cold_section(metrics),
+            *_training_section(ranker),
+            _method_section(judged),
+        ),
+    )
+
+
+def _auc(metrics: Metrics, slice_name: str) -> Metrics:
+    return [row for row in metrics if row["metric"] == "auc" and row["slice"] == slice_name]
+
+
+def _tasks_section(judged: Sequence[Judged], metrics: Metrics) -> Section:
+    rows = []
+    for found in judged:
+        for row in _auc(metrics, found.name):
+            rows.append(
+                (
+                    found.name,
+                    "trained" if found.trained else "held out",
+                    row["model"],
+                    row["value"], row["low"], row["high"],
+                    row["difference"], row["difference_low"], row["difference_high"],
+                )
+            )  # fmt: skip
+    return Section(
+        title="Tasks",
+        blocks=(
+            Table(
+                caption="AUC by task and model, with 95 % intervals over members",
+                columns=(
+                    Column(name="task"),
+                    Column(name="in training"),
+                    Column(name="model"),
+                    *interval_columns("AUC", "float3", "AUC low", "AUC high"),
+                    *interval_columns(
+                        "over popularity", "difference", "difference low", "difference high"
+                    ),
+                ),
+                rows=tuple(rows),
+                limit=40,
+                note="All models of a task are judged on the same events. Logistic regression and boosting "
+                "are trained on the task itself, also where the ranker never saw it.",
+            ),
+            _tasks_figure(judged, metrics),
+        ),
+    )
+
+
+def _tasks_figure(judged: Sequence[Judged], metrics: Metrics) -> Figure:
+    models = list(dict.fromkeys(model for found in judged for model in found.scores))
+    names = [found.name for found in judged if _auc(metrics, found.name)]
+    series = []
+    for model in models:
+        found_rows = [
+            next((row for row in _auc(metrics, name) if row["model"] == model), None)
+            for name in names
+        ]
+        if any(row is None for row in found_rows):
+            continue
+        rows = [row for row in found_rows if row is not None]
+        series.append(
+            BarSeries(
+                name=model,
+                values=[row["value"] for row in rows],
+                low=[row["low"] for row in rows],
+                high=[row["high"] for row in rows],
+                baseline=model == "popularity",
+            )
+        )
+    return Figure(
+        caption="AUC by task",
+        alt="Bars of the AUC of each model for each task, with intervals; the numbers are in the table.",
+        chart=BarChart(
+            categories=tuple(names), series=tuple(series), value_label="AUC", category_label="task"
+        ),
+    )
+
+
+def _cold_section(metrics: Metrics) -> list[Section]:
+    rows = [
+        (
+            row["slice"].partition(",")[0], row["model"], row["n"],
+            row["value"], row["low"], row["high"],
+            row["difference"], row["difference_low"], row["difference_high"],
+        )
+        for row in metrics
+        if row["metric"] == "auc" and "past events" in row["slice"]
+    ]  # fmt: skip
+    if not rows:
+        return []
+    return [
+        Section(
+            title="Members with a short past",
+            blocks=(
+                Table(
+                    caption="AUC where at most ten past events are known",
+                    columns=(
+                        Column(name="task"),
+                        Column(name="model"),
+                        Column(name="events", format="int"),
+                        *interval_columns("AUC", "float3", "AUC low", "AUC high"),
+                        *interval_columns(
+                            "over popularity", "difference", "difference low", "difference high"
+                        ),
+                    ),
+                    rows=tuple(rows),
+                    limit=40,
+                ),
+            ),
+        )
+    ]
+
+
+def _training_section(ranker: Ranker) -> list[Section]:
+    history = [entry for entry in ranker.history_ if "held_out" in entry]
+    if len(history) < 2:
+        return []
+    return [
+        Section(
+            title="Training",
+            blocks=(
+                Figure(
+                    caption="Loss of an answer, by updates",
+                    alt="Lines of the loss in training and on members held out, by the number of updates.",
+                    chart=LineChart(
+                        x_label="updates",
+                        y_label="nats",
+                        series=(
+                            LineSeries(
+                                name="training",
+                                x=[int(entry["step"]) for entry in history],
+                                y=[entry["loss"] for entry in history],
+                            ),
+                            LineSeries(
+                                name="held out",
+                                x=[int(entry["step"]) for entry in history],
+                                y=[entry["held_out"] for entry in history],
+                            ),
+                        ),
+                        y_from_zero=False,
+                    ),
+                ),
+            ),
+        )
+    ]
+
+
+def _method_section(judged: Sequence[Judged]) -> Section:
+    left = sum(found.left_out for found in judged)
+    return Section(
+        title="How it was done",
+        blocks=(
+            Bullets(
+                items=(
+                    "The model is trained on all events before the end of the training time, in the tasks "
+                    "that are not held out, and not again. It sees a member's past events as text, up to the "
+                    "beginning of the period that a test event falls into.",
+                    f"{left:,} past events, over all prompts, had no room in the prompts' budget of tokens.",
+                    "Popularity is the smoothed share of an item's earlier showings that were acted on. "
+                    "Logistic regression and boosting have counts of 1, 7 and 30 days and of all time, of "
+                    "the member, the item, and the member with items of the same kind, and how the texts' "
+                    "words meet.",
+                    "Intervals: 95 %, bootstrap over members.",
+                )
+            ),
+        ),
+    )
