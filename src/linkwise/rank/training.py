@@ -26,6 +26,7 @@ from linkwise.rank.surface import Longs
 from linkwise.rank.verbalise import Verbaliser
 
 MOST_WEIGHT = 10.0  # of a rare answer
+MARGIN = 16  # tokens that an item and its answer take at the very least
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,12 @@ def mixture(
     examples: list[Example] = []
     owners: list[str] = []
     for number, verbaliser in enumerate(verbalisers):
+        told = len(verbaliser.instruction) + len(verbaliser.question)
+        if told + MARGIN > config.max_tokens:
+            raise InputError(
+                f"task {verbaliser.task.name}: instruction and question take {told} tokens, and --max-tokens "
+                f"is {config.max_tokens}, which leaves no room for an item; raise it, or shorten them."
+            )
         if verbaliser.task.history.group_by_action:
             some, names = grouped_examples(verbaliser, number, until, config, rng)
         else:

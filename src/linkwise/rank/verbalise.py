@@ -136,7 +136,7 @@ class Verbaliser:
         ]
         tail = model.encode_after(f" {behind}") if behind else []
         self._stop, self._close = model.encode_after("."), model.encode_after("]")
-        self._question = model.encode_after(f" Question: {head}")
+        self.question = model.encode_after(f" Question: {head}")
         self._asked = [*tail, *model.encode_after(" Answer:")]
         self._items: dict[int, list[int]] = {}
 
@@ -202,10 +202,10 @@ class Verbaliser:
         parts = {"instruction": self.instruction, "member": self.member(member)}
         if task.history.group_by_action:
             history, shown = self._grouped(events)
-            parts |= {"history": history, "question": self._question}
+            parts |= {"history": history, "question": self.question}
         else:
             shots, shown = self._shots(events)
-            parts |= {"question": self._question, "history": [t for shot in shots for t in shot]}
+            parts |= {"question": self.question, "history": [t for shot in shots for t in shot]}
         return Prompt(parts, shown, len(events) - shown)
 
     def candidate(self, item: int) -> list[int]:
@@ -281,7 +281,7 @@ class Verbaliser:
 
         The last ones that fit, the oldest first; None where there is room for none.
         """
-        tokens = [*self.instruction, *self.member(member), *self._question]
+        tokens = [*self.instruction, *self.member(member), *self.question]
         room -= len(tokens)
         kept: list[tuple[int, list[int]]] = []
         for event in events[::-1]:
