@@ -272,7 +272,7 @@ def test_what_cannot_be_trained(model: LanguageModel, tmp_path: Path) -> None:
         Ranker(RankConfig(base=str(model.folder))).fit([surface, surface], LATE, HERE)
     with pytest.raises(InputError, match="no member has an answered event"):
         Ranker(RankConfig(base=str(model.folder))).fit([surface], 0, HERE)
-    with pytest.raises(InputError, match="task play: instruction and question take .* tokens"):
+    with pytest.raises(InputError, match=r"task play: instruction and question take .* tokens"):
         Ranker(RankConfig(base=str(model.folder), max_tokens=64)).fit([surface], LATE, HERE)
     with pytest.raises(InputError, match="this is no ranker's folder"):
         Ranker.load(tmp_path)
