@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from linkwise.cli.options import Changes, Engine, Json, Out, Overwrite, Quiet, Resume, Seed
-from linkwise.cli.show import carry_out, metrics_table, short
+from linkwise.cli.show import carry_out, metrics_table, short, show_report
 from linkwise.data.engine import EngineConfig
 from linkwise.errors import InputError, UsageError
 from linkwise.rank.config import RankStudyConfig
@@ -129,10 +129,7 @@ def show_run(run: Any, as_json: bool, quiet: bool) -> None:
         held = any(row["slice"] == name and row["split"] == "held out" for row in rows)
         console.print(f"{name}{' (held out)' if held else ''}", style="bold")
         console.print(metrics_table(mine, ("auc",), against="auc"))
-    report = json.loads((run.folder / "report.json").read_text())
-    simulated = " Simulated data." if report["simulated"] else ""
-    console.print(" ".join(report["lead"]) + simulated, markup=False)
-    console.print(f"Report: {run.report}", markup=False)
+    show_report(console, run)
 
 
 def score(

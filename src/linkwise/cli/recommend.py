@@ -22,7 +22,7 @@ from linkwise.cli.options import (
     Resume,
     Seed,
 )
-from linkwise.cli.show import carry_out, metrics_table
+from linkwise.cli.show import carry_out, metrics_table, show_report
 from linkwise.data.engine import EngineConfig
 from linkwise.data.schema import InputConfig
 from linkwise.errors import UsageError
@@ -186,10 +186,7 @@ def show_run(run: Any, as_json: bool, quiet: bool) -> None:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     k = run.config.recommend.k[0]
     console.print(metrics_table(run.metrics, ("recall", "ndcg"), k=k, against="ndcg"))
-    report = json.loads((run.folder / "report.json").read_text())
-    simulated = " Simulated data." if report["simulated"] else ""
-    console.print(" ".join(report["lead"]) + simulated, markup=False)
-    console.print(f"Report: {run.report}", markup=False)
+    show_report(console, run)
 
 
 def _list(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -193,3 +194,11 @@ def _difference(row: dict[str, Any]) -> str:
         return short(row["difference"], "+")
     low, high = short(row["difference_low"], "+"), short(row["difference_high"], "+")
     return f"{short(row['difference'], '+')} [{low}, {high}]"
+
+
+def show_report(console: Console, run: Run) -> None:
+    """Print the first words of a run's report, and where it is."""
+    report = json.loads((run.folder / "report.json").read_text())
+    simulated = " Simulated data." if report["simulated"] else ""
+    console.print(" ".join(report["lead"]) + simulated, markup=False)
+    console.print(f"Report: {run.report}", markup=False)

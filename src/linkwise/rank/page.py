@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from linkwise.rank.study import Judged
 
 Metrics = list[dict[str, Any]]
+AUC = (
+    *interval_columns("AUC", "float3", "AUC low", "AUC high"),
+    *interval_columns("over popularity", "difference", "difference low", "difference high"),
+)
 
 
 def build_report(
@@ -106,10 +110,7 @@ def _tasks_section(judged: Sequence[Judged], metrics: Metrics) -> Section:
                     Column(name="task"),
                     Column(name="in training"),
                     Column(name="model"),
-                    *interval_columns("AUC", "float3", "AUC low", "AUC high"),
-                    *interval_columns(
-                        "over popularity", "difference", "difference low", "difference high"
-                    ),
+                    *AUC,
                 ),
                 rows=tuple(rows),
                 limit=40,
@@ -173,10 +174,7 @@ def _cold_section(metrics: Metrics) -> list[Section]:
                         Column(name="task"),
                         Column(name="model"),
                         Column(name="events", format="int"),
-                        *interval_columns("AUC", "float3", "AUC low", "AUC high"),
-                        *interval_columns(
-                            "over popularity", "difference", "difference low", "difference high"
-                        ),
+                        *AUC,
                     ),
                     rows=tuple(rows),
                     limit=40,
