@@ -50,12 +50,17 @@ def build_report(
     better = [row for row in own if row["difference_low"] is not None and row["difference_low"] > 0]
     trained = [found.name for found in judged if found.trained]
     held_out = [found.name for found in judged if not found.trained]
+    apart = sum(row["split"] == "held out" for row in own)
     verdict = (
-        f"The ranker beats popularity, intervals apart, in {len(better)} of {len(own)} tasks: "
-        + "; ".join(
-            f"{row['slice']} {row['value']:.3f} against {row['baseline']:.3f}" for row in own
+        f"The ranker beats popularity, intervals apart, in {len(better)} of {len(own)} tasks"
+        + (
+            f" ({sum(row['split'] == 'held out' for row in better)} of {apart} that it was not trained on)"
+            if apart
+            else ""
         )
-        + " (AUC)."
+        + ": AUC "
+        + ", ".join(f"{row['value']:.3f} ({row['slice']})" for row in own)
+        + "."
     )
     n = sum(len(found.label) for found in judged)
     return Report(

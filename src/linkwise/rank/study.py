@@ -75,7 +75,7 @@ def study(paths: Sequence[str], config: RankStudyConfig, context: Context) -> Ou
         ranker = Ranker(config.ranker(context.seed)).fit(trained, until, context)
         ranker.save(folder)
     judged = []
-    for surface in surfaces:
+    for surface in sorted(surfaces, key=lambda s: s.task.name in config.held_out):
         found = judge(ranker, surface, surface in trained, until, test, config, context)
         if found is not None:
             judged.append(found)
