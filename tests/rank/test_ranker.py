@@ -19,7 +19,14 @@ from linkwise.rank.config import RankConfig
 from linkwise.rank.ranker import Ranker
 from linkwise.rank.surface import read_surface
 from linkwise.rank.task import read_task
-from linkwise.rank.training import Answered, Example, answer_loss, joint_examples, mixture
+from linkwise.rank.training import (
+    Answered,
+    Example,
+    answer_loss,
+    joint_examples,
+    mixture,
+    order_examples,
+)
 from linkwise.rank.verbalise import Verbaliser
 
 JOINT = {"group_by_action": False, "budget_tokens": 600}
@@ -240,6 +247,41 @@ def test_one_of_several_actions_ratings_and_orders(model: LanguageModel, tmp_pat
     np.testing.assert_allclose(found, slow / 3, atol=1e-4)
     with pytest.raises(InputError, match="a list has room for 26"):
         ranker.scores(v, 0, [0] * 27)
+
+
+def test_an_order_is_learned_from_lists_of_what_was_shown(
+    model: LanguageModel, tmp_path: Path
+) -> None:
+    events = [
+        ("u1", item, action, f"2026-01-{day:02d}")
+        for day, (item, action) in enumerate(
+            [("toy", "ignore"), ("heat", "play"), ("ran", "ignore"), ("alien", "watch")], 1
+        )
+    ]
+    events += [
+        ("u2", "toy", "play", "2026-01-01"),
+        ("u2", "ran", "play", "2026-01-02"),
+    ]  # no choice
+    path = write_surface(
+        tmp_path,
+        events,
+        output="order",
+        answer={},
+        history=JOINT,
+        question="the {noun} to {action}: {item}",
+    )
+    v = Verbaliser(model, read_surface(read_task(path)))
+    config = RankConfig(max_tokens=800, text=0)
+    examples, owners = order_examples(v, 0, LATE, config, np.random.default_rng(0))
+    assert owners == ["u1"]
+    (example,) = examples
+    text = model.tokenizer.decode(list(example.tokens))
+    letter = "ABCD"[example.label[0]]
+    assert f"{letter}: [movie heat" in text
+    assert text.endswith(f"Answer: {letter}")
+    assert "Answer: A" not in text[: text.index("movie to play")]
+    _, answered = mixture(model, [v], LATE, config, HERE)
+    assert np.all(answered.weight == 1)
 
 
 def test_an_item_s_text_steers_no_more_than_its_words(model: LanguageModel, tmp_path: Path) -> None:

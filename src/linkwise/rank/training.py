@@ -26,6 +26,7 @@ from linkwise.rank.surface import Longs
 from linkwise.rank.verbalise import Verbaliser
 
 MOST_WEIGHT = 10.0  # of a rare answer
+LISTED = 10  # candidates of a list that an order is learned from
 MARGIN = 16  # tokens that an item and its answer take at the very least
 
 
@@ -94,6 +95,32 @@ def grouped_examples(
     return examples, owners
 
 
+def order_examples(
+    verbaliser: Verbaliser, number: int, until: int, config: RankConfig, rng: np.random.Generator
+) -> tuple[list[Example], list[str]]:
+    """Each member's events before `until` in lists of ten, in any order; an item that was acted on is named.
+
+    Lists without such an item, or with nothing else, teach no order.
+    """
+    surface = verbaliser.surface
+    examples, owners = [], []
+    for member, name in enumerate(surface.members["id"]):
+        events = surface.events(member, until)
+        for start in range(0, len(events), LISTED):
+            some = rng.permutation(events[start : start + LISTED])
+            acted = np.flatnonzero(verbaliser.labels[some] == surface.yes)
+            if not 0 < len(acted) < len(some):
+                continue
+            before = verbaliser.prompt(member, int(surface.time[some].min())).tokens
+            asked = verbaliser.listing([int(item) for item in surface.item[some]])
+            label = int(rng.choice(acted))
+            tokens = (*before, *asked, verbaliser.answers.tokens[label])
+            if len(tokens) <= config.max_tokens:
+                examples.append(Example(tokens, (len(tokens) - 1,), (label,), number))
+                owners.append(name)
+    return examples, owners
+
+
 def text_examples(
     verbalisers: Sequence[Verbaliser], share: float, tokens: int, rng: np.random.Generator
 ) -> list[Example]:
@@ -135,7 +162,9 @@ def mixture(
                 f"task {verbaliser.task.name}: instruction and question take {told} tokens, and --max-tokens "
                 f"is {config.max_tokens}, which leaves no room for an item; raise it, or shorten them."
             )
-        if verbaliser.task.history.group_by_action:
+        if verbaliser.task.output == "order":
+            some, names = order_examples(verbaliser, number, until, config, rng)
+        elif verbaliser.task.history.group_by_action:
             some, names = grouped_examples(verbaliser, number, until, config, rng)
         else:
             some, names = joint_examples(verbaliser, number, until, config)
@@ -172,8 +201,10 @@ def _answered(
     prior = counts / counts.sum(axis=1, keepdims=True)
     n = (tokens >= 0).sum(axis=1, keepdims=True)
     weight = np.ones_like(prior)
+    orders = [verbaliser.task.output == "order" for verbaliser in verbalisers]
     if config.balance:
         weight = np.minimum(1 / (n * np.where(prior > 0, prior, 1)), MOST_WEIGHT)
+    weight[orders] = 1.0  # a letter is a place in the list, not an answer
     return Answered(tokens, prior, weight)
 
 
