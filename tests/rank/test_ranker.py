@@ -26,6 +26,8 @@ from linkwise.rank.training import (
     joint_examples,
     mixture,
     order_examples,
+    retrieval_loss,
+    run,
 )
 from linkwise.rank.verbalise import Verbaliser
 
@@ -247,6 +249,44 @@ def test_one_of_several_actions_ratings_and_orders(model: LanguageModel, tmp_pat
     np.testing.assert_allclose(found, slow / 3, atol=1e-4)
     with pytest.raises(InputError, match="a list has room for 26"):
         ranker.scores(v, 0, [0] * 27)
+
+
+def test_what_was_acted_on_is_found_among_the_batch_s_items(
+    model: LanguageModel, tmp_path: Path
+) -> None:
+    """The loss against vectors of single texts, and a search against all of them."""
+    surface = read_surface(read_task(write_surface(tmp_path, history=JOINT)))
+    v = Verbaliser(model, surface)
+    config = RankConfig(max_tokens=800)
+    examples, _ = joint_examples(v, 0, LATE, config)
+    ranker = ranker_of(model)
+    with torch.inference_mode():
+        rng = np.random.default_rng(0)
+        found, n = retrieval_loss(model, examples, [v], run(model, examples), rng)
+    acted = [(0, 0, 0), (0, 3, 3), (1, 0, 2)]  # member, event, item
+    assert n == 3
+    start = model.text_start()
+    total = 0.0
+    for size in (None,):  # of 32 numbers there is no leading part
+        items = np.array([[0, 3, 2]])
+        keys = []
+        for item in items[0]:
+            with torch.inference_mode():
+                ids = torch.tensor([[*start, *v.item(int(item))]])
+                keys.append(model.network.base_model(ids).last_hidden_state[0, -1].double().numpy())
+        keys = [key / np.linalg.norm(key) for key in keys]
+        np.testing.assert_allclose(ranker.embed_items(v, items[0], size), keys, atol=1e-5)
+        for member, event, item in acted:
+            time = int(surface.time[surface.events(member)[event]])
+            mine = ranker.embed_member(v, member, time)
+            alike = np.array([mine @ key for key in keys]) / 0.05
+            total -= alike[list(items[0]).index(item)] - np.logaddexp.reduce(alike)
+    assert float(found) == pytest.approx(total, rel=1e-3)
+    every = ranker.embed_items(v, range(4)) @ ranker.embed_member(v, 1)
+    assert ranker.retrieve(v, 1, 3) == np.argsort(-every)[:3].tolist()
+    short = ranker.embed_items(v, [0, 1], 8)
+    np.testing.assert_allclose(np.linalg.norm(short, axis=1), 1)
+    assert short.shape == (2, 8)
 
 
 def test_an_order_is_learned_from_lists_of_what_was_shown(

@@ -142,6 +142,12 @@ def score(
         str | None,
         Parameter(help="Ids of candidates, separated by commas; by default every item."),
     ] = None,
+    retrieve: Annotated[
+        int | None,
+        Parameter(
+            help="Score only so many, those nearest to the member by the model's embeddings."
+        ),
+    ] = None,
     top: Annotated[int, Parameter(help="Show so many.")] = 10,
     at: At = None,
     json_: Json = False,
@@ -172,8 +178,18 @@ def score(
         rows = [surface.row_of(name, "items") for name in ids]
     if not rows:
         raise InputError(f"{task}: there are no items to rank.")
-    verbaliser = ranker.verbaliser(surface)
-    scores = ranker.scores(verbaliser, surface.row_of(member), rows, _moment(at, surface))
+    verbaliser, before, asked = (
+        ranker.verbaliser(surface),
+        _moment(at, surface),
+        surface.row_of(member),
+    )
+    if retrieve is not None:
+        if items is not None or retrieve < top:
+            raise UsageError(
+                f"--retrieve is {retrieve}; expected {top} (--top) or more, and no --items beside it."
+            )
+        rows = ranker.retrieve(verbaliser, asked, retrieve, before)
+    scores = ranker.scores(verbaliser, asked, rows, before)
     best = np.argsort(-scores, kind="stable")[:top]
     said = [surface.items.row(rows[place], named=True) for place in best]
     found = [

@@ -33,6 +33,8 @@ class RankConfig(TrainConfig):
     its last answer only."""
     text: float = Field(0.05, ge=0, le=1)
     """Share of the tokens that are texts of members and items alone, read word by word."""
+    retrieval: float = Field(0.2, ge=0)
+    """How much finding the items that were acted on among those of a batch counts beside an answer."""
     balance: bool = True
     """Give all answers of a task the same weight in training; their shares are put back in the scores."""
     seed: int = 0

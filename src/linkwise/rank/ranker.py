@@ -36,6 +36,9 @@ class Ranker:
         self.history_: list[dict[str, float]] = []
         self._model: Any = None
         self._contexts: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+        self._items: dict[
+            tuple[Verbaliser, int | None], Floats
+        ] = {}  # embeddings of a surface's items
 
     @property
     def model(self) -> Any:
@@ -97,6 +100,7 @@ class Ranker:
             for number, name in enumerate(names)
         }
         self._contexts.clear()
+        self._items.clear()
         return self
 
     # -------------------------------------------------------------------------------------------- scoring
@@ -204,6 +208,56 @@ class Ranker:
             letters = verbaliser.answers.tokens[: len(items)]
             total[order] += self.log_p(prompt, [asked], letters)[0]
         return total / orders
+
+    # ------------------------------------------------------------------------------------------- retrieval
+
+    def embed_member(
+        self,
+        verbaliser: Verbaliser,
+        member: int,
+        before: int | None = None,
+        size: int | None = None,
+    ) -> Floats:
+        """What a member, with the past before a time, is looking for, as a vector of length one (size,)."""
+        found: Floats = self._embed([verbaliser.prompt(member, before).tokens], size)[0]
+        return found
+
+    def embed_items(
+        self, verbaliser: Verbaliser, items: Sequence[int], size: int | None = None
+    ) -> Floats:
+        """Items as vectors of length one (n, size); `size` takes the leading numbers only."""
+        start = verbaliser.model.text_start()
+        return self._embed([[*start, *verbaliser.item(int(item))] for item in items], size)
+
+    def _embed(self, rows: Sequence[Sequence[int]], size: int | None) -> Floats:
+        import torch
+
+        from linkwise.rank.training import item_states, leading
+
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(rows), 64):
+                found = item_states(self.model, rows[start : start + 64])
+                parts.append(leading(found, size or found.shape[1]).double().cpu().numpy())
+        return np.concatenate(parts)
+
+    def retrieve(
+        self,
+        verbaliser: Verbaliser,
+        member: int,
+        k: int,
+        before: int | None = None,
+        *,
+        size: int | None = None,
+    ) -> list[int]:
+        """The k items nearest to a member of all the surface's, nearest first, by exact search."""
+        key = (verbaliser, size)
+        if key not in self._items:
+            everything = range(len(verbaliser.surface.items))
+            self._items = {key: self.embed_items(verbaliser, everything, size)}
+        alike = self._items[key] @ self.embed_member(verbaliser, member, before, size)
+        found: list[int] = np.argsort(-alike, kind="stable")[:k].tolist()
+        return found
 
     # --------------------------------------------------------------------------------------------- saving
 

@@ -20,13 +20,16 @@ from linkwise.lm.fit import Loss, Task
 from linkwise.lm.heads import head_parts
 from linkwise.lm.load import LanguageModel
 from linkwise.lm.objectives import next_token_loss, task_of
-from linkwise.lm.packing import pack, packed_states
+from linkwise.lm.packing import Packed, pack, packed_states
 from linkwise.rank.config import RankConfig
 from linkwise.rank.surface import Longs
 from linkwise.rank.verbalise import Verbaliser
 
 MOST_WEIGHT = 10.0  # of a rare answer
 LISTED = 10  # candidates of a list that an order is learned from
+RETRIEVED = 64  # events acted on, of a batch, that are looked for among its items
+TEMPERATURE = 0.05
+SIZES = (32, 64, 128)  # leading numbers of an embedding that are of use alone, beside all of them
 MARGIN = 16  # tokens that an item and its answer take at the very least
 
 
@@ -34,13 +37,16 @@ MARGIN = 16  # tokens that an item and its answer take at the very least
 class Example:
     """A sequence with the places of its answers; of a text alone, none.
 
-    `place` (n,) are the places of the deciding tokens, `label` (n,) the answers given, `task` which task's.
+    `place` (n,) are the places of the deciding tokens, `label` (n,) the answers given, `task` which task's;
+    `start` and `item` (n,), of events one after the other, where each begins and the row of its item.
     """
 
     tokens: tuple[int, ...]
     place: tuple[int, ...] = ()
     label: tuple[int, ...] = ()
     task: int = -1
+    start: tuple[int, ...] = ()
+    item: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,14 @@ def joint_examples(
             if found is None:
                 break
             examples.append(
-                Example(tuple(found.tokens), tuple(found.place), tuple(found.label), number)
+                Example(
+                    tuple(found.tokens),
+                    tuple(found.place),
+                    tuple(found.label),
+                    number,
+                    tuple(found.start),
+                    tuple(surface.item[found.event].tolist()),
+                )
             )
             owners.append(name)
             events = events[: int(np.searchsorted(events, found.event[0]))]
@@ -181,7 +194,7 @@ def mixture(
 
     def loss(chosen: Longs, rng: np.random.Generator) -> Loss:
         some = [examples[row] for row in chosen]
-        return mixed_loss(model, some, answered, weights)
+        return mixed_loss(model, some, answered, weights, verbalisers, config.retrieval, rng)
 
     owner = np.unique(np.array(owners), return_inverse=True)[1]
     return task_of([len(example.tokens) for example in examples], loss, of=owner), answered
@@ -209,15 +222,28 @@ def _answered(
 
 
 def mixed_loss(
-    model: LanguageModel, examples: Sequence[Example], answered: Answered, weights: Any
+    model: LanguageModel,
+    examples: Sequence[Example],
+    answered: Answered,
+    weights: Any,
+    verbalisers: Sequence[Verbaliser],
+    retrieval: float,
+    rng: np.random.Generator,
 ) -> Loss:
-    """Cross-entropy of the answers given, among those that their task allows, and of the words of texts."""
+    """Cross-entropy of the answers given, among those that their task allows, and of the words of texts.
+
+    With `retrieval` so many times the loss of finding what was acted on among the batch's items is added.
+    """
     asked = [example for example in examples if example.task >= 0]
     texts = [example for example in examples if example.task < 0]
     total = torch.zeros((), device=model.network.device)
     units = tokens = 0
     if asked:
-        total, n = answer_loss(model, asked, answered, weights)
+        ran = run(model, asked)
+        total, n = answer_loss(model, asked, answered, weights, ran)
+        if retrieval:
+            found, m = retrieval_loss(model, asked, verbalisers, ran, rng)
+            total = total + found * (retrieval * n / max(1, m))
         units += n
         tokens += sum(len(example.tokens) for example in asked)
     if texts:
@@ -229,18 +255,29 @@ def mixed_loss(
     return Loss(total, units, tokens)
 
 
+def run(model: LanguageModel, examples: Sequence[Example]) -> tuple[Packed, Any]:
+    """Sequences in packed rows, and the last states of all their tokens (b, w, size)."""
+    network = model.network
+    packed = pack(
+        [example.tokens for example in examples],
+        model.tokenizer.pad_token_id or 0,
+        network.device,
+        network.dtype,
+    )
+    return packed, packed_states(network, packed)
+
+
 def answer_loss(
-    model: LanguageModel, examples: Sequence[Example], answered: Answered, weights: Any
+    model: LanguageModel,
+    examples: Sequence[Example],
+    answered: Answered,
+    weights: Any,
+    ran: tuple[Packed, Any] | None = None,
 ) -> tuple[Any, int]:
     """The weighted cross-entropy of all answers, summed, and how many there are."""
     network = model.network
     device = network.device
-    packed = pack(
-        [example.tokens for example in examples],
-        model.tokenizer.pad_token_id or 0,
-        device,
-        network.dtype,
-    )
+    packed, states = ran or run(model, examples)
     sizes = [len(example.place) for example in examples]
     of = np.repeat(np.arange(len(examples)), sizes)
     place = np.concatenate([example.place for example in examples]).astype(np.int64)
@@ -252,8 +289,8 @@ def answer_loss(
     parts = head_parts(network)
     if parts is not None:
         before, linear = parts
-        states = before(packed_states(network, packed)[row, at])  # (n, size)
-        logits = torch.einsum("ns,nas->na", states, linear.weight[options.clamp(min=0)]).float()
+        there = before(states[row, at])  # (n, size)
+        logits = torch.einsum("ns,nas->na", there, linear.weight[options.clamp(min=0)]).float()
         if linear.bias is not None:
             logits = logits + linear.bias[options.clamp(min=0)].float()
     else:
@@ -267,3 +304,65 @@ def answer_loss(
     )
     weight = torch.from_numpy(answered.weight[task, label] * weights[task]).to(loss)
     return (loss * weight).sum(), len(label)
+
+
+def retrieval_loss(
+    model: LanguageModel,
+    examples: Sequence[Example],
+    verbalisers: Sequence[Verbaliser],
+    ran: tuple[Packed, Any],
+    rng: np.random.Generator,
+) -> tuple[Any, int]:
+    """Cross-entropy of the item that was acted on among those of the batch and task, and how often.
+
+    The member is the state before the event, as `embed` reads it, the item the state at its own end; cosine
+    over a temperature of .05, of all numbers and of their leading ones (Kusupati et al. 2022).
+    """
+    packed, states = ran
+    asked = [
+        (number, place, example.task, example.item[place])
+        for number, example in enumerate(examples)
+        for place in range(len(example.start))
+        if example.label[place] == verbalisers[example.task].surface.yes
+    ]
+    if len(asked) > RETRIEVED:
+        asked = [asked[at] for at in np.sort(rng.choice(len(asked), RETRIEVED, replace=False))]
+    items = list(dict.fromkeys((task, item) for _, _, task, item in asked))
+    if len(items) < 2:
+        return torch.zeros((), device=states.device), 0
+    first = model.text_start()
+    keys = item_states(model, [[*first, *verbalisers[task].item(item)] for task, item in items])
+    row = torch.tensor([int(packed.row[number]) for number, *_ in asked])
+    at = torch.tensor(
+        [
+            int(packed.offset[number]) + examples[number].start[place] - 1
+            for number, place, *_ in asked
+        ]
+    )
+    members = states[row, at]  # (n, size)
+    of_task = torch.tensor([task for task, _ in items])
+    other = torch.tensor([task for _, _, task, _ in asked])[:, None] != of_task[None, :]
+    answer = torch.tensor([items.index((task, item)) for _, _, task, item in asked])
+    total = torch.zeros((), device=states.device)
+    sizes = [size for size in SIZES if size < states.shape[-1]] + [states.shape[-1]]
+    for size in sizes:
+        alike = leading(members, size) @ leading(keys, size).T / TEMPERATURE
+        alike = alike.float().masked_fill(other.to(alike.device), -torch.inf)
+        total = total + torch.nn.functional.cross_entropy(
+            alike, answer.to(alike.device), reduction="sum"
+        )
+    return total / len(sizes), len(asked)
+
+
+def item_states(model: LanguageModel, rows: Sequence[Sequence[int]]) -> Any:
+    """The last state of each token row (n, size)."""
+    network = model.network
+    packed = pack(rows, model.tokenizer.pad_token_id or 0, network.device, network.dtype)
+    ends = packed.offset + np.array([len(row) for row in rows]) - 1
+    found = packed_states(network, packed)
+    return found[torch.from_numpy(packed.row), torch.from_numpy(ends)]
+
+
+def leading(vectors: Any, size: int) -> Any:
+    """The first numbers of vectors, made of length one (n, size)."""
+    return torch.nn.functional.normalize(vectors[:, :size], dim=1)

@@ -109,11 +109,12 @@ class Prompt:
 class JointSequence:
     """A member's events one after the other, each with its answer: what joint training runs at once.
 
-    `place` (n,) are the places of the answers' deciding tokens, `label` (n,) which answer was given, `event`
-    (n,) the events' rows.
+    `start` (n,) are where the events begin, `place` (n,) the places of the answers' deciding tokens, `label`
+    (n,) which answer was given, `event` (n,) the events' rows.
     """
 
     tokens: list[int]
+    start: list[int]
     place: list[int]
     label: list[int]
     event: list[int]
@@ -294,10 +295,11 @@ class Verbaliser:
             kept.append((int(event), shot))
         if not kept:
             return None
-        found = JointSequence(tokens, [], [], [])
+        found = JointSequence(tokens, [], [], [], [])
         for event, shot in reversed(kept):
             label = int(self.labels[event])
             before = len(shot) - len(self.answer(label)) + len(self.answers.lead)
+            found.start.append(len(found.tokens))
             found.place.append(len(found.tokens) + before)
             found.label.append(label)
             found.event.append(event)
