@@ -30,6 +30,9 @@ class Progress(Protocol):
     def note(self, text: str) -> None:
         """How the step is going, in words: speed, loss, time left."""
 
+    def say(self, text: str) -> None:
+        """A line worth keeping: what an epoch brought, what was decided for the user."""
+
     def finish(self, seconds: float) -> None:
         """The step is done."""
 
@@ -44,6 +47,9 @@ class Silent:
         """Show nothing."""
 
     def note(self, text: str) -> None:
+        """Show nothing."""
+
+    def say(self, text: str) -> None:
         """Show nothing."""
 
     def finish(self, seconds: float) -> None:

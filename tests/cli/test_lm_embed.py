@@ -82,7 +82,7 @@ def test_8_bit_integers_tell_their_cosine(docs: Path, capsys: pytest.CaptureFixt
         ("v.parquet", ["--max-tokens", "1"], 2, "--max-tokens is 1"),
         ("v.parquet", ["--threads", "0"], 2, "--threads is 0"),
         ("v.parquet", ["--id-column", "nr"], 3, 'no column "nr" (--id-column); the columns are key, '),
-        ("v.parquet", ["--column", "title"], 3, 'no column "title"; the columns are key, body'),
+        ("v.parquet", ["--column", "title"], 3, 'no column "title" (--column); the columns are key, body'),
         ("v.parquet", ["--model", "./nowhere"], 3, "nowhere: there is no such folder"),
     ],
 )  # fmt: skip

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +15,7 @@ from cyclopts import Group, Parameter
 from linkwise.cli.options import Json, Overwrite, Quiet, Resume, Seed
 from linkwise.cli.show import progress
 from linkwise.context import Context
-from linkwise.errors import InputError, UsageError
+from linkwise.errors import InputError, Interrupted, UsageError
 from linkwise.folders import prepare_partial, whole_or_not
 from linkwise.lm.config import AdaptConfig, TuneConfig
 
@@ -135,7 +135,7 @@ def tune(
         from linkwise.lm import adapt as lm
         from linkwise.lm.fit import fit
 
-        table = read_texts(data, prompt_column)
+        table = read_texts(data, prompt_column, option="--prompt-column")
         if answer_column not in table.columns:
             raise InputError(
                 f'{data}: no column "{answer_column}" (--answer-column); the columns are '
@@ -192,7 +192,10 @@ def _train(
     leads = team is None or team.rank == 0
     shown = progress(quiet or not leads)
     try:
-        with whole_or_not(partial, Path(out).absolute()) if leads else nullcontext():
+        with (
+            _kept(partial),
+            whole_or_not(partial, Path(out).absolute()) if leads else nullcontext(),
+        ):
             context = Context(folder=partial if leads else Path(), seed=seed, progress=shown)
             prepared, fitted = work(context, team)
             if leads:
@@ -209,14 +212,23 @@ def _train(
     if as_json:
         print(json.dumps({"out": out, "history": history}, indent=1))
     elif not quiet:
-        for entry in history:
-            held = f", held out {entry['held_out']:.3f}" if "held_out" in entry else ""
-            print(
-                f"epoch {entry['epoch']:.0f}: loss {entry['loss']:.3f}{held} nats, "
-                f"{entry['tokens_per_second']:,.0f} tokens a second",
-                file=sys.stderr,
-            )
         print(f"Model: {out}", file=sys.stderr)
+
+
+@contextmanager
+def _kept(partial: Path) -> Iterator[None]:
+    """Say at an interrupt what is kept of a training."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if not any((partial / ".work").glob("*.pt")):
+            raise Interrupted(
+                "the training was interrupted before its first checkpoint; the same command starts it afresh."
+            ) from error
+        raise Interrupted(
+            "the training was interrupted; the same command with --resume goes on from the last checkpoint "
+            "(every epoch, and every five minutes)."
+        ) from error
 
 
 def _prepare(out: Path, options: dict[str, Any], overwrite: bool, resume: bool, team: Any) -> Path:

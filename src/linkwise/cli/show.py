@@ -60,6 +60,10 @@ class Bar:
         if self.task is not None:
             self.progress.update(self.task, description=f"{self.name}: {text}")
 
+    def say(self, text: str) -> None:
+        """Print the line above the bars."""
+        self.progress.console.print(text, markup=False, highlight=False)
+
     def finish(self, seconds: float) -> None:
         """Fill the bar."""
         if self.task is not None:
@@ -76,15 +80,23 @@ class Lines:
 
     def __init__(self) -> None:
         self.names: list[str] = []  # a step may stand within another
+        self.total: int | None = None  # of the last one that began
         self.said = 0.0
 
     def start(self, name: str, total: int | None) -> None:
         """Remember the step."""
         self.names.append(name)
+        self.total = total
         self.said = time.monotonic()
 
     def advance(self, done: int) -> None:
-        """Write nothing."""
+        """Write how many are done, once a minute."""
+        if self.total is not None:
+            self.note(f"{done:,} of {self.total:,}")
+
+    def say(self, text: str) -> None:
+        """Write the line."""
+        print(text, file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:
         """Write the words, once a minute."""

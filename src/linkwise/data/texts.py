@@ -14,12 +14,14 @@ from linkwise.errors import InputError
 ENDINGS = (".parquet", ".pq", ".csv", ".tsv", ".jsonl", ".ndjson", ".txt")
 
 
-def read_texts(path: str | Path, column: str | None = None) -> pl.DataFrame:
+def read_texts(
+    path: str | Path, column: str | None = None, *, option: str = "--column"
+) -> pl.DataFrame:
     """All columns of a table, and `text`: the asked one as String, in place of any that is called so.
 
     Parquet, CSV, TSV (whose values stay strings), JSON lines; a .txt file is one column, of one text per
     line. All but Parquet may end in .gz or .zst. Without `column` the text is the column called text, or the
-    only one there is. Missing texts stay null.
+    only one there is. Missing texts stay null. `option` is what the caller's user names the column with.
 
     Raises `InputError` where the file cannot be read, the column is not there, or there is no text in it.
     """
@@ -35,7 +37,7 @@ def read_texts(path: str | Path, column: str | None = None) -> pl.DataFrame:
             )
         column = names[0]
     if column not in frame.columns:
-        raise InputError(f'{path}: no column "{column}"; the columns are {at_hand}.')
+        raise InputError(f'{path}: no column "{column}" ({option}); the columns are {at_hand}.')
     kind = frame.schema[column]
     try:
         frame = frame.with_columns(pl.col(column).cast(pl.String).alias("text"))

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from linkwise.context import Context
+from linkwise.context import Context, Silent
 from linkwise.data.interactions import Histories
 from linkwise.errors import Interrupted, ResourceError, optional
 from linkwise.estimators import sequence
@@ -29,21 +29,12 @@ from linkwise.lm.team import Accelerated
 NETWORKS = {"GRUNetwork": sequence.GRUNetwork, "AttentionNetwork": sequence.AttentionNetwork}
 
 
-class _Lines:
+class _Lines(Silent):
     """Progress as a line for each epoch, which the process that waits reads."""
-
-    def start(self, name: str, total: int | None) -> None:
-        """Say nothing."""
 
     def advance(self, done: int) -> None:
         """The epochs that are done."""
         print(f"epoch {done}", flush=True)
-
-    def note(self, text: str) -> None:
-        """Say nothing."""
-
-    def finish(self, seconds: float) -> None:
-        """Say nothing."""
 
 
 def fit_in_processes(

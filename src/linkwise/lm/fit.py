@@ -129,10 +129,11 @@ def fit(
                 optimiser.zero_grad(set_to_none=True)
                 run.step += 1
                 run.add(loss, units, tokens)
-                context.progress.advance(run.step)
                 context.progress.note(clock.words(run.step, tokens, loss / max(1.0, units)))
+                context.progress.advance(run.step)
                 if number + 1 in judged:
                     run.judge(network, epoch)
+                    context.progress.say(f"{name}, {run.words()}")
                     if rank == 0:
                         run.write()
                     if run.exhausted(config.patience):
@@ -310,6 +311,15 @@ class _Run:
         if before is None or "held_out" not in entry or entry["held_out"] < before["held_out"]:
             self.fitted.best = len(self.fitted.history) - 1
             self.best_state = {n: p.detach().cpu().clone() for n, p in self.trained.items()}
+
+    def words(self) -> str:
+        """How the last evaluation went."""
+        entry = self.fitted.history[-1]
+        held = f", held out {entry['held_out']:.3f}" if "held_out" in entry else ""
+        return (
+            f"epoch {entry['epoch']:.0f}, update {self.step:,}: loss {entry['loss']:.3f}{held} nats, "
+            f"{entry['tokens_per_second']:,.0f} tokens a second"
+        )
 
     def exhausted(self, patience: int) -> bool:
         """Whether too many evaluations have brought no gain."""

@@ -137,9 +137,9 @@ def load_model(
         decodes = _is_causal(config, transformers)
         if not decodes and not as_causal:
             raise InputError(
-                f"{name}: this is a masked model ({config.model_type}), and a causal one is needed; "
-                "--as causal (in Python as_causal=True) makes one, warm-started from its weights, which "
-                "linkwise lm adapt --objective clm then trains."
+                f"{name}: this is a masked model ({config.model_type}), and a causal one is needed. Make "
+                f"one, warm-started from its weights: linkwise lm adapt --model {name} --as causal "
+                "--objective clm --texts TEXTS --out FOLDER (in Python: load_model(..., as_causal=True))."
             )
         if not decodes:
             options["is_decoder"] = True

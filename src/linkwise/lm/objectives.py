@@ -247,6 +247,10 @@ def contrastive(model: LanguageModel, texts: Sequence[str], max_tokens: int) -> 
     text's own loss is taken with dropout, too: without it the two vectors are the same.
     """
     rows, of = windows(model, texts, max_tokens)
+    if len(rows) < 2:
+        raise InputError(
+            "contrastive parts a text from others, and there is one; give it more texts."
+        )
 
     def loss(chosen: Longs, rng: np.random.Generator) -> Loss:
         ids, there = padded(

@@ -153,6 +153,12 @@ class TitleLM(Recommender):
         if self.tune_ != "none":
             from linkwise.recommend.title_tuning import tune
 
+            if self.config.tune == "auto":
+                context.progress.say(
+                    f"title-lm: {self.config.lm} has no trained head for {self.config.inference}, and is "
+                    "tuned on the log first (--set title_lm.pieces=N bounds how long; title_lm.tune=none "
+                    "forbids it)."
+                )
             self.tuned_ = tune(self, log, context)
         if self.config.calibrate != "none":
             self.prior_ = self._prior(log).astype(np.float32)
