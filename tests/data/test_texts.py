@@ -74,7 +74,9 @@ def test_what_cannot_be_read_is_named(
 
 def test_a_missing_column_or_file_is_named(tmp_path: Path) -> None:
     write(tmp_path / "t.csv")
-    with pytest.raises(InputError, match=r'no column "title" \(--column\); the columns are id, body'):
+    with pytest.raises(
+        InputError, match=r'no column "title" \(--column\); the columns are id, body'
+    ):
         read_texts(tmp_path / "t.csv", "title")
     with pytest.raises(InputError, match=r"none\.csv: this cannot be read \(No such file"):
         read_texts(tmp_path / "none.csv")
