@@ -30,6 +30,21 @@ def test_counts_are_those_of_a_slow_loop(seed: int) -> None:
             assert (shown[row], taken[row]) == (inside.sum(), acted[inside].sum())
 
 
+def test_counts_of_many_keys_over_many_years() -> None:
+    """Numbers of key and time together that do not fit into 64 bits."""
+    rng = np.random.default_rng(0)
+    key, time = rng.integers(0, 40_000, 3000), rng.integers(0, 3650 * DAY, 3000)
+    acted = rng.integers(0, 2, 3000)
+    counts = Counts(key, time, acted)
+    asked, when = key[:200], time[:200] + rng.integers(0, 400 * DAY, 200)
+    for days in (30, None):
+        shown, taken = counts.before(asked, when, days)
+        for row in range(200):
+            inside = (key == asked[row]) & (time < when[row])
+            inside &= days is None or time >= when[row] - (days or 0) * DAY
+            assert (shown[row], taken[row]) == (inside.sum(), acted[inside].sum())
+
+
 def surface_of(folder: Path, flipped_from: int | None = None) -> Surface:
     rng = np.random.default_rng(0)
     events = []

@@ -107,6 +107,27 @@ def test_events_that_do_not_fit(event: Any, message: str, tmp_path: Path) -> Non
         read_surface(read_task(write_surface(tmp_path, [event])))
 
 
+@pytest.mark.parametrize("unit", [1, 10**3, 10**6, 10**9])
+def test_numbers_since_1970_in_any_unit(unit: int, tmp_path: Path) -> None:
+    seconds = 1_700_000_000
+    events = [("u1", "toy", "play", (seconds + 86_400 * day) * unit) for day in range(3)]
+    surface = read_surface(read_task(write_surface(tmp_path, events)))
+    assert surface.clock
+    assert surface.time.tolist() == [(seconds + 86_400 * day) * 10**6 for day in range(3)]
+
+
+def test_positions_and_missing_ratings(tmp_path: Path) -> None:
+    events = [("u1", item, "play", at) for item, at in (("toy", 0.5), ("ran", 0.1), ("heat", 0.9))]
+    surface = read_surface(read_task(write_surface(tmp_path, events)))
+    assert not surface.clock
+    assert [surface.items["id"][int(i)] for i in surface.item] == ["ran", "toy", "heat"]
+    rated = {"column": "action", "at_least": 4, "then": "play", "otherwise": "ignore"}
+    events = [("u1", "toy", "5", "1"), ("u1", "ran", None, "2")]
+    path = write_surface(tmp_path / "b", events, data={**TASK["data"], "rated": rated})
+    with pytest.raises(InputError, match="row 2: column action has no number"):
+        read_surface(read_task(path))
+
+
 def test_ratings_become_actions_and_answers(tmp_path: Path) -> None:
     events = [("u1", "toy", "5", "3"), ("u1", "heat", "2", "1"), ("u2", "ran", "4", "2")]
     data = {

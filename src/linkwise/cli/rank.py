@@ -210,17 +210,9 @@ def score(
 
 def _moment(at: str | None, surface: Any) -> int | None:
     """A time as the surface's events have it."""
-    import numpy as np
+    from linkwise.rank.surface import moment
 
-    if at is None:
-        return None
-    try:
-        if surface.clock:
-            return int(np.datetime64(at, "us").astype(np.int64))
-        return int(at)
-    except ValueError as error:
-        expected = "a time such as 2026-04-20T12:00" if surface.clock else "a whole number"
-        raise UsageError(f'--at is "{at}"; expected {expected}.') from error
+    return None if at is None else moment(at, surface.clock, "--at")
 
 
 def add_to(app: App) -> None:

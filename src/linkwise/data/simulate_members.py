@@ -51,7 +51,7 @@ class MembersSimulation(BaseModel, frozen=True, extra="forbid", use_attribute_do
 
     members: int = Field(5_000, ge=50, le=1_000_000)
     """Members of the network."""
-    days: int = Field(150, ge=30, le=3650)
+    days: int = Field(150, ge=70, le=3650)
     """Length of the log, days: half of it to train on, a month of pause, then the test."""
     seed: int = Field(0, ge=0)
     """Seed of all randomness: the same seed gives the same network."""
@@ -419,7 +419,7 @@ def _task(page: Page, action: str) -> dict[str, Any]:
 
 def _best(
     config: MembersSimulation, events: pl.DataFrame, chances: pl.DataFrame, action: str
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """The AUC of the true probabilities over the test, and how often the action is taken there."""
     from_ = np.datetime64(START, "us") + np.timedelta64(int((config.days / 2 + 30) * DAY), "us")
     test = events["time"].to_numpy() >= from_
@@ -430,7 +430,7 @@ def _best(
     pairs = positive * (len(labels) - positive)
     if not pairs:
         return {
-            "bayes_auc": float("nan"),
+            "bayes_auc": None,
             "rate": positive / max(1, len(labels)),
             "test": len(labels),
         }

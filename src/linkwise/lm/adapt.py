@@ -49,8 +49,6 @@ def adapt(
     Raises `InputError` where the texts are too few or a title is missing.
     """
     limit = model.at_most(config.max_tokens)
-    if config.dropout is not None:
-        objectives.set_dropout(model.network, config.dropout)
     task: Task
     if config.objective == "mlm-hybrid":
         if titles is None:
@@ -169,6 +167,8 @@ def prepare(
         )
     if as_causal and not is_causal_model(str(model.folder)):
         model.about["as_causal"] = True
+    if config.dropout is not None:
+        objectives.set_dropout(model.network, config.dropout)
     wrapped = None
     torch.manual_seed(0)  # the adapter's first weights
     if config.train == "lora":

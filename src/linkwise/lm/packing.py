@@ -27,8 +27,13 @@ class Packed:
     offset: Longs
 
 
-def pack(sequences: Sequence[Sequence[int]], pad: int, device: Any, dtype: Any) -> Packed:
-    """Sequences in rows as wide as the longest of them: each into the first row with room, longest first."""
+def pack(
+    sequences: Sequence[Sequence[int]], pad: int, device: Any, dtype: Any, first: int = 0
+) -> Packed:
+    """Sequences in rows as wide as the longest of them: each into the first row with room, longest first.
+
+    `first` is the number of a sequence's first position (`heads.first_position`).
+    """
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
     width = int(lengths.max(initial=1))
     row, offset = np.zeros_like(lengths), np.zeros_like(lengths)
@@ -46,7 +51,7 @@ def pack(sequences: Sequence[Sequence[int]], pad: int, device: Any, dtype: Any) 
     for number, sequence in enumerate(sequences):
         inside = slice(int(offset[number]), int(offset[number] + lengths[number]))
         ids[row[number], inside] = torch.tensor(list(sequence), dtype=torch.long)
-        position[row[number], inside] = torch.arange(len(sequence))
+        position[row[number], inside] = first + torch.arange(len(sequence))
         owner[row[number], inside] = number
     ids, position, owner = ids.to(device), position.to(device), owner.to(device)
     if len(used) == len(sequences):

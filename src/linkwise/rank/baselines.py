@@ -18,6 +18,7 @@ from linkwise.rank.surface import Longs, Surface
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 DAY = 86_400_000_000  # microseconds
+MIN_TIME = np.iinfo(np.int64).min
 WINDOWS = (1, 7, 30)  # days
 FEW = 100  # different values of an item's column that are counted by member
 SMOOTH = 20.0  # events of the mean that a rate begins with
@@ -31,19 +32,22 @@ class Counts:
         order = np.lexsort((time, key))
         self.key, self.time = key[order], time[order]
         self.total = np.concatenate([[0], np.cumsum(acted[order])])
-        # Sorted by key, then time: both as one number, so that one search finds a place.
-        self.first = int(time.min()) if len(time) else 0
-        self.span = (int(time.max()) - self.first if len(time) else 0) + 2
+        # Sorted by key, then time: both as one number, by their ranks, so that one search finds a place.
+        self.keys, self.times = np.unique(self.key), np.unique(self.time)
         self.place = self._number(self.key, self.time)
 
     def _number(self, key: Longs, time: Longs) -> Longs:
-        inside = np.clip(time - self.first, 0, self.span - 1)
-        return np.asarray(key * self.span + inside, dtype=np.int64)
+        """A number that grows with the key, and with the time within it; unknown keys come after all."""
+        rank = np.searchsorted(self.keys, key)
+        known = rank < len(self.keys)
+        known[known] = self.keys[rank[known]] == key[known]
+        rank = np.where(known, rank, len(self.keys))
+        return np.asarray(rank * (len(self.times) + 1) + np.searchsorted(self.times, time))
 
     def before(self, key: Longs, time: Longs, days: int | None = None) -> tuple[Longs, Longs]:
         """Shown and acted on in the `days` before each time, or ever before it (n,)."""
         stop = np.searchsorted(self.place, self._number(key, time), side="left")
-        since = np.full_like(time, self.first) if days is None else time - days * DAY
+        since = np.full_like(time, MIN_TIME) if days is None else time - days * DAY
         start = np.searchsorted(self.place, self._number(key, since), side="left")
         start = np.minimum(start, stop)
         return stop - start, self.total[stop] - self.total[start]
@@ -173,6 +177,7 @@ def fitted_scores(
     that up to which its counts are known.
     """
     member, item, time = asked
+    surface = surface.answered()  # as the ranker is trained: events without an answer teach nothing
     acted = (surface.labels() == surface.yes).astype(np.int64)
     train = np.flatnonzero(surface.time < until)
     rng = np.random.default_rng(seed)

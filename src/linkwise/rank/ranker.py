@@ -32,7 +32,7 @@ class Ranker:
 
     def __init__(self, config: RankConfig | None = None) -> None:
         self.config = config if config is not None else RankConfig()
-        self.prior_: dict[str, list[float]] = {}
+        self.prior_: dict[str, dict[str, float]] = {}
         self.history_: list[dict[str, float]] = []
         self._model: Any = None
         self._contexts: OrderedDict[tuple[int, ...], Any] = OrderedDict()
@@ -58,8 +58,16 @@ class Ranker:
                 )
             model = small_model(self.config.base, seed=self.config.seed, device=device)
             return Prepared(model, None, self.config.base, self.config)
+        if self.config.train == "soft-prompt" or self.config.four_bit:
+            raise UsageError(
+                "a ranker is written whole; train it with --train full or lora, and not in 4 bits."
+            )
         prepared = prepare(self.config.base, "causal", self.config, device=device)
         prepared.model.must_look_back()
+        if prepared.model.prefix:
+            raise UsageError(
+                f"{self.config.base}: this model has a soft prompt; give the base that it was made for."
+            )
         return prepared
 
     def verbaliser(self, surface: Surface) -> Verbaliser:
@@ -96,8 +104,10 @@ class Ranker:
         if prepared.wrapped is not None:
             prepared.model.network = prepared.wrapped.merge_and_unload()
         self.prior_ = {
-            name: answered.prior[number][answered.tokens[number] >= 0].tolist()
-            for number, name in enumerate(names)
+            surface.task.name: dict(
+                zip(surface.task.answer, answered.prior[number].tolist(), strict=False)
+            )
+            for number, surface in enumerate(surfaces)
         }
         self._contexts.clear()
         self._items.clear()
@@ -147,10 +157,12 @@ class Ranker:
     def _weigh(self, log_p: Floats, verbaliser: Verbaliser) -> Floats:
         """Probabilities with the answers' shares put back, where training had given all the same weight."""
         prior = self.prior_.get(verbaliser.task.name)
-        if prior is not None and self.config.balance:
+        answers = list(verbaliser.task.answer)
+        # Another task of the same name is none that was trained on.
+        if prior is not None and set(prior) == set(answers) and self.config.balance:
             from linkwise.rank.training import MOST_WEIGHT
 
-            shares = np.array(prior)
+            shares = np.array([prior[answer] for answer in answers])
             weight = np.minimum(1 / (len(shares) * shares), MOST_WEIGHT)
             log_p = log_p - np.log(weight)
             log_p = log_p - np.logaddexp.reduce(log_p, axis=1, keepdims=True)

@@ -17,7 +17,7 @@ from linkwise.rank.baselines import DAY, fitted_scores
 from linkwise.rank.config import RankStudyConfig
 from linkwise.rank.page import build_report
 from linkwise.rank.ranker import Ranker
-from linkwise.rank.surface import Longs, Surface, read_surface, task_files
+from linkwise.rank.surface import Longs, Surface, moment, read_surface, task_files
 from linkwise.rank.task import read_task
 from linkwise.report.outcome import Outcome
 
@@ -68,6 +68,12 @@ def study(paths: Sequence[str], config: RankStudyConfig, context: Context) -> Ou
     if not trained:
         raise UsageError("--held-out names every task; at least one is to be learned from.")
     until, test = times(surfaces, config)
+    if not any(((s.time >= test) & (s.labels() >= 0)).any() for s in surfaces):
+        raise InputError(
+            "no task has an answered event after the training time and the gap of "
+            f"{config.gap_days} days, so that there is nothing to judge; use a smaller --gap-days or an "
+            "earlier --train-until."
+        )
     folder = context.folder / "model"
     if (folder / "ranker.json").is_file():  # of a run that is resumed
         ranker = Ranker.load(folder)
@@ -114,12 +120,7 @@ def times(surfaces: Sequence[Surface], config: RankStudyConfig) -> tuple[int, in
     if config.train_until is None:
         until = int(np.median(every))
     else:
-        try:
-            until = int(np.datetime64(config.train_until, "us").astype(np.int64))
-        except ValueError as error:
-            raise UsageError(
-                f'--train-until is "{config.train_until}"; expected a time such as 2026-03-21.'
-            ) from error
+        until = moment(config.train_until, clocks == {True}, "--train-until")
     return until, until + gap
 
 
@@ -252,10 +253,14 @@ def _evaluation(judged: Sequence[Judged]) -> pl.DataFrame:
 def _ranking(judged: Sequence[Judged]) -> pl.DataFrame:
     """The ranker's lists: of each member and task, what was shown, the likeliest first."""
     table = _evaluation(judged).filter(pl.col("model") == RANKER)
+    likely = [f.name for f in judged if f.surface.task.output in ("yes-no", "action")]
     return (
         table.with_columns(pl.format("{}: {}", "slice", "query").alias("query"))
         .with_columns((-pl.col("score")).rank("ordinal").over("query").cast(pl.Int64).alias("rank"))
-        .select("model", "query", "item", "score", "rank", pl.col("score").alias("probability"))
+        .with_columns(
+            pl.when(pl.col("slice").is_in(likely)).then(pl.col("score")).alias("probability")
+        )
+        .select("model", "query", "item", "score", "rank", "probability")
         .sort("query", "rank")
     )
 

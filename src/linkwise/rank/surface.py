@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from linkwise.data.texts import read_table
-from linkwise.errors import InputError
+from linkwise.errors import InputError, UsageError
 from linkwise.rank.task import Task, placeholders, read_task
 
 Longs = np.ndarray[Any, np.dtype[np.int64]]
@@ -72,6 +72,22 @@ class Surface:
         ratings = np.array([float(a) for a in answers])
         nearest = np.abs(self.value[:, None] - ratings[None, :]).argmin(axis=1)
         return np.where(np.isnan(self.value), -1, nearest).astype(np.int64)
+
+    def answered(self) -> Surface:
+        """The surface with those events only that the task knows an answer to."""
+        keep = self.labels() >= 0
+        if keep.all():
+            return self
+        member = self.member[keep]
+        return replace(
+            self,
+            member=member,
+            item=self.item[keep],
+            action=self.action[keep],
+            time=self.time[keep],
+            value=self.value[keep],
+            start=np.searchsorted(member, np.arange(len(self.members) + 1)).astype(np.int64),
+        )
 
     def row_of(self, ids: str, table: str = "members") -> int:
         """The row of a member (or of an item) by its id.
@@ -223,6 +239,12 @@ def _events(frame: pl.DataFrame, path: Path, task: Task) -> pl.DataFrame:
             value = frame[source].cast(pl.Float64)
         except pl.exceptions.PolarsError as error:
             raise InputError(f"{path}: column {source} is not of numbers.") from error
+        missing = value.is_null() | value.is_nan()
+        if missing.any():
+            raise InputError(
+                f"{path} row {int(missing.arg_max() or 0) + 1}: column {source} has no number; expected one "
+                "in every row, or leave such rows out."
+            )
         large = (value >= rated.at_least).to_list()
         said = [rated.then if yes else rated.otherwise for yes in large]
     number = {name: place for place, name in enumerate(task.actions)}
@@ -241,6 +263,21 @@ def _events(frame: pl.DataFrame, path: Path, task: Task) -> pl.DataFrame:
             "value": value,
         }
     )
+
+
+def moment(text: str, clock: bool, option: str) -> int:
+    """A time as `Surface.time` has it, from what a user wrote.
+
+    Raises `UsageError` naming the option.
+    """
+    try:
+        found = np.datetime64(text, "us") if clock else None
+        if found is not None and np.isnat(found):
+            raise ValueError(text)
+        return int(text) if found is None else int(found.astype(np.int64))
+    except ValueError as error:
+        expected = "a time such as 2026-04-20T12:00" if clock else "a whole number"
+        raise UsageError(f'{option} is "{text}"; expected {expected}.') from error
 
 
 def _times(values: pl.Series, path: Path, column: str) -> tuple[Longs, bool]:
@@ -266,7 +303,14 @@ def _times(values: pl.Series, path: Path, column: str) -> tuple[Longs, bool]:
                 )
             return moment.dt.epoch("us").to_numpy().astype(np.int64), True
         values = number
-    seconds = values.cast(pl.Float64).to_numpy()
-    if len(seconds) and seconds.min() > 1e8:  # seconds since 1970, later than 1973
-        return (seconds * 1e6).astype(np.int64), True
-    return seconds.astype(np.int64), False
+    plain = values.cast(pl.Float64).to_numpy()
+    if not np.isfinite(plain).all():
+        raise InputError(
+            f"{path} row {int(np.flatnonzero(~np.isfinite(plain))[0]) + 1}: column {column} is no number."
+        )
+    # Since 1970, later than 1973: of seconds, milliseconds, microseconds or nanoseconds.
+    for least, unit in ((1e17, 1e-3), (1e14, 1.0), (1e11, 1e3), (1e8, 1e6)):
+        if len(plain) and plain.min() > least:
+            return (plain * unit).astype(np.int64), True
+    _, place = np.unique(plain, return_inverse=True)  # positions: their order is all that counts
+    return place.astype(np.int64), False

@@ -17,7 +17,7 @@ import torch
 from linkwise.context import Context
 from linkwise.errors import InputError
 from linkwise.lm.fit import Loss, Task
-from linkwise.lm.heads import head_parts
+from linkwise.lm.heads import first_position, head_parts
 from linkwise.lm.load import LanguageModel
 from linkwise.lm.objectives import next_token_loss, task_of
 from linkwise.lm.packing import Packed, pack, packed_states
@@ -135,19 +135,26 @@ def order_examples(
 
 
 def text_examples(
-    verbalisers: Sequence[Verbaliser], share: float, tokens: int, rng: np.random.Generator
+    verbalisers: Sequence[Verbaliser],
+    share: float,
+    tokens: int,
+    until: int,
+    rng: np.random.Generator,
 ) -> list[Example]:
-    """Descriptions of members and items, drawn until they are a share of all `tokens`."""
+    """Descriptions of members and items met before `until`, drawn until they are a share of `tokens`."""
     found: list[Example] = []
     room = share * tokens
     start = verbalisers[0].model.text_start()
-    while room > 0:
-        verbaliser = verbalisers[int(rng.integers(len(verbalisers)))]
+    met = [np.flatnonzero(v.surface.time < until) for v in verbalisers]
+    some = [number for number, rows in enumerate(met) if len(rows)]
+    while room > 0 and some:
+        number = some[int(rng.integers(len(some)))]
+        verbaliser, event = verbalisers[number], int(rng.choice(met[number]))
         surface = verbaliser.surface
         if verbaliser.task.member.template and rng.random() < 0.3:
-            said = verbaliser.member(int(rng.integers(len(surface.members))))
+            said = verbaliser.member(int(surface.member[event]))
         else:
-            said = verbaliser.item(int(rng.integers(len(surface.items))))
+            said = verbaliser.item(int(surface.item[event]))
         found.append(Example((*start, *said)))
         room -= len(found[-1].tokens)
     return found
@@ -187,7 +194,7 @@ def mixture(
         raise InputError("no member has an answered event before the end of the training time.")
     answered = _answered(verbalisers, examples, config)
     n_tokens = sum(len(example.tokens) for example in examples)
-    texts = text_examples(verbalisers, config.text, n_tokens, rng)
+    texts = text_examples(verbalisers, config.text, n_tokens, until, rng)
     examples += texts
     owners += [f"text {number}" for number in range(len(texts))]
     weights = np.array([verbaliser.task.weight for verbaliser in verbalisers])
@@ -263,6 +270,7 @@ def run(model: LanguageModel, examples: Sequence[Example]) -> tuple[Packed, Any]
         model.tokenizer.pad_token_id or 0,
         network.device,
         network.dtype,
+        first_position(network),
     )
     return packed, packed_states(network, packed)
 
@@ -357,7 +365,13 @@ def retrieval_loss(
 def item_states(model: LanguageModel, rows: Sequence[Sequence[int]]) -> Any:
     """The last state of each token row (n, size)."""
     network = model.network
-    packed = pack(rows, model.tokenizer.pad_token_id or 0, network.device, network.dtype)
+    packed = pack(
+        rows,
+        model.tokenizer.pad_token_id or 0,
+        network.device,
+        network.dtype,
+        first_position(network),
+    )
     ends = packed.offset + np.array([len(row) for row in rows]) - 1
     found = packed_states(network, packed)
     return found[torch.from_numpy(packed.row), torch.from_numpy(ends)]

@@ -166,6 +166,8 @@ def _calibration_apart(parts: Split, config: RecommendConfig, context: Context) 
     if apart.sum() >= EXAMPLES:
         return replace(parts, validation=parts.validation.take(np.flatnonzero(apart)))
     users = np.unique(parts.validation.users)
+    if len(users) < 2:
+        return parts  # nobody could be judged
     chosen = context.rng("calibration users").permutation(users)[: min(EXAMPLES, len(users) // 2)]
     return replace(
         parts,
