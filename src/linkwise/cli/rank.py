@@ -14,6 +14,7 @@ from rich.table import Table
 from linkwise.cli.options import Changes, Engine, Json, Out, Overwrite, Quiet, Resume, Seed
 from linkwise.cli.show import carry_out, metrics_table, short, show_report
 from linkwise.data.engine import EngineConfig
+from linkwise.data.schema import parted
 from linkwise.errors import InputError, UsageError
 from linkwise.rank.config import RankStudyConfig
 
@@ -174,8 +175,7 @@ def score(
     if items is None:
         rows = list(range(len(surface.items)))
     else:
-        ids = [part.strip() for part in items.split(",") if part.strip()]
-        rows = [surface.row_of(name, "items") for name in ids]
+        rows = [surface.row_of(name, "items") for name in parted(items)]
     if not rows:
         raise InputError(f"{task}: there are no items to rank.")
     verbaliser, before, asked = (

@@ -24,7 +24,7 @@ from linkwise.cli.options import (
 )
 from linkwise.cli.show import carry_out, metrics_table, show_report
 from linkwise.data.engine import EngineConfig
-from linkwise.data.schema import InputConfig
+from linkwise.data.schema import InputConfig, parted
 from linkwise.errors import UsageError
 from linkwise.recommend.config import RecommendConfig
 from linkwise.recommend.lists import POPULAR
@@ -204,10 +204,7 @@ def _list(
 
     if (history is None) == (user is None):
         raise UsageError("give either --history ID,ID,... or --for-user ID, with --run.")
-    ids, disliked = (
-        [part.strip() for part in (text or "").split(",") if part.strip()]
-        for text in (history, dislikes)
-    )
+    ids, disliked = (list(parted(text or "")) for text in (history, dislikes))
     found = list_for(
         Run.open(folder), history=ids, dislikes=disliked, user=user, model=model, k=k, at=at
     )

@@ -160,11 +160,10 @@ class Ranker:
         answers = list(verbaliser.task.answer)
         # Another task of the same name is none that was trained on.
         if prior is not None and set(prior) == set(answers) and self.config.balance:
-            from linkwise.rank.training import MOST_WEIGHT
+            from linkwise.rank.training import balanced
 
             shares = np.array([prior[answer] for answer in answers])
-            weight = np.minimum(1 / (len(shares) * shares), MOST_WEIGHT)
-            log_p = log_p - np.log(weight)
+            log_p = log_p - np.log(balanced(shares, len(shares)))
             log_p = log_p - np.logaddexp.reduce(log_p, axis=1, keepdims=True)
         return np.exp(log_p)
 

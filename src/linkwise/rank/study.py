@@ -99,7 +99,8 @@ def study(paths: Sequence[str], config: RankStudyConfig, context: Context) -> Ou
     }
     (folder / "study.json").write_text(json.dumps(about, indent=1))
     page = build_report(judged, metrics, ranker, config, simulated)
-    return Outcome(metrics, _ranking(judged), _evaluation(judged), page)
+    evaluation = _evaluation(judged)
+    return Outcome(metrics, _ranking(evaluation, judged), evaluation, page)
 
 
 def times(surfaces: Sequence[Surface], config: RankStudyConfig) -> tuple[int, int]:
@@ -138,7 +139,8 @@ def judge(
     The past is known up to the beginning of the period of `refresh_days` that an event falls into.
     """
     name = surface.task.name
-    rows = np.flatnonzero((surface.time >= test) & (surface.labels() >= 0))
+    labels = surface.labels()
+    rows = np.flatnonzero((surface.time >= test) & (labels >= 0))
     members = np.unique(surface.member[rows])
     if config.judged is not None and len(members) > config.judged:
         members = np.sort(
@@ -172,7 +174,7 @@ def judge(
         found = fitted_scores(
             surface, until, (member, item, time), snapshot, context.seed, context.threads
         )
-    label = surface.labels()[rows] == surface.yes
+    label = labels[rows] == surface.yes
     return Judged(
         surface, trained, member, item, time, past, label, {RANKER: scores, **found}, left_out
     )
@@ -250,9 +252,9 @@ def _evaluation(judged: Sequence[Judged]) -> pl.DataFrame:
     return pl.concat(parts).select("model", "slice", "query", "item", "rank", "score", "label")
 
 
-def _ranking(judged: Sequence[Judged]) -> pl.DataFrame:
+def _ranking(evaluation: pl.DataFrame, judged: Sequence[Judged]) -> pl.DataFrame:
     """The ranker's lists: of each member and task, what was shown, the likeliest first."""
-    table = _evaluation(judged).filter(pl.col("model") == RANKER)
+    table = evaluation.filter(pl.col("model") == RANKER)
     likely = [f.name for f in judged if f.surface.task.output in ("yes-no", "action")]
     return (
         table.with_columns(pl.format("{}: {}", "slice", "query").alias("query"))

@@ -141,10 +141,9 @@ class Task(_Part):
             )
         expected = {
             "yes-no": {"yes", "no"},
-            "action": set(self.actions),
             "order": set(),
         }.get(self.output)
-        if expected is not None and self.output != "action" and set(self.answer) != expected:
+        if expected is not None and set(self.answer) != expected:
             raise ValueError(
                 f"answer has {', '.join(self.answer) or 'nothing'}; expected "
                 f"{' and '.join(sorted(expected, reverse=True)) or 'nothing'} for the output "

@@ -223,9 +223,14 @@ def _answered(
     weight = np.ones_like(prior)
     orders = [verbaliser.task.output == "order" for verbaliser in verbalisers]
     if config.balance:
-        weight = np.minimum(1 / (n * np.where(prior > 0, prior, 1)), MOST_WEIGHT)
+        weight = balanced(np.where(prior > 0, prior, 1), n)
     weight[orders] = 1.0  # a letter is a place in the list, not an answer
     return Answered(tokens, prior, weight)
+
+
+def balanced(shares: Any, n: Any) -> Any:
+    """What each of `n` answers counts in training, so that all count the same whatever their shares."""
+    return np.minimum(1 / (n * shares), MOST_WEIGHT)
 
 
 def mixed_loss(

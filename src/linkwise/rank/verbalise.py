@@ -72,9 +72,8 @@ def read_answers(model: LanguageModel, task: Task) -> Answers:
     Raises `InputError` where two answers do not differ, or one is the beginning of another.
     """
     if task.output == "order":
-        texts = dict.fromkeys(LETTERS, "")
-        whole = tuple(tuple(model.encode_after(f" {letter}")) for letter in texts)
         names = list(LETTERS)
+        whole = tuple(tuple(model.encode_after(f" {letter}")) for letter in names)
     else:
         names = list(task.answer)
         whole = tuple(tuple(model.encode_after(" " + task.said(task.answer[n]))) for n in names)
@@ -156,17 +155,11 @@ class Verbaliser:
         """An item in its brackets, at most `item.tokens` of them; its longest value is cut first."""
         known = self._items.get(item)
         if known is None:
-            known = self._items[item] = self._item(item)
+            known = self._items[item] = self._say_item(self.surface.items.row(item, named=True))
         return known
 
-    def _item(self, item: int) -> list[int]:
-        row = self.surface.items.row(item, named=True)
-        return self.said_item(row)
-
-    def said_item(self, row: dict[str, Any]) -> list[int]:
-        """An item of the table's columns as tokens."""
+    def _say_item(self, row: dict[str, Any]) -> list[int]:
         template, most = self.task.item.template, self.task.item.tokens
-        row = dict(row)
 
         def said() -> list[int]:
             text = _filled(template, row).strip()
