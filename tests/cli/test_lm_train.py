@@ -129,6 +129,13 @@ def test_tune_score_and_probe_agree_with_the_library(
     (best,) = json.loads(capsys.readouterr().out)
     lengths = [len(model.encode(f" {line}")) for line in lines]
     assert best["score"] == pytest.approx(max(expected / lengths), abs=1e-4)
+    (tmp_path / "empty.txt").write_text("meow\n \nwoof\n\t\n")
+    capsys.readouterr()
+    assert main([*words[:-1], str(tmp_path / "empty.txt"), "--threads", "1"]) == 3
+    assert "2 of 4 continuations have no tokens, in row 2, 4" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert main([*words, "--threads", "0"]) == 2
     probe = [
         "lm",
         "probe",

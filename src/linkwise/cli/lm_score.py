@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from linkwise.cli.options import Json, Quiet
+from linkwise.cli.options import Json, Quiet, Threads, use_threads
 from linkwise.cli.show import progress, short
 from linkwise.errors import InputError, UsageError
 
@@ -38,6 +38,7 @@ def score(
     dtype: Annotated[
         Literal["float32", "bfloat16", "float16"], Parameter(help="Numbers to run the model in.")
     ] = "float32",
+    threads: Threads = None,
     json_: Json = False,
 ) -> None:
     """Rank continuations of one context by their exact likelihood, shared beginnings being run once.
@@ -49,6 +50,8 @@ def score(
     linkwise lm score --lm models/small --context "It rained" --continuations lines.txt --top 2
     ```
     """
+    import numpy as np
+
     from linkwise.data.texts import read_texts
     from linkwise.lm.load import load_model
     from linkwise.lm.titles import ended_titles
@@ -57,13 +60,15 @@ def score(
 
     if top is not None and top < 1:
         raise UsageError(f"--top is {top}; expected 1 or more.")
+    use_threads(threads)
     texts = read_texts(continuations, column)["text"].fill_null("").to_list()
     model = load_model(lm, "causal", dtype=dtype).must_look_back()
     titles = read(model, texts, most=10**6)
     if len(titles.named) < len(titles):
-        row = int((titles.lengths == 0).argmax())
+        empty = np.flatnonzero(titles.lengths == 0) + 1
         raise InputError(
-            f"{continuations} row {row + 1}: the continuation has no tokens; remove it."
+            f"{continuations}: {len(empty)} of {len(titles)} continuations have no tokens, in row "
+            f"{', '.join(map(str, empty[:5]))}{', ...' if len(empty) > 5 else ''}; remove them."
         )
     over: Literal["vocabulary", "catalogue"]
     over = "catalogue" if normalise == "catalogue" else "vocabulary"

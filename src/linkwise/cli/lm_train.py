@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from linkwise.cli.options import Json, Overwrite, Quiet, Resume, Seed
+from linkwise.cli.options import Json, Overwrite, Quiet, Resume, Seed, Threads, use_threads
 from linkwise.cli.show import progress
 from linkwise.context import Context
 from linkwise.errors import InputError, Interrupted, UsageError
@@ -29,7 +29,6 @@ As = Annotated[
 ]
 TRAINING = Parameter(name="*", group=Group("Training", sort_key=1))
 Device = Annotated[Literal["auto", "cpu", "cuda"], Parameter(help="Where to train.")]
-Threads = Annotated[int | None, Parameter(help="CPU threads; by default PyTorch's choice.")]
 
 
 def adapt(
@@ -182,11 +181,10 @@ def _train(
     """
     from linkwise.errors import optional
 
-    torch = optional("torch", "lm", "training a language model")
+    optional("torch", "lm", "training a language model")
     from linkwise.lm.team import launched_team
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     team = launched_team(cpu=device == "cpu")
     partial = _prepare(Path(out).absolute(), options, overwrite, resume, team)
     leads = team is None or team.rank == 0

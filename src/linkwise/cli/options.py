@@ -27,6 +27,7 @@ Json = Annotated[
     ),
 ]
 Quiet = Annotated[bool, Parameter(help="Show no progress and no summary.", negative=())]
+Threads = Annotated[int | None, Parameter(help="CPU threads; by default PyTorch's choice.")]
 Changes = Annotated[
     tuple[str, ...],
     Parameter(
@@ -38,3 +39,14 @@ Changes = Annotated[
 
 Input = Annotated[InputConfig, Parameter(name="*", group=Group("Input", sort_key=1))]
 Engine = Annotated[EngineConfig, Parameter(name="*", group=Group("Engine", sort_key=3))]
+
+
+def use_threads(threads: int | None) -> None:
+    """Let PyTorch use so many threads, or its own choice; raises `UsageError` for less than one."""
+    from linkwise.errors import UsageError, optional
+
+    if threads is None:
+        return
+    if threads < 1:
+        raise UsageError(f"--threads is {threads}; expected 1 or more.")
+    optional("torch", "lm", "a language model").set_num_threads(threads)

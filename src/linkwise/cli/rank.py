@@ -11,7 +11,18 @@ from cyclopts import App, Group, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from linkwise.cli.options import Changes, Engine, Json, Out, Overwrite, Quiet, Resume, Seed
+from linkwise.cli.options import (
+    Changes,
+    Engine,
+    Json,
+    Out,
+    Overwrite,
+    Quiet,
+    Resume,
+    Seed,
+    Threads,
+    use_threads,
+)
 from linkwise.cli.show import carry_out, metrics_table, short, show_report
 from linkwise.data.engine import EngineConfig
 from linkwise.data.schema import parted
@@ -151,6 +162,7 @@ def score(
     ] = None,
     top: Annotated[int, Parameter(help="Show so many.")] = 10,
     at: At = None,
+    threads: Threads = None,
     json_: Json = False,
 ) -> None:
     """Rank candidates for a member, on any surface that a task file describes.
@@ -170,6 +182,7 @@ def score(
 
     if top < 1:
         raise UsageError(f"--top is {top}; expected 1 or more.")
+    use_threads(threads)
     ranker = Ranker.load(Run.open(run).folder / "model")
     surface = read_surface(read_task(task))
     if items is None:
