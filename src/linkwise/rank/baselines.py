@@ -1,4 +1,4 @@
-"""What a ranker is compared with: popularity, and models of counts, each trained on the task itself.
+"""What a ranker is compared with: popularity, models of counts, networks, each trained on the task itself.
 
 Counts are as of a time: nothing of that time or later enters. They are those of production systems: how often
 the member, the item and the member with such items were shown and acted on in the last 1, 7 and 30 days, and
@@ -89,7 +89,7 @@ def features(
         if 1 < len(values) <= FEW:
             own = surface.member * len(values) + number[surface.item]
             count(name, own, member * len(values) + number[item], (None,))
-    words = _Words(surface)
+    words = Words(surface)
     for name, values in words.meet(member, item).items():
         columns[name] = values
     liked = words.liked(surface, acted, member, item, time)
@@ -97,7 +97,7 @@ def features(
     return pl.DataFrame({name: np.asarray(v, dtype=np.float64) for name, v in columns.items()})
 
 
-class _Words:
+class Words:
     """The words of members and items, as sparse rows."""
 
     def __init__(self, surface: Surface) -> None:
@@ -171,11 +171,13 @@ def fitted_scores(
     seed: int,
     threads: int,
 ) -> dict[str, Floats]:
-    """Scores of pairs (members, items, times, each (n,)) by popularity, logistic regression and boosting.
+    """Scores of pairs (members, items, times, each (n,)) by popularity and by models trained on the task.
 
-    The last two are trained on the surface's events before `until`; `snapshot` rounds an event's time to
-    that up to which its counts are known.
+    Those are logistic regression, boosting, DCN-v2 and two towers, trained on the surface's events before
+    `until`; `snapshot` rounds an event's time to that up to which its counts are known.
     """
+    from linkwise.rank.networks import Pairs, network_scores
+
     member, item, time = asked
     surface = surface.answered()  # as the ranker is trained: events without an answer teach nothing
     acted = (surface.labels() == surface.yes).astype(np.int64)
@@ -193,4 +195,11 @@ def fitted_scores(
     for name, model in (("logistic", Logistic()), ("boosting", Boosting())):
         model.fit(known, acted[train].astype(np.float64), seed=seed, threads=threads)
         found[name] = model.score(new)
-    return found
+    words = Words(surface)
+    return found | network_scores(
+        Pairs(surface.member[train], surface.item[train], known),
+        acted[train],
+        Pairs(member, item, new),
+        (words.members, words.items),
+        seed,
+    )
