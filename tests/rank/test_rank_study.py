@@ -54,7 +54,9 @@ def test_what_a_run_holds(run: Path) -> None:
     found = linkwise.Run.open(run)
     table = pl.read_parquet(run / "evaluation.parquet")
     assert table.columns == ["model", "slice", "query", "item", "rank", "score", "label"]
-    assert set(table["model"]) == {"ranker", "popularity", "logistic", "boosting"}
+    assert set(table["model"]) == {
+        "ranker", "popularity", "logistic", "boosting", "dcn-v2", "two-towers"
+    }  # fmt: skip
     for row in found.metrics:
         if row["metric"] != "auc" or "," in row["slice"]:
             continue

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 from tests.rank.network import TASK, write_surface
+from tests.tiny_models import causal
 
 from linkwise.errors import InputError
 from linkwise.lm.load import LanguageModel, load_model
@@ -17,8 +18,9 @@ from linkwise.rank.verbalise import Verbaliser, escape, read_answers, shorten
 
 
 @pytest.fixture(scope="module")
-def model(gpt: Path) -> LanguageModel:
-    return load_model(str(gpt), "causal")
+def model(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
+    folder = tmp_path_factory.mktemp("lm") / "gpt2"
+    return load_model(str(causal(folder, "gpt2", positions=3000)), "causal")
 
 
 def verbaliser(model: LanguageModel, folder: Path, **changes: Any) -> Verbaliser:
@@ -103,6 +105,36 @@ def test_the_budget_holds_whole_items_only(
         kept = order[4 - prompt.shown :] if select == "newest" else order[: prompt.shown]
         assert all((f"movie {name}," in text) == (name in kept) for name in order)
     assert before == 4
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_the_history_takes_what_the_rest_leaves(
+    grouped: bool, model: LanguageModel, tmp_path: Path
+) -> None:
+    v = verbaliser(model, tmp_path, history={**WIDE, "group_by_action": grouped})
+    whole = v.prompt(0)
+    rest = len(whole.tokens) - len(whole.parts["history"])
+    for room in range(rest, len(whole.tokens) + 5):
+        prompt = v.prompt(0, room=room)
+        assert len(prompt.tokens) <= room
+        assert prompt.shown + prompt.left_out == 4
+    assert prompt.shown == 4
+    assert v.prompt(0, room=rest).shown == 0
+    with pytest.raises(InputError, match=f"take {rest} tokens, and there is room for {rest - 1}"):
+        v.prompt(0, room=rest - 1)
+    # Without a room of its own, a prompt leaves place for the longest candidate in the model's positions.
+    v.room = rest + v.behind + 1
+    assert (v.prompt(0).shown, v.prompt(0).left_out) == (0, 4)
+
+
+def test_a_long_description_of_a_member_is_cut(model: LanguageModel, tmp_path: Path) -> None:
+    long = {"template": "the user says {says} and then no more", "tokens": 6}
+    v = verbaliser(model, tmp_path, member=long)
+    members = pl.read_csv(tmp_path / "members.csv").with_columns(pl.lit("meow " * 90).alias("says"))
+    members.write_csv(tmp_path / "members.csv")
+    v = Verbaliser(model, read_surface(read_task(tmp_path / "play.toml")))
+    head = len(model.encode_after(" Member:"))
+    assert len(v.member(0)) == head + 6
 
 
 def test_newest_first(model: LanguageModel, tmp_path: Path) -> None:

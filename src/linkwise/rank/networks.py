@@ -83,17 +83,14 @@ class Towers(nn.Module):
         super().__init__()
         self.words = tuple(_bags(table) for table in (members, items))
         size = members.shape[1]
-        self.id = nn.ModuleList(
-            nn.Embedding(table.shape[0] + 1, TOWER) for table in (members, items)
-        )
-        self.word = nn.ModuleList(
-            nn.EmbeddingBag(size + 1, TOWER, mode="mean", padding_idx=size) for _ in range(2)
-        )
-        for table in self.id:
-            nn.init.normal_(table.weight, std=0.02)
-        for table in self.word:  # words are to be learned from first, ids where words do not tell
-            nn.init.normal_(table.weight, std=TOWER**-0.5)
-            table.weight.data[size] = 0.0
+        ids = [nn.Embedding(table.shape[0] + 1, TOWER) for table in (members, items)]
+        words = [nn.EmbeddingBag(size + 1, TOWER, mode="mean", padding_idx=size) for _ in range(2)]
+        for id_table in ids:
+            nn.init.normal_(id_table.weight, std=0.02)
+        for word_table in words:  # to be learned from first, ids where words do not tell
+            nn.init.normal_(word_table.weight, std=TOWER**-0.5)
+            word_table.weight.data[size] = 0.0
+        self.id, self.word = nn.ModuleList(ids), nn.ModuleList(words)
         self.tower = nn.ModuleList(
             nn.Sequential(nn.Linear(2 * TOWER, HIDDEN[1]), nn.ReLU(), nn.Linear(HIDDEN[1], TOWER))
             for _ in range(2)

@@ -24,6 +24,8 @@ class MemberText(_Part):
 
     template: str = ""
     """Text with a {column} of the members' table wherever a value belongs."""
+    tokens: int = Field(512, ge=4)
+    """Tokens of a description at most; a longer value is cut at the end of a sentence."""
 
 
 class ItemText(_Part):

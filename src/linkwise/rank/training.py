@@ -98,13 +98,13 @@ def grouped_examples(
         events = surface.events(member, until)
         events = events[verbaliser.labels[events] >= 0]
         for event in rng.permutation(events)[: config.grouped]:
-            before = verbaliser.prompt(member, int(surface.time[event])).tokens
             asked = verbaliser.candidate(int(surface.item[event]))
+            room = config.max_tokens - len(asked) - 1
+            before = verbaliser.prompt(member, int(surface.time[event]), room).tokens
             label = int(verbaliser.labels[event])
             tokens = (*before, *asked, verbaliser.answers.tokens[label])
-            if len(tokens) <= config.max_tokens:
-                examples.append(Example(tokens, (len(tokens) - 1,), (label,), number))
-                owners.append(name)
+            examples.append(Example(tokens, (len(tokens) - 1,), (label,), number))
+            owners.append(name)
     return examples, owners
 
 
@@ -124,13 +124,13 @@ def order_examples(
             acted = np.flatnonzero(verbaliser.labels[some] == surface.yes)
             if not 0 < len(acted) < len(some):
                 continue
-            before = verbaliser.prompt(member, int(surface.time[some].min())).tokens
             asked = verbaliser.listing([int(item) for item in surface.item[some]])
+            room = config.max_tokens - len(asked) - 1
+            before = verbaliser.prompt(member, int(surface.time[some].min()), room).tokens
             label = int(rng.choice(acted))
             tokens = (*before, *asked, verbaliser.answers.tokens[label])
-            if len(tokens) <= config.max_tokens:
-                examples.append(Example(tokens, (len(tokens) - 1,), (label,), number))
-                owners.append(name)
+            examples.append(Example(tokens, (len(tokens) - 1,), (label,), number))
+            owners.append(name)
     return examples, owners
 
 

@@ -7,7 +7,7 @@ the first part once. Values from the tables are data: what could pass for a part
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -139,6 +139,10 @@ class Verbaliser:
         self.question = model.encode_after(f" Question: {head}")
         self._asked = [*tail, *model.encode_after(" Answer:")]
         self._items: dict[int, list[int]] = {}
+        self._members: dict[int, list[int]] = {}
+        from linkwise.lm.heads import room_of  # PyTorch may be missing where this module is read
+
+        self.room = room_of(model.network)
 
     # ------------------------------------------------------------------------------------------ the parts
 
@@ -147,9 +151,16 @@ class Verbaliser:
         template = self.task.member.template
         if not template:
             return []
-        row = self.surface.members.row(member, named=True)
-        text = _filled(template, row)
-        return self.model.encode_after(f" Member: {text}")
+        known = self._members.get(member)
+        if known is None:
+            row = self.surface.members.row(member, named=True)
+            head = self.model.encode_after(" Member:")
+            most = self.task.member.tokens
+            said = self._within(
+                template, row, most, lambda text: self.model.encode_after(f" {text}")
+            )
+            known = self._members[member] = [*head, *said[:most]]
+        return known
 
     def item(self, item: int) -> list[int]:
         """An item in its brackets, at most `item.tokens` of them; its longest value is cut first."""
@@ -159,15 +170,24 @@ class Verbaliser:
         return known
 
     def _say_item(self, row: dict[str, Any]) -> list[int]:
-        template, most = self.task.item.template, self.task.item.tokens
+        most = self.task.item.tokens
 
-        def said() -> list[int]:
-            text = _filled(template, row).strip()
+        def encode(text: str) -> list[int]:
             return self.model.encode_after(f" {text}" if text[:1] == "[" else f" [{text}]")
 
-        tokens = said()
-        count = self._count
-        # Longest value first: descriptions lose their last sentences before titles lose a word.
+        tokens = self._within(self.task.item.template, row, most, encode)
+        if len(tokens) > most:
+            tokens = [*tokens[: most - len(self._close)], *self._close]
+        return tokens
+
+    def _within(
+        self, template: str, row: dict[str, Any], most: int, encode: Callable[[str], list[int]]
+    ) -> list[int]:
+        """A template filled from a row, in at most so many tokens where cutting its values can do that.
+
+        Longest value first: descriptions lose their last sentences before titles lose a word.
+        """
+        tokens, count = encode(_filled(template, row).strip()), self._count
         for name in sorted(row, key=lambda n: -len(row[n] or "")):
             if len(tokens) <= most:
                 break
@@ -175,9 +195,7 @@ class Verbaliser:
                 continue
             value = escape(row[name])
             row[name] = shorten(value, max(1, count(value) - (len(tokens) - most)), count)
-            tokens = said()
-        if len(tokens) > most:
-            tokens = [*tokens[: most - len(self._close)], *self._close]
+            tokens = encode(_filled(template, row).strip())
         return tokens
 
     def _count(self, text: str) -> int:
@@ -189,18 +207,38 @@ class Verbaliser:
 
     # ----------------------------------------------------------------------------------------- the prompt
 
-    def prompt(self, member: int, before: int | None = None) -> Prompt:
-        """What stands before a candidate, with nothing of the member's past at or after `before`."""
+    def prompt(self, member: int, before: int | None = None, room: int | None = None) -> Prompt:
+        """What stands before a candidate, with nothing of the member's past at or after `before`.
+
+        The history takes its budget, or what `room` tokens leave of it; by default the prompt has what the
+        model has room for beside a candidate. Raises `InputError` where there is not even room for the rest.
+        """
         task = self.task
+        if room is None and self.room is not None:
+            room = self.room - self.behind
         events = self.surface.events(member, before)
         parts = {"instruction": self.instruction, "member": self.member(member)}
+        rest = sum(len(part) for part in parts.values()) + len(self.question)
+        if room is not None and rest > room:
+            raise InputError(
+                f"task {task.name}: instruction, member and question take {rest} tokens, and there is room "
+                f"for {room}; shorten them, or use a model or --max-tokens with more."
+            )
+        budget = task.history.budget_tokens
+        if room is not None:
+            budget = min(budget, room - rest)
         if task.history.group_by_action:
-            history, shown = self._grouped(events)
+            history, shown = self._grouped(events, budget)
             parts |= {"history": history, "question": self.question}
         else:
-            shots, shown = self._shots(events)
+            shots, shown = self._shots(events, budget)
             parts |= {"question": self.question, "history": [t for shot in shots for t in shot]}
         return Prompt(parts, shown, len(events) - shown)
+
+    @property
+    def behind(self) -> int:
+        """The most tokens that follow a prompt: the longest item, the question's end, the answer."""
+        return self.task.item.tokens + len(self._asked) + len(self.answers.lead) + 1
 
     def candidate(self, item: int) -> list[int]:
         """What follows a prompt: the item, the question's end, and the answer up to where it decides."""
@@ -213,10 +251,10 @@ class Verbaliser:
             found += [*self.model.encode_after(f" {letter}:"), *self.item(item)]
         return [*found, *self._asked, *self.answers.lead]
 
-    def _chosen(self, events: Longs, sizes: Sequence[int]) -> Longs:
-        """The events that the budget has room for, by the rule of the task, the oldest first."""
-        places = range(len(events))
-        room, kept = self.task.history.budget_tokens, []
+    def _chosen(self, sizes: Sequence[int], room: int) -> Longs:
+        """The events, of so many tokens each, that there is room for, by the rule of the task."""
+        places = range(len(sizes))
+        kept = []
         for place in reversed(places) if self.task.history.select == "newest" else places:
             if sizes[place] > room:
                 break
@@ -225,7 +263,7 @@ class Verbaliser:
         kept.sort(reverse=self.task.history.order == "newest-first")
         return np.array(kept, dtype=np.int64)
 
-    def _grouped(self, events: Longs) -> tuple[list[int], int]:
+    def _grouped(self, events: Longs, budget: int) -> tuple[list[int], int]:
         """Items under what was done with them, in the order of the task's actions."""
         surface, task = self.surface, self.task
         comma = self.model.encode_after(",")
@@ -244,7 +282,7 @@ class Verbaliser:
             if action not in opened:  # the first of its group pays for the words before it
                 opened.add(action)
                 sizes[place] += len(heads[action])
-        kept = self._chosen(events, sizes)
+        kept = self._chosen(sizes, budget)
         found: list[int] = []
         for action, head in heads.items():
             mine = [events[p] for p in kept if surface.action[events[p]] == action]
@@ -254,10 +292,10 @@ class Verbaliser:
                     found += [*(comma if number else []), *self.item(int(surface.item[event]))]
         return found, len(kept)
 
-    def _shots(self, events: Longs) -> tuple[list[list[int]], int]:
+    def _shots(self, events: Longs, budget: int) -> tuple[list[list[int]], int]:
         """Each event as the question was answered: item, end of the question, answer."""
         shots = [self.shot(int(event)) for event in events]
-        kept = self._chosen(events, [len(shot) for shot in shots])
+        kept = self._chosen([len(shot) for shot in shots], budget)
         return [shots[place] for place in kept], len(kept)
 
     def shot(self, event: int) -> list[int]:
