@@ -16,6 +16,8 @@ from linkwise.errors import InputError
 from linkwise.lm.load import LanguageModel, load_model
 from linkwise.lm.packing import pack, packed_states
 from linkwise.rank.config import RankConfig
+from linkwise.rank.evidence import weigh
+from linkwise.rank.matching import matching_loss, matching_task
 from linkwise.rank.ranker import Ranker
 from linkwise.rank.surface import read_surface
 from linkwise.rank.task import read_task
@@ -26,8 +28,6 @@ from linkwise.rank.training import (
     joint_examples,
     mixture,
     order_examples,
-    retrieval_loss,
-    run,
 )
 from linkwise.rank.verbalise import Verbaliser
 
@@ -77,7 +77,7 @@ def test_joint_training_is_the_loss_of_each_answer_by_itself(
     surface = read_surface(read_task(write_surface(tmp_path, history=JOINT)))
     v = Verbaliser(model, surface)
     config = RankConfig(max_tokens=800, text=0, balance=True)
-    _, answered = mixture(model, [v], LATE, config, HERE)
+    answered = mixture(model, [v], LATE, config, HERE).answered
     examples, owners = joint_examples(v, 0, LATE, config)
     assert owners == ["u1", "u2"]
     with torch.inference_mode():
@@ -251,42 +251,97 @@ def test_one_of_several_actions_ratings_and_orders(model: LanguageModel, tmp_pat
         ranker.scores(v, 0, [0] * 27)
 
 
+def slow_vector(model: LanguageModel, tokens: list[int]) -> Any:
+    """The mean state of a text run by itself, the first token's left out, of length one."""
+    with torch.inference_mode():
+        states = model.network.base_model(torch.tensor([tokens])).last_hidden_state[0]
+    mean = states[1:].double().mean(0).numpy()
+    return mean / np.linalg.norm(mean)
+
+
 def test_what_was_acted_on_is_found_among_the_batch_s_items(
     model: LanguageModel, tmp_path: Path
 ) -> None:
-    """The loss against vectors of single texts, and a search against all of them."""
+    """The loss against vectors of single texts, two tasks in one batch, and a search against all items."""
     surface = read_surface(read_task(write_surface(tmp_path, history=JOINT)))
-    v = Verbaliser(model, surface)
-    config = RankConfig(max_tokens=800)
-    examples, _ = joint_examples(v, 0, LATE, config)
-    ranker = ranker_of(model)
+    other = read_surface(read_task(write_surface(tmp_path / "b", name="watch", history=JOINT)))
+    both = [Verbaliser(model, surface), Verbaliser(model, other)]
+    ranker, start = ranker_of(model), model.text_start()
+    task = matching_task(model, both, LATE, frozenset(["u2"]))
+    # Played: toy and ran by u1, heat by u2; watched: heat by u1.
+    assert (len(task.train), len(task.held_out), task.whole) == (3, 1, True)
+    of, events = np.array([0, 0, 0, 1]), np.array([0, 3, 4, 2])
     with torch.inference_mode():
-        rng = np.random.default_rng(0)
-        found, n = retrieval_loss(model, examples, [v], run(model, examples), rng)
-    acted = [(0, 0, 0), (0, 3, 3), (1, 0, 2)]  # member, event, item
-    assert n == 3
-    start = model.text_start()
-    total = 0.0
-    for size in (None,):  # of 32 numbers there is no leading part
-        items = np.array([[0, 3, 2]])
-        keys = []
-        for item in items[0]:
-            with torch.inference_mode():
-                ids = torch.tensor([[*start, *v.item(int(item))]])
-                keys.append(model.network.base_model(ids).last_hidden_state[0, -1].double().numpy())
-        keys = [key / np.linalg.norm(key) for key in keys]
-        np.testing.assert_allclose(ranker.embed_items(v, items[0], size), keys, atol=1e-5)
-        for member, event, item in acted:
-            time = int(surface.time[surface.events(member)[event]])
-            mine = ranker.embed_member(v, member, time)
-            alike = np.array([mine @ key for key in keys]) / 0.05
-            total -= alike[list(items[0]).index(item)] - np.logaddexp.reduce(alike)
-    assert float(found) == pytest.approx(total, rel=1e-3)
-    every = ranker.embed_items(v, range(4)) @ ranker.embed_member(v, 1)
-    assert ranker.retrieve(v, 1, 3) == np.argsort(-every)[:3].tolist()
+        found = matching_loss(model, both, of, events, np.random.default_rng(5))
+    rng, total = np.random.default_rng(5), 0.0
+    said = []
+    for number, event in zip(of, events, strict=True):
+        budget = int(rng.integers(both[number].most_sought + 1))
+        member, time = int(surface.member[event]), int(surface.time[event])
+        said.append(slow_vector(model, both[number].seeking(member, time, budget)))
+    keys = {item: slow_vector(model, [*start, *both[0].item(item)]) for item in (0, 3, 2)}
+    for vector, item in zip(said[:3], (0, 3, 2), strict=True):
+        alike = {name: vector @ key / 0.1 for name, key in keys.items()}
+        total -= alike[item] - np.logaddexp.reduce(list(alike.values()))
+    assert found.units == 4  # the only item of its task is found for certain
+    assert float(found.total) == pytest.approx(total, rel=1e-3)
+    v = both[0]
+    every = ranker.embed_items(v, range(4))
+    np.testing.assert_allclose(
+        every, [slow_vector(model, [*start, *v.item(item)]) for item in range(4)], atol=1e-5
+    )
+    mine = slow_vector(model, v.seeking(1))
+    assert ranker.retrieve(v, 1, 3) == np.argsort(-every @ mine)[:3].tolist()
+    np.testing.assert_allclose(
+        ranker.matches(v, 1, [2, 0, 2]), (every @ mine)[[2, 0, 2]], atol=1e-5
+    )
     short = ranker.embed_items(v, [0, 1], 8)
     np.testing.assert_allclose(np.linalg.norm(short, axis=1), 1)
-    assert short.shape == (2, 8)
+    np.testing.assert_allclose(short[0], every[0, :8] / np.linalg.norm(every[0, :8]), atol=1e-5)
+
+
+def test_what_a_member_seeks_is_said_without_the_future(
+    model: LanguageModel, tmp_path: Path
+) -> None:
+    surface = read_surface(read_task(write_surface(tmp_path, history=JOINT)))
+    v = Verbaliser(model, surface)
+    time = surface.time[surface.events(0)]
+
+    def said(*asked: Any) -> str:
+        return str(model.tokenizer.decode(v.seeking(*asked))).split("Member:")[1].strip()
+
+    assert said(0) == (
+        "the user says meow The member has played the following movies: "
+        "[movie toy story, plot toys that live] [movie ran, plot a cat]"
+    )
+    assert said(0, int(time[3])).endswith("[movie toy story, plot toys that live]")
+    assert said(0, int(time[0])) == said(0, None, 0) == "the user says meow"
+    assert said(0, None, len(v.item(3))).endswith("movies: [movie ran, plot a cat]")
+
+
+def test_evidence_is_the_logistic_regression_of_answers_and_cosines() -> None:
+    rng = np.random.default_rng(0)
+    n = 20_000
+    answers, matches = rng.normal(size=n), rng.normal(size=n) / 3
+    tasks = np.where(rng.random(n) < 0.5, "a", "b")
+    odds = 0.7 * answers + 2 * matches + np.where(tasks == "a", -2.0, 0.5)
+    acted = (rng.random(n) < 1 / (1 + np.exp(-odds))).astype(float)
+    found = weigh(tasks.tolist(), answers, matches, acted)
+    assert found is not None
+    assert found.answer == pytest.approx(0.7, abs=0.08)
+    assert found.match == pytest.approx(2.0, abs=0.2)
+    assert found.offset == pytest.approx({"a": -2.0, "b": 0.5}, abs=0.1)
+    p = found.probability("a", answers[:3], matches[:3])
+    by_hand = 1 / (
+        1 + np.exp(-found.answer * answers[:3] - found.match * matches[:3] - found.offset["a"])
+    )
+    np.testing.assert_allclose(p, by_hand)
+    # What speaks against an action is no evidence for it; of too few events nothing is learned.
+    against = weigh(tasks.tolist(), -answers, matches, acted)
+    assert against is not None
+    assert against.answer == 0.0
+    assert against.match == pytest.approx(2.0, abs=0.25)
+    assert weigh(["a"] * 60, answers[:60], matches[:60], (np.arange(60) < 20) * 1.0) is None
 
 
 def test_an_order_is_learned_from_lists_of_what_was_shown(
@@ -320,7 +375,7 @@ def test_an_order_is_learned_from_lists_of_what_was_shown(
     assert f"{letter}: [movie heat" in text
     assert text.endswith(f"Answer: {letter}")
     assert "Answer: A" not in text[: text.index("movie to play")]
-    _, answered = mixture(model, [v], LATE, config, HERE)
+    answered = mixture(model, [v], LATE, config, HERE).answered
     assert np.all(answered.weight == 1)
 
 

@@ -33,8 +33,14 @@ class RankConfig(TrainConfig):
     its last answer only."""
     text: float = Field(0.05, ge=0, le=1)
     """Share of the tokens that are texts of members and items alone, read word by word."""
-    retrieval: float = Field(0.2, ge=0)
-    """How much finding the items that were acted on among those of a batch counts beside an answer."""
+    matching_epochs: int = Field(2, ge=0)
+    """Passes over what was acted on, before any answer is learned, to find each item among a batch's."""
+    matching_rate: float = Field(2e-3, gt=0)
+    """Adam's largest step in these."""
+    matching_batch: int = Field(128, ge=2)
+    """Events of an update in these: among their items each is to be found."""
+    matching: float = Field(0.2, ge=0)
+    """How much finding these items counts beside an answer, once answers are learned."""
     balance: bool = True
     """Give all answers of a task the same weight in training; their shares are put back in the scores."""
     seed: int = 0

@@ -6,39 +6,46 @@ import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from linkwise.context import Context
 from linkwise.errors import InputError, UsageError, optional
+from linkwise.lm.config import FitConfig
 from linkwise.rank.config import RankConfig
+from linkwise.rank.evidence import Evidence
 from linkwise.rank.surface import Surface
-from linkwise.rank.task import LETTERS
+from linkwise.rank.task import LETTERS, Task
 from linkwise.rank.verbalise import Verbaliser
+
+if TYPE_CHECKING:
+    from linkwise.rank.training import Mixture
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 KEPT = 8  # prompts whose keys and values are kept between requests
-FORMAT_VERSION = 1
+WEIGHED = 4000  # events of members held out by which answers and vectors are weighed
+FORMAT_VERSION = 2
 
 
 class Ranker:
     """A causal language model with the answers' shares in its training.
 
     Scores are the model's probability of each answer at the token where a task's answers part, among those
-    answers. Fitted attributes: `prior_`, the shares of the answers of each task in training, by the task's
-    name; `history_`, how training went.
+    answers; of yes and no together with how well its vectors of member and item match. Fitted attributes:
+    `prior_`, the shares of the answers of each task in training, by the task's name; `history_`, how
+    training went; `evidence_`, how answers and vectors are weighed, where they are.
     """
 
     def __init__(self, config: RankConfig | None = None) -> None:
         self.config = config if config is not None else RankConfig()
         self.prior_: dict[str, dict[str, float]] = {}
         self.history_: list[dict[str, float]] = []
+        self.evidence_: Evidence | None = None
         self._model: Any = None
         self._contexts: OrderedDict[tuple[int, ...], Any] = OrderedDict()
-        self._items: dict[
-            tuple[Verbaliser, int | None], Floats
-        ] = {}  # embeddings of a surface's items
+        # Items of surfaces that were met, by their rows.
+        self._vectors: dict[tuple[Verbaliser, int | None], dict[int, Floats]] = {}
 
     @property
     def model(self) -> Any:
@@ -84,7 +91,7 @@ class Ranker:
         Raises `InputError` where there is no event to learn from, or two tasks have one name.
         """
         from linkwise.lm.fit import fit
-        from linkwise.rank.training import mixture
+        from linkwise.rank.training import held_out_members, mixture
 
         torch = optional("torch", "lm", "the ranker")
         names = [surface.task.name for surface in surfaces]
@@ -95,23 +102,80 @@ class Ranker:
         prepared = self._begin("auto" if team is None else team.device.type)
         self._model = prepared.model
         verbalisers = [Verbaliser(prepared.model, surface) for surface in surfaces]
+        held_out = held_out_members(verbalisers, until, context.seed)
         with context.step("say the records"):
-            task, answered = mixture(prepared.model, verbalisers, until, self.config, context)
-        found = fit(
-            prepared.model.network, task, self.config, context, "train the ranker", team=team
-        )
+            learned = mixture(prepared.model, verbalisers, until, self.config, context, held_out)
+        network = prepared.model.network
+        if self.config.matching_epochs:
+            task, how = self._matching(verbalisers, until, held_out)
+            fit(network, task, how, context, "match members and items", team=team)
+        found = fit(network, learned.task, self.config, context, "train the ranker", team=team)
         self.history_ = found.history
         if prepared.wrapped is not None:
             prepared.model.network = prepared.wrapped.merge_and_unload()
         self.prior_ = {
             surface.task.name: dict(
-                zip(surface.task.answer, answered.prior[number].tolist(), strict=False)
+                zip(surface.task.answer, learned.answered.prior[number].tolist(), strict=False)
             )
             for number, surface in enumerate(surfaces)
         }
         self._contexts.clear()
-        self._items.clear()
+        self._vectors.clear()
+        if self.config.matching_epochs or self.config.matching:
+            with context.step("weigh answers and vectors"):
+                self.evidence_ = self._weighed(verbalisers, learned, context)
         return self
+
+    def _matching(
+        self, verbalisers: Sequence[Verbaliser], until: int, held_out: frozenset[str]
+    ) -> tuple[Any, FitConfig]:
+        """What is learned before any answer, and how."""
+        from linkwise.rank.matching import matching_task
+
+        changed = {
+            "epochs": self.config.matching_epochs,
+            "learning_rate": self.config.matching_rate,
+            "batch_size": self.config.matching_batch,
+        }
+        shared = {name: getattr(self.config, name) for name in FitConfig.model_fields}
+        return (
+            matching_task(self.model, verbalisers, until, held_out),
+            FitConfig(**{**shared, **changed}),
+        )
+
+    def _weighed(
+        self, verbalisers: Sequence[Verbaliser], learned: Mixture, context: Context
+    ) -> Evidence | None:
+        """The weights of the answers' log-odds and of the cosines, from the events of members held out."""
+        import torch
+
+        from linkwise.rank.evidence import weigh
+        from linkwise.rank.training import answer_logits
+
+        rng = context.rng("weigh answers and vectors")
+        examples = [
+            example
+            for example in learned.held_out
+            if example.event and verbalisers[example.task].task.output == "yes-no"
+        ]
+        examples = [examples[place] for place in rng.permutation(len(examples))]
+        tasks: list[str] = []
+        answers, matches, acted = [], [], []
+        while examples and len(tasks) < WEIGHED:
+            some, examples = examples[:16], examples[16:]
+            with torch.inference_mode():
+                logits, of, label = answer_logits(self.model, some, learned.answered)
+            events = [event for example in some for event in example.event]
+            for place, (number, event) in enumerate(zip(of.tolist(), events, strict=True)):
+                verbaliser = verbalisers[number]
+                surface, yes = verbaliser.surface, verbaliser.surface.yes
+                tasks.append(surface.task.name)
+                answers.append(float(logits[place, yes] - logits[place, 1 - yes]))
+                member, time = int(surface.member[event]), int(surface.time[event])
+                items = [int(surface.item[event])]
+                matches.append(float(self.matches(verbaliser, member, items, time)[0]))
+                acted.append(float(label[place] == yes))
+        return weigh(tasks, np.array(answers), np.array(matches), np.array(acted))
 
     # -------------------------------------------------------------------------------------------- scoring
 
@@ -129,7 +193,23 @@ class Ranker:
         """
         prompt = verbaliser.prompt(member, before).tokens
         asked = [verbaliser.candidate(int(item)) for item in items]
-        return self._weigh(self.log_p(prompt, asked, verbaliser.answers.tokens), verbaliser)
+        log_p = self.log_p(prompt, asked, verbaliser.answers.tokens)
+        task = verbaliser.task
+        if self.evidence_ is None or task.output != "yes-no":
+            return self._weigh(log_p, verbaliser)
+        yes = verbaliser.surface.yes
+        found = np.empty_like(log_p)
+        found[:, yes] = self.evidence_.probability(
+            task.name if self._knows(task) else "",
+            log_p[:, yes] - log_p[:, 1 - yes],
+            self.matches(verbaliser, member, items, before),
+        )
+        found[:, 1 - yes] = 1 - found[:, yes]
+        return found
+
+    def _knows(self, task: Task) -> bool:
+        """Whether a task was trained on: another task of the same name is none that was."""
+        return set(self.prior_.get(task.name, ())) == set(task.answer)
 
     def log_p(
         self, prompt: Sequence[int], asked: Sequence[Sequence[int]], answers: Sequence[int]
@@ -156,13 +236,11 @@ class Ranker:
 
     def _weigh(self, log_p: Floats, verbaliser: Verbaliser) -> Floats:
         """Probabilities with the answers' shares put back, where training had given all the same weight."""
-        prior = self.prior_.get(verbaliser.task.name)
-        answers = list(verbaliser.task.answer)
-        # Another task of the same name is none that was trained on.
-        if prior is not None and set(prior) == set(answers) and self.config.balance:
+        task = verbaliser.task
+        if self._knows(task) and self.config.balance:
             from linkwise.rank.training import balanced
 
-            shares = np.array([prior[answer] for answer in answers])
+            shares = np.array([self.prior_[task.name][answer] for answer in task.answer])
             log_p = log_p - np.log(balanced(shares, len(shares)))
             log_p = log_p - np.logaddexp.reduce(log_p, axis=1, keepdims=True)
         return np.exp(log_p)
@@ -230,7 +308,7 @@ class Ranker:
         size: int | None = None,
     ) -> Floats:
         """What a member, with the past before a time, is looking for, as a vector of length one (size,)."""
-        found: Floats = self._embed([verbaliser.prompt(member, before).tokens], size)[0]
+        found: Floats = self._embed([verbaliser.seeking(member, before)], size)[0]
         return found
 
     def embed_items(
@@ -243,14 +321,30 @@ class Ranker:
     def _embed(self, rows: Sequence[Sequence[int]], size: int | None) -> Floats:
         import torch
 
-        from linkwise.rank.training import item_states, leading
+        from linkwise.rank.matching import leading, text_vectors
 
         parts = []
         with torch.inference_mode():
             for start in range(0, len(rows), 64):
-                found = item_states(self.model, rows[start : start + 64])
+                found = text_vectors(self.model, rows[start : start + 64])
                 parts.append(leading(found, size or found.shape[1]).double().cpu().numpy())
         return np.concatenate(parts)
+
+    def matches(
+        self,
+        verbaliser: Verbaliser,
+        member: int,
+        items: Sequence[int],
+        before: int | None = None,
+        size: int | None = None,
+    ) -> Floats:
+        """The cosine of a member, with the past before a time, and each of some items (n,)."""
+        known = self._vectors.setdefault((verbaliser, size), {})
+        new = [item for item in dict.fromkeys(int(item) for item in items) if item not in known]
+        if new:
+            known.update(zip(new, self.embed_items(verbaliser, new, size), strict=True))
+        mine = self.embed_member(verbaliser, member, before, size)
+        return np.array([known[int(item)] @ mine for item in items])
 
     def retrieve(
         self,
@@ -262,11 +356,8 @@ class Ranker:
         size: int | None = None,
     ) -> list[int]:
         """The k items nearest to a member of all the surface's, nearest first, by exact search."""
-        key = (verbaliser, size)
-        if key not in self._items:
-            everything = range(len(verbaliser.surface.items))
-            self._items = {key: self.embed_items(verbaliser, everything, size)}
-        alike = self._items[key] @ self.embed_member(verbaliser, member, before, size)
+        every = range(len(verbaliser.surface.items))
+        alike = self.matches(verbaliser, member, every, before, size)
         found: list[int] = np.argsort(-alike, kind="stable")[:k].tolist()
         return found
 
@@ -283,6 +374,7 @@ class Ranker:
             "format_version": FORMAT_VERSION,
             "config": self.config.model_dump(),
             "prior": self.prior_,
+            "evidence": None if self.evidence_ is None else self.evidence_.as_dict(),
             "history": [{k: v for k, v in entry.items() if k in kept} for entry in self.history_],
         }
         (folder / "ranker.json").write_text(json.dumps(about, indent=1))
@@ -299,5 +391,6 @@ class Ranker:
             raise InputError(f"{folder}: this is no ranker's folder ({error}).") from error
         self = cls(RankConfig(**about["config"]))
         self.prior_, self.history_ = about["prior"], about["history"]
+        self.evidence_ = Evidence.of(about["evidence"])
         self._model = load_model(str(folder / "lm"), "causal")
         return self

@@ -19,17 +19,16 @@ from linkwise.errors import InputError
 from linkwise.lm.fit import Loss, Task
 from linkwise.lm.heads import first_position, head_parts
 from linkwise.lm.load import LanguageModel
-from linkwise.lm.objectives import next_token_loss, task_of
+from linkwise.lm.objectives import HELD_OUT, MOST_HELD_OUT, next_token_loss
 from linkwise.lm.packing import Packed, pack, packed_states
 from linkwise.rank.config import RankConfig
+from linkwise.rank.matching import matching_loss
 from linkwise.rank.surface import Longs
 from linkwise.rank.verbalise import Verbaliser
 
 MOST_WEIGHT = 10.0  # of a rare answer
 LISTED = 10  # candidates of a list that an order is learned from
-RETRIEVED = 64  # events acted on, of a batch, that are looked for among its items
-TEMPERATURE = 0.05
-SIZES = (32, 64, 128)  # leading numbers of an embedding that are of use alone, beside all of them
+MATCHED = 32  # events acted on, of a batch, whose items are also to be found among the batch's
 MARGIN = 16  # tokens that an item and its answer take at the very least
 
 
@@ -37,16 +36,15 @@ MARGIN = 16  # tokens that an item and its answer take at the very least
 class Example:
     """A sequence with the places of its answers; of a text alone, none.
 
-    `place` (n,) are the places of the deciding tokens, `label` (n,) the answers given, `task` which task's;
-    `start` and `item` (n,), of events one after the other, where each begins and the row of its item.
+    `place` (n,) are the places of the deciding tokens, `label` (n,) the answers given, `task` which task's,
+    `event` (n,) the rows of the events; none of a list that is put in order.
     """
 
     tokens: tuple[int, ...]
     place: tuple[int, ...] = ()
     label: tuple[int, ...] = ()
     task: int = -1
-    start: tuple[int, ...] = ()
-    item: tuple[int, ...] = ()
+    event: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,8 +77,7 @@ def joint_examples(
                     tuple(found.place),
                     tuple(found.label),
                     number,
-                    tuple(found.start),
-                    tuple(surface.item[found.event].tolist()),
+                    tuple(found.event),
                 )
             )
             owners.append(name)
@@ -103,7 +100,8 @@ def grouped_examples(
             before = verbaliser.prompt(member, int(surface.time[event]), room).tokens
             label = int(verbaliser.labels[event])
             tokens = (*before, *asked, verbaliser.answers.tokens[label])
-            examples.append(Example(tokens, (len(tokens) - 1,), (label,), number))
+            place = (len(tokens) - 1,)
+            examples.append(Example(tokens, place, (label,), number, (int(event),)))
             owners.append(name)
     return examples, owners
 
@@ -160,17 +158,42 @@ def text_examples(
     return found
 
 
+@dataclass(frozen=True)
+class Mixture:
+    """The task of `lm.fit` over a mixture of surfaces, what is known of its answers, what is held out."""
+
+    task: Task
+    answered: Answered
+    held_out: list[Example]
+
+
+def held_out_members(verbalisers: Sequence[Verbaliser], until: int, seed: int) -> frozenset[str]:
+    """One member in twenty of those with an event before `until`, none where that is less than one."""
+    names = sorted(
+        {
+            name
+            for v in verbalisers
+            for name in v.surface.members["id"].gather(
+                np.unique(v.surface.member[v.surface.time < until])
+            )
+        }
+    )
+    n = min(MOST_HELD_OUT, int(HELD_OUT * len(names)))
+    chosen = np.random.default_rng([seed, 3]).choice(len(names), n, replace=False)
+    return frozenset(names[place] for place in chosen)
+
+
 def mixture(
     model: LanguageModel,
     verbalisers: Sequence[Verbaliser],
     until: int,
     config: RankConfig,
     context: Context,
-) -> tuple[Task, Answered]:
-    """The task of `lm.fit` over a mixture of surfaces, and what is known of its answers.
+    held_out: frozenset[str] = frozenset(),
+) -> Mixture:
+    """What is learned from a mixture of surfaces; the members of `held_out` judge, with all their events.
 
-    Members are held out with all their events. Raises `InputError` where no surface has an event to learn
-    from.
+    Raises `InputError` where no surface has an event to learn from.
     """
     rng = context.rng("rank mixture")
     examples: list[Example] = []
@@ -195,16 +218,19 @@ def mixture(
     answered = _answered(verbalisers, examples, config)
     n_tokens = sum(len(example.tokens) for example in examples)
     texts = text_examples(verbalisers, config.text, n_tokens, until, rng)
+    out = np.array([name in held_out for name in owners] + [False] * len(texts), dtype=np.bool_)
     examples += texts
-    owners += [f"text {number}" for number in range(len(texts))]
     weights = np.array([verbaliser.task.weight for verbaliser in verbalisers])
 
     def loss(chosen: Longs, rng: np.random.Generator) -> Loss:
         some = [examples[row] for row in chosen]
-        return mixed_loss(model, some, answered, weights, verbalisers, config.retrieval, rng)
+        # What is held out is judged by its answers alone.
+        matching = config.matching if model.network.training else 0.0
+        return mixed_loss(model, some, answered, weights, verbalisers, matching, rng)
 
-    owner = np.unique(np.array(owners), return_inverse=True)[1]
-    return task_of([len(example.tokens) for example in examples], loss, of=owner), answered
+    lengths = np.array([len(example.tokens) for example in examples], dtype=np.int64)
+    task = Task(lengths, np.flatnonzero(~out), np.flatnonzero(out), loss)
+    return Mixture(task, answered, [examples[row] for row in np.flatnonzero(out)])
 
 
 def _answered(
@@ -239,25 +265,25 @@ def mixed_loss(
     answered: Answered,
     weights: Any,
     verbalisers: Sequence[Verbaliser],
-    retrieval: float,
+    matching: float,
     rng: np.random.Generator,
 ) -> Loss:
     """Cross-entropy of the answers given, among those that their task allows, and of the words of texts.
 
-    With `retrieval` so many times the loss of finding what was acted on among the batch's items is added.
+    `matching` times the loss of finding what was acted on among the batch's items is added.
     """
     asked = [example for example in examples if example.task >= 0]
     texts = [example for example in examples if example.task < 0]
     total = torch.zeros((), device=model.network.device)
     units = tokens = 0
     if asked:
-        ran = run(model, asked)
-        total, n = answer_loss(model, asked, answered, weights, ran)
-        if retrieval:
-            found, m = retrieval_loss(model, asked, verbalisers, ran, rng)
-            total = total + found * (retrieval * n / max(1, m))
+        total, n = answer_loss(model, asked, answered, weights)
         units += n
         tokens += sum(len(example.tokens) for example in asked)
+        if matching:
+            found = _matched(model, asked, verbalisers, rng)
+            total = total + found.total * (matching * n / max(1, found.units))
+            tokens += found.tokens
     if texts:
         found = next_token_loss(model, [e.tokens for e in texts], [1] * len(texts))
         # As many units as examples: a text is to count about as much as an answer, not as all its words.
@@ -280,22 +306,51 @@ def run(model: LanguageModel, examples: Sequence[Example]) -> tuple[Packed, Any]
     return packed, packed_states(network, packed)
 
 
-def answer_loss(
+def _matched(
     model: LanguageModel,
     examples: Sequence[Example],
-    answered: Answered,
-    weights: Any,
-    ran: tuple[Packed, Any] | None = None,
+    verbalisers: Sequence[Verbaliser],
+    rng: np.random.Generator,
+) -> Loss:
+    """`matching_loss` of some of the events that were acted on."""
+    acted = [
+        (example.task, event)
+        for example in examples
+        for event, label in zip(example.event, example.label, strict=False)
+        if label == verbalisers[example.task].surface.yes
+    ]
+    if len(acted) > MATCHED:
+        acted = [acted[at] for at in np.sort(rng.choice(len(acted), MATCHED, replace=False))]
+    if len(acted) < 2:
+        return Loss(torch.zeros((), device=model.network.device), 0, 0)
+    of, events = np.array(acted, dtype=np.int64).T
+    return matching_loss(model, verbalisers, of, events, rng)
+
+
+def answer_loss(
+    model: LanguageModel, examples: Sequence[Example], answered: Answered, weights: Any
 ) -> tuple[Any, int]:
     """The weighted cross-entropy of all answers, summed, and how many there are."""
+    logits, task, label = answer_logits(model, examples, answered)
+    loss = torch.nn.functional.cross_entropy(
+        logits, torch.from_numpy(label).to(logits.device), reduction="none"
+    )
+    weight = torch.from_numpy(answered.weight[task, label] * weights[task]).to(loss)
+    return (loss * weight).sum(), len(label)
+
+
+def answer_logits(
+    model: LanguageModel, examples: Sequence[Example], answered: Answered
+) -> tuple[Any, Longs, Longs]:
+    """The logits of what may be answered at each deciding place (n, most), its task and its label (n,)."""
     network = model.network
     device = network.device
-    packed, states = ran or run(model, examples)
+    packed, states = run(model, examples)
     sizes = [len(example.place) for example in examples]
     of = np.repeat(np.arange(len(examples)), sizes)
     place = np.concatenate([example.place for example in examples]).astype(np.int64)
     label = np.concatenate([example.label for example in examples]).astype(np.int64)
-    task = np.array([example.task for example in examples])[of]
+    task = np.array([example.task for example in examples], dtype=np.int64)[of]
     row = torch.from_numpy(packed.row[of]).to(device)
     at = torch.from_numpy(packed.offset[of] + place - 1).to(device)
     options = torch.from_numpy(answered.tokens[task]).to(device)  # (n, most)
@@ -311,77 +366,4 @@ def answer_loss(
             input_ids=packed.ids, attention_mask=packed.mask, position_ids=packed.position
         ).logits[row, at]
         logits = whole.float().gather(1, options.clamp(min=0))
-    logits = logits.masked_fill(options < 0, -torch.inf)
-    loss = torch.nn.functional.cross_entropy(
-        logits, torch.from_numpy(label).to(device), reduction="none"
-    )
-    weight = torch.from_numpy(answered.weight[task, label] * weights[task]).to(loss)
-    return (loss * weight).sum(), len(label)
-
-
-def retrieval_loss(
-    model: LanguageModel,
-    examples: Sequence[Example],
-    verbalisers: Sequence[Verbaliser],
-    ran: tuple[Packed, Any],
-    rng: np.random.Generator,
-) -> tuple[Any, int]:
-    """Cross-entropy of the item that was acted on among those of the batch and task, and how often.
-
-    The member is the state before the event, as `embed` reads it, the item the state at its own end; cosine
-    over a temperature of .05, of all numbers and of their leading ones (Kusupati et al. 2022).
-    """
-    packed, states = ran
-    asked = [
-        (number, place, example.task, example.item[place])
-        for number, example in enumerate(examples)
-        for place in range(len(example.start))
-        if example.label[place] == verbalisers[example.task].surface.yes
-    ]
-    if len(asked) > RETRIEVED:
-        asked = [asked[at] for at in np.sort(rng.choice(len(asked), RETRIEVED, replace=False))]
-    items = list(dict.fromkeys((task, item) for _, _, task, item in asked))
-    if len(items) < 2:
-        return torch.zeros((), device=states.device), 0
-    first = model.text_start()
-    keys = item_states(model, [[*first, *verbalisers[task].item(item)] for task, item in items])
-    row = torch.tensor([int(packed.row[number]) for number, *_ in asked])
-    at = torch.tensor(
-        [
-            int(packed.offset[number]) + examples[number].start[place] - 1
-            for number, place, *_ in asked
-        ]
-    )
-    members = states[row, at]  # (n, size)
-    of_task = torch.tensor([task for task, _ in items])
-    other = torch.tensor([task for _, _, task, _ in asked])[:, None] != of_task[None, :]
-    answer = torch.tensor([items.index((task, item)) for _, _, task, item in asked])
-    total = torch.zeros((), device=states.device)
-    sizes = [size for size in SIZES if size < states.shape[-1]] + [states.shape[-1]]
-    for size in sizes:
-        alike = leading(members, size) @ leading(keys, size).T / TEMPERATURE
-        alike = alike.float().masked_fill(other.to(alike.device), -torch.inf)
-        total = total + torch.nn.functional.cross_entropy(
-            alike, answer.to(alike.device), reduction="sum"
-        )
-    return total / len(sizes), len(asked)
-
-
-def item_states(model: LanguageModel, rows: Sequence[Sequence[int]]) -> Any:
-    """The last state of each token row (n, size)."""
-    network = model.network
-    packed = pack(
-        rows,
-        model.tokenizer.pad_token_id or 0,
-        network.device,
-        network.dtype,
-        first_position(network),
-    )
-    ends = packed.offset + np.array([len(row) for row in rows]) - 1
-    found = packed_states(network, packed)
-    return found[torch.from_numpy(packed.row), torch.from_numpy(ends)]
-
-
-def leading(vectors: Any, size: int) -> Any:
-    """The first numbers of vectors, made of length one (n, size)."""
-    return torch.nn.functional.normalize(vectors[:, :size], dim=1)
+    return logits.masked_fill(options < 0, -torch.inf), task, label

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from linkwise.lm.load import LanguageModel
 
 UNKNOWN = "unknown"
+SOUGHT = 256  # tokens of past items in what a member's vector is made of
 
 
 def escape(value: str | None) -> str:
@@ -108,12 +109,11 @@ class Prompt:
 class JointSequence:
     """A member's events one after the other, each with its answer: what joint training runs at once.
 
-    `start` (n,) are where the events begin, `place` (n,) the places of the answers' deciding tokens, `label`
-    (n,) which answer was given, `event` (n,) the events' rows.
+    `place` (n,) are the places of the answers' deciding tokens, `label` (n,) which answer was given, `event`
+    (n,) the events' rows.
     """
 
     tokens: list[int]
-    start: list[int]
     place: list[int]
     label: list[int]
     event: list[int]
@@ -240,6 +240,35 @@ class Verbaliser:
         """The most tokens that follow a prompt: the longest item, the question's end, the answer."""
         return self.task.item.tokens + len(self._asked) + len(self.answers.lead) + 1
 
+    def seeking(
+        self, member: int, before: int | None = None, budget: int | None = None
+    ) -> list[int]:
+        """A member and the newest items acted on before a time: what an item is to match.
+
+        The items take `budget` tokens at most, by default the history's own, no more than `SOUGHT`.
+        """
+        surface = self.surface
+        room = self.most_sought if budget is None else budget
+        head = self.model.encode_after(
+            f" The member has {self.task.actions[self.task.action].past} the following "
+            f"{self.task.item.noun}s:"
+        )
+        kept: list[list[int]] = []
+        events = surface.events(member, before)
+        for event in events[self.labels[events] == surface.yes][::-1]:
+            item = self.item(int(surface.item[event]))
+            if len(item) > room:
+                break
+            room -= len(item)
+            kept.append(item)
+        past = [*head, *(token for item in reversed(kept) for token in item)] if kept else []
+        return [*self.model.text_start(), *self.member(member), *past]
+
+    @property
+    def most_sought(self) -> int:
+        """The most tokens that past items take where a member is matched with items."""
+        return min(SOUGHT, self.task.history.budget_tokens)
+
     def candidate(self, item: int) -> list[int]:
         """What follows a prompt: the item, the question's end, and the answer up to where it decides."""
         return [*self.item(item), *self._asked, *self.answers.lead]
@@ -326,11 +355,10 @@ class Verbaliser:
             kept.append((int(event), shot))
         if not kept:
             return None
-        found = JointSequence(tokens, [], [], [], [])
+        found = JointSequence(tokens, [], [], [])
         for event, shot in reversed(kept):
             label = int(self.labels[event])
             before = len(shot) - len(self.answer(label)) + len(self.answers.lead)
-            found.start.append(len(found.tokens))
             found.place.append(len(found.tokens) + before)
             found.label.append(label)
             found.event.append(event)
