@@ -144,6 +144,72 @@ def show_run(run: Any, as_json: bool, quiet: bool) -> None:
     show_report(console, run)
 
 
+def study(
+    name: Annotated[
+        str,
+        Parameter(
+            help="in-domain, zero-shot, data, models, history, cold-start, decay or parts (of the prompt)."
+        ),
+    ],
+    run: Annotated[str, Parameter(help="Folder of a finished run of rank train.")],
+    /,
+    *,
+    task: Annotated[
+        tuple[str, ...],
+        Parameter(help="Task files, or folders with such; by default all of the run.", negative=()),
+    ] = (),
+    out: Annotated[
+        str | None,
+        Parameter(help="Folder of the study; by default that of the run, with its name."),
+    ] = None,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    judged: Annotated[
+        int | None, Parameter(help="Members whose events are judged; by default as in the run.")
+    ] = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+    changes: Changes = (),
+) -> None:
+    """Study a trained ranker: a table and a figure with intervals for each task.
+
+    `in-domain` and `zero-shot`: the tasks it was trained on, and those it never saw. `data` and `models`
+    train anew, on 1/8 to all of the members, and in three sizes. `history`: with more and more tokens of the
+    past. `cold-start`: by the length of the past. `decay`: by the weeks since training. `parts`: without the
+    member's text, the notes, the history, or in another order.
+
+    ```
+    linkwise simulate members --members 300 --seed 3 --out net
+    linkwise rank train net/tasks --held-out view,comment,follow,open --base tiny --out runs/brew
+    linkwise rank study cold-start runs/brew --task net/tasks/apply.toml
+    ```
+    """
+    from linkwise.run import Run
+
+    trained = Run.open(run)
+    config = trained.config
+    if config.verb != "rank" or config.rank.study is not None:
+        raise UsageError(f"{run}: this is no run of linkwise rank train.")
+    values = config.rank.model_dump() | {"study": name, "run": str(trained.folder.absolute())}
+    if judged is not None:
+        values["judged"] = judged
+    groups = {"rank": values, "engine": config.engine.model_dump(), "seed": config.seed}
+    found = carry_out(
+        "rank",
+        task or config.paths,
+        groups,
+        changes,
+        out=out or f"{str(trained.folder).rstrip('/')}-{name}",
+        overwrite=overwrite,
+        resume=resume,
+        quiet=quiet,
+    )
+    if json_:
+        sys.stdout.write(json.dumps(found.metrics, indent=1) + "\n")
+    if not quiet:
+        show_report(Console(stderr=True, highlight=False, soft_wrap=True), found)
+
+
 def score(
     run: Annotated[str, Parameter(help="Folder of a finished run.")],
     /,
@@ -232,9 +298,9 @@ def add_to(app: App) -> None:
     """Add the verb to the command line."""
     verb = App(
         name="rank",
-        help="One text model for every surface: show its prompts, train it, rank candidates.",
+        help="One text model for every surface: show its prompts, train and study it, rank candidates.",
         help_format="markdown",
     )
-    for command in (show, train, score):
+    for command in (show, train, study, score):
         verb.command(command)
     app.command(verb)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from cyclopts import Parameter
 from pydantic import BeforeValidator, Field
 
 from linkwise.data.schema import parted
@@ -64,6 +65,10 @@ class RankStudyConfig(RankConfig):
     """Members, drawn at random, whose events are judged, of each task; none: all."""
     bootstrap: int = Field(1000, ge=20, le=10000)
     """Resamples of the members behind each interval."""
+    study: Annotated[str | None, Parameter(show=False, parse=False)] = None
+    """A study of a trained ranker in place of the training, by its name."""
+    run: Annotated[str | None, Parameter(show=False, parse=False)] = None
+    """The ranker's run, for a study."""
 
     def ranker(self, seed: int) -> RankConfig:
         """The training's own parameters."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import polars as pl
 
 from linkwise.context import Context
 from linkwise.errors import InputError, UsageError
-from linkwise.metrics.bootstrap import evaluate_binary
+from linkwise.metrics.bootstrap import MetricRow, evaluate_binary
 from linkwise.rank.baselines import DAY, fitted_scores
 from linkwise.rank.config import RankStudyConfig
 from linkwise.rank.page import build_report
@@ -22,6 +22,7 @@ from linkwise.rank.task import read_task
 from linkwise.report.outcome import Outcome
 
 RANKER = "ranker"
+TRUTH = "best possible"  # the probabilities that a simulation drew by
 FEW_EVENTS = 10  # of the past, up to which a member is cold
 
 
@@ -51,11 +52,15 @@ class Judged:
 
 
 def study(paths: Sequence[str], config: RankStudyConfig, context: Context) -> Outcome:
-    """Carry out the whole study into `context.folder`.
+    """Carry out the whole study into `context.folder`, or that which `config.study` names.
 
     Raises `InputError` where a task or its tables cannot be used, or nothing is left to learn from or to
     judge, `UsageError` where --held-out names no task.
     """
+    if config.study is not None:
+        from linkwise.rank.studies import study as one_study
+
+        return one_study(paths, config, context)
     with context.step("read the tasks"):
         surfaces = [read_surface(read_task(path)) for path in task_files(paths)]
     unknown = set(config.held_out) - {surface.task.name for surface in surfaces}
@@ -82,25 +87,24 @@ def study(paths: Sequence[str], config: RankStudyConfig, context: Context) -> Ou
         ranker.save(folder)
     judged = []
     for surface in sorted(surfaces, key=lambda s: s.task.name in config.held_out):
-        found = judge(ranker, surface, surface in trained, until, test, config, context)
-        if found is not None:
-            judged.append(found)
+        asked = asked_of(surface, test, config, context)
+        if asked is not None:
+            judged.append(judge(ranker, asked, surface in trained, until, context))
     if not judged:
         raise InputError(
             "no task has an event after the training time and the gap; nothing to judge."
         )
     with context.step("metrics"):
         metrics = metrics_of(judged, config, context.seed)
-    simulated = _simulated(surfaces)
     about = {
         "until": until,
         "test_from": test,
         "tasks": [str(path.absolute()) for path in task_files(paths)],
     }
     (folder / "study.json").write_text(json.dumps(about, indent=1))
-    page = build_report(judged, metrics, ranker, config, simulated)
-    evaluation = _evaluation(judged)
-    return Outcome(metrics, _ranking(evaluation, judged), evaluation, page)
+    page = build_report(judged, metrics, ranker, config, simulated(surfaces))
+    evaluation = evaluation_of(judged)
+    return Outcome(metrics, ranking_of(evaluation, judged), evaluation, page)
 
 
 def times(surfaces: Sequence[Surface], config: RankStudyConfig) -> tuple[int, int]:
@@ -125,27 +129,42 @@ def times(surfaces: Sequence[Surface], config: RankStudyConfig) -> tuple[int, in
     return until, until + gap
 
 
-def judge(
-    ranker: Ranker,
+@dataclass(frozen=True)
+class Asked:
+    """Events of a task that models are judged by: `member`, `item`, `time` and `label` as in `Judged` (n,).
+
+    `real` (n,) is when they happened, `snapshot` rounds times to those up to which the past is known.
+    """
+
+    surface: Surface
+    member: Longs
+    item: Longs
+    time: Longs
+    real: Longs
+    label: np.ndarray[Any, np.dtype[np.bool_]]
+    snapshot: Callable[[Longs], Longs]
+
+
+def asked_of(
     surface: Surface,
-    trained: bool,
-    until: int,
     test: int,
     config: RankStudyConfig,
     context: Context,
-) -> Judged | None:
-    """Score a task's test events by the ranker and the baselines; None where there is none.
+    until: int | None = None,
+) -> Asked | None:
+    """The events from `test` on (before `until`) of some members; None where there is none.
 
     The past is known up to the beginning of the period of `refresh_days` that an event falls into.
     """
-    name = surface.task.name
     labels = surface.labels()
-    rows = np.flatnonzero((surface.time >= test) & (labels >= 0))
+    here = (surface.time >= test) & (labels >= 0)
+    if until is not None:
+        here &= surface.time < until
+    rows = np.flatnonzero(here)
     members = np.unique(surface.member[rows])
     if config.judged is not None and len(members) > config.judged:
-        members = np.sort(
-            context.rng(f"judged {name}").choice(members, config.judged, replace=False)
-        )
+        rng = context.rng(f"judged {surface.task.name}")
+        members = np.sort(rng.choice(members, config.judged, replace=False))
         rows = rows[np.isin(surface.member[rows], members)]
     if not len(rows):
         return None
@@ -154,15 +173,27 @@ def judge(
     def snapshot(time: Longs) -> Longs:
         return test + (time - test) // span * span
 
-    member, item, time = surface.member[rows], surface.item[rows], snapshot(surface.time[rows])
-    scores = np.zeros(len(rows))
-    past = np.zeros(len(rows), dtype=np.int64)
-    left_out = 0
-    verbaliser = ranker.verbaliser(surface)
+    real = surface.time[rows]
+    label = labels[rows] == surface.yes
+    return Asked(
+        surface, surface.member[rows], surface.item[rows], snapshot(real), real, label, snapshot
+    )
+
+
+def ranker_scores(
+    ranker: Ranker, asked: Asked, context: Context, words: str, surface: Surface | None = None
+) -> tuple[np.ndarray[Any, np.dtype[np.float64]], Longs, int]:
+    """The ranker's scores (n,), the events of the past of each (n,), and how many had no room in all.
+
+    `surface` says the same records in another way, where given.
+    """
+    verbaliser = ranker.verbaliser(surface or asked.surface)
+    member, item, time = asked.member, asked.item, asked.time
+    scores, past, left_out = np.zeros(len(item)), np.zeros(len(item), dtype=np.int64), 0
     # One prompt for a member and period: rows are in the order of members and times already.
-    breaks = np.flatnonzero(np.diff(member) | np.diff(time)) + 1
-    parts = np.split(np.arange(len(rows)), breaks)
-    with context.step(f"judge {name}", len(parts)):
+    breaks = np.flatnonzero((np.diff(member) != 0) | (np.diff(time) != 0)) + 1
+    parts = np.split(np.arange(len(item)), breaks)
+    with context.step(words, len(parts)):
         for number, part in enumerate(parts):
             m, t = int(member[part[0]]), int(time[part[0]])
             prompt = verbaliser.prompt(m, t)
@@ -170,14 +201,66 @@ def judge(
             left_out += prompt.left_out
             scores[part] = ranker.scores(verbaliser, m, item[part].tolist(), t)
             context.progress.advance(number + 1)
+    return scores, past, left_out
+
+
+def judge(ranker: Ranker, asked: Asked, trained: bool, until: int, context: Context) -> Judged:
+    """Score a task's test events by the ranker, by the baselines, and by the truth where it is known."""
+    surface = asked.surface
+    name = surface.task.name
+    scores, past, left_out = ranker_scores(ranker, asked, context, f"judge {name}")
     with context.step(f"baselines of {name}"):
         found = fitted_scores(
-            surface, until, (member, item, time), snapshot, context.seed, context.threads
+            surface,
+            until,
+            (asked.member, asked.item, asked.time),
+            asked.snapshot,
+            context.seed,
+            context.threads,
         )
-    label = labels[rows] == surface.yes
+    truth = true_chances(asked)
+    if truth is not None:
+        found[TRUTH] = truth
     return Judged(
-        surface, trained, member, item, time, past, label, {RANKER: scores, **found}, left_out
+        surface,
+        trained,
+        asked.member,
+        asked.item,
+        asked.time,
+        past,
+        asked.label,
+        {RANKER: scores, **found},
+        left_out,
     )
+
+
+def true_chances(asked: Asked) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    """The probability by which a simulation drew each event (n,), where it left that beside its tables.
+
+    None where it did not, or where an event is not among those that it drew.
+    """
+    surface = asked.surface
+    path = (surface.task.folder / surface.task.data.events).parent / "truth.parquet"
+    column = f"p_{surface.task.action}"
+    if not path.is_file() or column not in pl.read_parquet_schema(path):
+        return None
+    drawn = (
+        pl.read_parquet(path)
+        .filter(pl.col(column).is_not_null())
+        .select("member", "item", pl.col("time").dt.epoch("us").alias("at"), column)
+        .unique(["member", "item", "at"])
+    )
+    events = pl.DataFrame(
+        {
+            "member": surface.members["id"].gather(asked.member),
+            "item": surface.items["id"].gather(asked.item),
+            "at": asked.real,
+        }
+    )
+    found = events.join(drawn, on=["member", "item", "at"], how="left", maintain_order="left")[
+        column
+    ]
+    return None if found.null_count() else found.to_numpy().astype(np.float64)
 
 
 def metrics_of(
@@ -199,8 +282,9 @@ def metrics_of(
                 for row in evaluate_binary(
                     label,
                     {model: scores[keep] for model, scores in found.scores.items()},
+                    # Of a task that it never saw, the ranker knows no share of answers.
                     {RANKER: np.clip(found.scores[RANKER][keep], 0, 1)}
-                    if found.surface.task.output in ("yes-no", "action")
+                    if found.surface.task.output in ("yes-no", "action") and found.trained
                     else {},
                     baseline="popularity",
                     split="test" if found.trained else "held out",
@@ -212,20 +296,23 @@ def metrics_of(
                 )
             ]
         rows.append(
-            {
-                **dict.fromkeys(rows[0] if rows else ("value",)),
-                "model": RANKER,
-                "split": "test" if found.trained else "held out",
-                "slice": found.name,
-                "metric": "events_left_out",
-                "value": float(found.left_out),
-                "n": len(found.label),
-            }
+            asdict(
+                MetricRow(
+                    model=RANKER,
+                    split="test" if found.trained else "held out",
+                    slice=found.name,
+                    metric="events_left_out",
+                    value=float(found.left_out),
+                    n=len(found.label),
+                    **dict.fromkeys(("k", "low", "high", "baseline"), None),
+                    **dict.fromkeys(("difference", "difference_low", "difference_high"), None),
+                )
+            )
         )
     return rows
 
 
-def _evaluation(judged: Sequence[Judged]) -> pl.DataFrame:
+def evaluation_of(judged: Sequence[Judged]) -> pl.DataFrame:
     """Every judged event by every model: `model, slice, query, item, rank, score, label`."""
     parts = []
     for found in judged:
@@ -252,7 +339,7 @@ def _evaluation(judged: Sequence[Judged]) -> pl.DataFrame:
     return pl.concat(parts).select("model", "slice", "query", "item", "rank", "score", "label")
 
 
-def _ranking(evaluation: pl.DataFrame, judged: Sequence[Judged]) -> pl.DataFrame:
+def ranking_of(evaluation: pl.DataFrame, judged: Sequence[Judged]) -> pl.DataFrame:
     """The ranker's lists: of each member and task, what was shown, the likeliest first."""
     table = evaluation.filter(pl.col("model") == RANKER)
     likely = [f.name for f in judged if f.surface.task.output in ("yes-no", "action")]
@@ -267,7 +354,7 @@ def _ranking(evaluation: pl.DataFrame, judged: Sequence[Judged]) -> pl.DataFrame
     )
 
 
-def _simulated(surfaces: Sequence[Surface]) -> bool:
+def simulated(surfaces: Sequence[Surface]) -> bool:
     """Whether a task's tables lie in a folder that says they are simulated."""
     for surface in surfaces:
         note = (surface.task.folder / surface.task.data.events).parent / "truth.json"

@@ -76,8 +76,10 @@ class Surface:
     def answered(self) -> Surface:
         """The surface with those events only that the task knows an answer to."""
         keep = self.labels() >= 0
-        if keep.all():
-            return self
+        return self if keep.all() else self.only(keep)
+
+    def only(self, keep: Bools) -> Surface:
+        """The surface with some of its events (n_events,)."""
         member = self.member[keep]
         return replace(
             self,
