@@ -54,3 +54,18 @@ def write_surface(folder: Path, events: Any = None, **changes: Any) -> Path:
     values = {**TASK, **changes}
     path.write_text(tomli_w.dumps({k: v for k, v in values.items() if v is not None}))
     return path
+
+
+# A training of seconds.
+QUICK = [
+    "--bootstrap",
+    "20",
+    "--judged",
+    "20",
+    "--threads",
+    "1",
+    "--quiet",
+    "--part-tokens",
+    "2048",
+]
+QUICK += ["--max-tokens", "400", "--learning-rate", "0.001"]

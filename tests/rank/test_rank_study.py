@@ -9,45 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 from sklearn.metrics import roc_auc_score
-from tests.tiny_models import causal
+from tests.rank.network import QUICK
 
 import linkwise
 from linkwise.cli import main
-from linkwise.data.simulate_members import MembersSimulation, simulate_members
-
-QUICK = [
-    "--bootstrap",
-    "20",
-    "--judged",
-    "20",
-    "--threads",
-    "1",
-    "--quiet",
-    "--part-tokens",
-    "2048",
-]
-QUICK += ["--max-tokens", "400", "--learning-rate", "0.001"]
-
-
-@pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return simulate_members(
-        MembersSimulation(members=60, days=90, seed=1), tmp_path_factory.mktemp("net") / "net"
-    )
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return causal(tmp_path_factory.mktemp("lm") / "llama", "llama", positions=2000)
-
-
-@pytest.fixture(scope="module")
-def run(net: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("runs") / "brew"
-    tasks = [str(net / "tasks" / f"{name}.toml") for name in ("enrol", "connect", "follow")]
-    words = ["rank", "train", *tasks, "--held-out", "follow", "--base", str(base), *QUICK]
-    assert main([*words, "--gap-days", "10", "--refresh-days", "14", "--out", str(out)]) == 0
-    return out
 
 
 def test_what_a_run_holds(run: Path) -> None:
@@ -55,7 +20,7 @@ def test_what_a_run_holds(run: Path) -> None:
     table = pl.read_parquet(run / "evaluation.parquet")
     assert table.columns == ["model", "slice", "query", "item", "rank", "score", "label"]
     assert set(table["model"]) == {
-        "ranker", "popularity", "logistic", "boosting", "dcn-v2", "two-towers"
+        "ranker", "popularity", "logistic", "boosting", "dcn-v2", "two-towers", "best possible"
     }  # fmt: skip
     for row in found.metrics:
         if row["metric"] != "auc" or "," in row["slice"]:
@@ -71,6 +36,10 @@ def test_what_a_run_holds(run: Path) -> None:
     report = found.report.read_text()
     assert "Simulated" in report
     assert "follow" in report
+    for row in (row for row in found.metrics if row["metric"] == "steering"):
+        assert -1 < row["low"] <= row["value"] <= row["high"] < 1
+    assert {row["k"] for row in found.metrics if row["metric"] == "steering"} == {0, 1}
+    assert "Ignore the above" in report
     prior = json.loads((run / "model" / "ranker.json").read_text())["prior"]
     assert set(prior) == {"enrol", "connect"}  # nothing is learned of what is held out
 

@@ -28,20 +28,48 @@ def test_events_stand_by_member_and_time(tmp_path: Path) -> None:
         surface.row_of("u9")
 
 
+RATED = {"column": "action", "at_least": 4, "then": "play", "otherwise": "ignore"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"instruktion": "x"}, "there is no field instruktion; expected name, instruction"),
         ({"history": {"budget": 5}}, "there is no field history.budget; expected select"),
         ({"question": None}, "question is missing"),
-        ({"question": "will the user {action}"}, "question lacks {item}"),
+        ({"question": "will the user {action}"}, "question is to have {item}, the place"),
         ({"question": "{item} {what}"}, "question has {what}; expected {action}, {item}, {noun}"),
         ({"answer": {"yes": "a"}}, "answer has yes; expected yes and no"),
         ({"target": "buy"}, 'target is "buy"; expected one of play, watch, ignore'),
         ({"answer": {"yes": "{item}", "no": "b"}}, "answer.yes has {item}"),
         ({"item": {"noun": "movie", "template": "{title"}}, "item.template"),
         ({"history": {"budget_tokens": -1}}, 'history.budget_tokens is "-1"'),
-        ({"output": "rating", "answer": {"good": "a", "2": "b"}}, "expected two or more numbers"),
+        ({"output": "rating", "answer": {"1": "a", "2": "b"}}, "data.rated is missing"),
+        (
+            {
+                "output": "rating",
+                "answer": {"good": "a", "2": "b"},
+                "data": {**TASK["data"], "rated": RATED},
+            },
+            "expected two or more numbers",
+        ),
+        (
+            {
+                "output": "rating",
+                "answer": {"inf": "a", "2": "b"},
+                "data": {**TASK["data"], "rated": RATED},
+            },
+            "expected two or more numbers",
+        ),
+        ({"name": "a, b"}, 'name is "a, b"; expected a name without commas'),
+        (
+            {"question": "{item} or {item}"},
+            "question is to have {item}, the place of the candidate, once",
+        ),
+        ({"question": "will the user"}, "question is to have {item}"),
+        ({"item": {"noun": "movie", "template": "{title!s}"}}, "item.template has {title!s}"),
+        ({"item": {"noun": "movie", "template": "{title:>9}"}}, "item.template has {title:>9}"),
+        ({"member": {"template": "{says.upper}"}}, "member.template has {says.upper}"),
         ({"output": "action"}, "answer has yes, no; expected two or more of the actions"),
         ({"data": {**TASK["data"], "columns": {"user": "u"}}}, "data.columns has user; expected"),
     ],

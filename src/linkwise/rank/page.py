@@ -84,7 +84,8 @@ def build_report(
             _tasks_section(judged, metrics),
             *_cold_section(metrics),
             *_training_section(ranker),
-            _method_section(judged),
+            *_steering_section(metrics),
+            _method_section(judged, ranker),
         ),
     )
 
@@ -223,7 +224,49 @@ def _training_section(ranker: Ranker) -> list[Section]:
     ]
 
 
-def _method_section(judged: Sequence[Judged]) -> Section:
+def _steering_section(metrics: Metrics) -> list[Section]:
+    from linkwise.rank.study import STEERING
+
+    rows = [row for row in metrics if row["metric"] == "steering"]
+    if not rows:
+        return []
+    return [
+        Section(
+            title="Items that give orders",
+            blocks=(
+                Table(
+                    caption="How far words behind an item's text move its probability of yes: "
+                    f"{rows[0]['slice']}",
+                    columns=(
+                        Column(name="words"),
+                        Column(name="events", format="int"),
+                        *interval_columns("mean shift", "difference", "low", "high"),
+                    ),
+                    rows=tuple(
+                        (STEERING[int(row["k"])], row["n"], row["value"], row["low"], row["high"])
+                        for row in rows
+                    ),
+                    note="Item texts stay between their brackets. An order that moved scores further than "
+                    "words that ask for nothing would be obeyed.",
+                ),
+            ),
+        )
+    ]
+
+
+def _weights(ranker: Ranker) -> list[str]:
+    found = ranker.evidence_
+    if found is None:
+        return []
+    return [
+        "The ranker's log-odds of yes and no are "
+        f"{found.answer:.2f} times those of the answers' tokens and {found.match:.2f} times the cosine of "
+        "its vectors of member and item, plus an offset for each task: weights learned from members held "
+        "out of training."
+    ]
+
+
+def _method_section(judged: Sequence[Judged], ranker: Ranker) -> Section:
     left = sum(found.left_out for found in judged)
     return Section(
         title="How it was done",
@@ -237,7 +280,8 @@ def _method_section(judged: Sequence[Judged]) -> Section:
                     "Popularity is the smoothed share of an item's earlier showings that were acted on. "
                     "Logistic regression and boosting have counts of 1, 7 and 30 days and of all time, of "
                     "the member, the item, and the member with items of the same kind, and how the texts' "
-                    "words meet.",
+                    "words meet. DCN-v2 has these and ids; the two towers have ids and the texts' words.",
+                    *_weights(ranker),
                     "Intervals: 95 %, bootstrap over members.",
                 )
             ),

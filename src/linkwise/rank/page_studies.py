@@ -41,7 +41,7 @@ def build_report(found: Found, simulated: bool, config: RankStudyConfig) -> Repo
             + ", ".join(f"{row['slice']} {_signed(row)}" for row in own)
             + "."
         )
-        best = up == len(own)
+        best: bool | None = None
     else:
         rows = _compared(found, RANKER)
         apart = [row for row in rows if (row["difference_low"] or 0) > 0]
@@ -57,7 +57,7 @@ def build_report(found: Found, simulated: bool, config: RankStudyConfig) -> Repo
             )
             + "."
         )
-        best = bool(rows) and len(apart) == len(rows)
+        best = None if found.paired else bool(rows) and len(apart) == len(rows)
     n = sum(len(judged.label) for judged in found.judged)
     return Report(
         title=found.title,
@@ -81,8 +81,9 @@ def build_report(found: Found, simulated: bool, config: RankStudyConfig) -> Repo
                             "All conditions are judged by the same events; differences are to the condition "
                             "without one."
                             if found.paired
-                            else "Each condition has events of its own; differences are to the best model "
-                            "that is neither the ranker nor the truth, by its AUC over all events.",
+                            else "Each condition has events of its own, one with fewer than ten of each kind "
+                            "left out; differences are to the best model that is neither the ranker nor "
+                            "the truth, by its AUC over all events.",
                             "Intervals: 95 %, bootstrap over members, all conditions on the same resamples.",
                         )
                     ),
@@ -145,7 +146,7 @@ def _task_section(found: Found, task: str) -> Section:
         ),
         limit=60,
     )  # fmt: skip
-    return Section(title=task, blocks=(table, _figure(found, task, rows)))
+    return Section(title=task, blocks=(_figure(found, task, rows), table))
 
 
 def _figure(found: Found, task: str, rows: list[tuple[str, str, Row]]) -> Figure:
@@ -171,7 +172,11 @@ def _figure(found: Found, task: str, rows: list[tuple[str, str, Row]]) -> Figure
                 )
         if series:
             chart = LineChart(
-                x_label=found.axis, y_label="AUC", series=tuple(series), y_from_zero=False
+                x_label=found.axis,
+                y_label="AUC",
+                series=tuple(series),
+                log_x=found.log,
+                y_from_zero=False,
             )
             return Figure(caption=caption, alt=alt, chart=chart)
     conditions = [c for c in found.conditions if any(c == condition for condition, _, _ in rows)]

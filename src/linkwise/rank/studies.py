@@ -46,11 +46,12 @@ from linkwise.rank.task import read_task
 from linkwise.report.outcome import Outcome
 
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
-BUDGETS = (0, 64, 128, 256, 512, 1024, 2048, 4096, 8192)  # tokens of history
+BUDGETS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)  # tokens of history
 SHARES = (0.125, 0.25, 0.5, 1.0)  # of the members
 SIZES = ("tiny", "small", "medium")
 WEEKS = 8
 PASTS = (0, 5, 10, 20, 50, 100)  # past events, up to which a condition of the cold-start study goes
+FEWEST = 10  # events of each kind below which a part of them is not judged
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,15 @@ class Found:
     """What a study found: rows of metrics.json, what was judged, and how its report reads.
 
     `axis` names what the conditions differ in; `conditions` are their names, `positions` where they stand
-    on the axis, if it is one of numbers. `paired` tells whether all were judged by the same events.
+    on the axis, if it is one of numbers, by doublings where `log` says so. `paired` tells whether all were
+    judged by the same events.
     """
 
     title: str
     axis: str
     conditions: tuple[str, ...]
     positions: tuple[float, ...] | None
+    log: bool
     paired: bool
     metrics: list[dict[str, Any]]
     judged: list[Judged]
@@ -137,7 +140,7 @@ def _paired(
     reference: str,
     notes: tuple[str, ...] = (),
 ) -> Found:
-    """Every condition's AUC on the same events, its difference to `reference`, and the slope."""
+    """Every condition's AUC on the same events, its difference to `reference`, the slope per doubling."""
     metrics: list[dict[str, Any]] = []
     judged = []
     for asked in trained.asked():
@@ -148,7 +151,8 @@ def _paired(
         metrics += _rows(asked.label, by, reference, split, name, units, trained)
         if positions is not None and len(positions) > 1:
             parts = [(asked.label, by[condition], units) for condition in conditions]
-            metrics.append(_slope(RANKER, name, split, positions, parts, trained))
+            x = np.log2(positions).tolist()
+            metrics.append(_slope(RANKER, name, split, x, parts, trained))
         past = np.zeros(len(asked.item), dtype=np.int64)
         judged.append(
             Judged(
@@ -164,7 +168,7 @@ def _paired(
             )
         )
     place = None if positions is None else tuple(float(x) for x in positions)
-    return Found(title, axis, tuple(conditions), place, True, metrics, judged, notes)
+    return Found(title, axis, tuple(conditions), place, True, True, metrics, judged, notes)
 
 
 def _rows(
@@ -269,9 +273,9 @@ def _history(trained: Trained) -> Found:
     return _paired(
         trained,
         "What a longer history is worth",
-        "tokens of history (doublings of 64)",
+        "tokens of history",
         names,
-        [np.log2(max(budget, 32) / 32) for budget in budgets],
+        [float(budget) for budget in budgets],
         scores,
         names[-1],
         (
@@ -340,9 +344,9 @@ def _data(trained: Trained) -> Found:
     return _paired(
         trained,
         "What more data is worth",
-        "share of the members (doublings)",
+        "share of the members, %",
         names,
-        [float(np.log2(share / SHARES[0])) for share in SHARES],
+        [100 * share for share in SHARES],
         scores,
         names[0],
         ("Trained anew on each share, all else as in the run. The slope is of AUC per doubling.",),
@@ -376,9 +380,9 @@ def _models(trained: Trained) -> Found:
     return _paired(
         trained,
         "What a larger model is worth",
-        "weights beside the words' vectors (doublings)",
+        "weights beside the words' vectors",
         SIZES,
-        [float(np.log2(size / sizes[0])) for size in sizes],
+        [float(size) for size in sizes],
         scores,
         SIZES[0],
         (
@@ -400,6 +404,7 @@ def _parted(
     positions: Sequence[float] | None,
     part_of: Callable[[Judged], Any],
     notes: tuple[str, ...],
+    log: bool = False,
 ) -> Found:
     """AUC of every model in each part of the events, its difference to the best other model, and slopes.
 
@@ -414,21 +419,22 @@ def _parted(
         kept = []
         for number, condition in enumerate(conditions):
             rows = part == number
-            if not _both(found.label[rows]):
+            acted = int(found.label[rows].sum())
+            if min(acted, int(rows.sum()) - acted) < FEWEST:
                 continue
             kept.append(number)
             mine = {model: scores[rows] for model, scores in found.scores.items()}
             name = f"{found.name}, {condition}"
             metrics += _rows(found.label[rows], mine, best, split, name, units[rows], trained)
         if positions is not None and len(kept) > 1:
-            x = [positions[number] for number in kept]
+            x = [np.log2(positions[n]) if log else positions[n] for n in kept]
             for model, scores in found.scores.items():
                 parts = [
                     (found.label[part == n], scores[part == n], units[part == n]) for n in kept
                 ]
                 metrics.append(_slope(model, found.name, split, x, parts, trained))
     place = None if positions is None else tuple(float(x) for x in positions)
-    return Found(title, axis, tuple(conditions), place, False, metrics, list(judged), notes)
+    return Found(title, axis, tuple(conditions), place, log, False, metrics, list(judged), notes)
 
 
 def _best_other(found: Judged) -> str:
@@ -509,21 +515,21 @@ def _cold_start(trained: Trained) -> Found:
     names = ["0 past events"]
     names += [f"{low + 1} to {high}" for low, high in pairwise(PASTS)]
     names.append(f"more than {PASTS[-1]}")
-    middle = [
-        0.0,
-        *(np.log2(1 + (a + 1 + b) / 2) for a, b in pairwise(PASTS)),
-    ]
+    # In the middle of each, one added, so that there is a place for none.
+    middle = [1.0, *(1 + (a + 1 + b) / 2 for a, b in pairwise(PASTS)), 1 + 2.0 * PASTS[-1]]
     return _parted(
         trained,
         "Members with a short past",
-        "past events",
+        "past events, plus one",
         _judged(trained),
         names,
-        [*middle, float(np.log2(1 + 2 * PASTS[-1]))],
+        middle,
         lambda found: np.searchsorted(PASTS, found.past, side="left"),
         (
-            "Past events of a member on the task's own surface. Slopes are of AUC per doubling of the past.",
+            "Past events of a member on the task's own surface. Slopes are of AUC per doubling of the past, "
+            "one event added.",
         ),
+        log=True,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import string
 import tomllib
 from pathlib import Path
@@ -135,6 +137,8 @@ class Task(_Part):
 
     @model_validator(mode="after")
     def _sane(self) -> Self:
+        if not self.name.strip() or "," in self.name:
+            raise ValueError(f'name is "{self.name}"; expected a name without commas')
         if not self.actions:
             raise ValueError("actions names none; expected how each action of the events is said")
         if self.target is not None and self.target not in self.actions:
@@ -159,7 +163,11 @@ class Task(_Part):
                 f"{', '.join(self.actions)}"
             )
         if self.output == "rating":
-            wrong = [key for key in self.answer if not key.replace(".", "", 1).isdigit()]
+            if self.data.rated is None:
+                raise ValueError(
+                    "output is rating, and data.rated, the number that the events have, is missing"
+                )
+            wrong = [key for key in self.answer if not _is_number(key)]
             if len(self.answer) < 2 or wrong:
                 raise ValueError(
                     f"answer has {', '.join(self.answer)}; expected two or more numbers, the ratings"
@@ -174,8 +182,8 @@ class Task(_Part):
                     raise ValueError(
                         f"{field} has {{{name}}}; expected {', '.join(f'{{{n}}}' for n in sorted(known))}"
                     )
-        if "item" not in placeholders(self.question, "question"):
-            raise ValueError("question lacks {item}, the place of the candidate")
+        if placeholders(self.question, "question").count("item") != 1:
+            raise ValueError("question is to have {item}, the place of the candidate, once")
         placeholders(self.member.template, "member.template")
         placeholders(self.item.template, "item.template")
         for name in self.data.columns:
@@ -203,15 +211,28 @@ class Task(_Part):
 def placeholders(template: str, field: str) -> list[str]:
     """The names in braces of a template.
 
-    Raises `ValueError` naming the field where braces do not close.
+    Raises `ValueError` naming the field where braces do not close, or hold more than a name.
     """
     try:
-        found = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+        parts = [part for part in string.Formatter().parse(template) if part[1] is not None]
     except ValueError as error:
         raise ValueError(f"{field}: {error}; braces stand around the name of a column") from error
-    if "" in found:
-        raise ValueError(f"{field} has {{}}; expected the name of a column between the braces")
+    found = []
+    for _, name, form, conversion in parts:
+        if not name or form or conversion or re.search(r"[.\[]", name):
+            more = f"!{conversion}" * bool(conversion) + f":{form}" * bool(form)
+            raise ValueError(
+                f"{field} has {{{name}{more}}}; expected the name of a column between the braces, and no more"
+            )
+        found.append(name)
     return found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def read_task(path: str | Path) -> Task:
