@@ -247,8 +247,17 @@ def test_one_of_several_actions_ratings_and_orders(model: LanguageModel, tmp_pat
             logits = model.network(torch.tensor([tokens])).logits[0, -1]
         slow[order] += torch.log_softmax(logits[list(v.answers.tokens[:3])].double(), 0).numpy()
     np.testing.assert_allclose(found, slow / 3, atol=1e-4)
-    with pytest.raises(InputError, match="a list has room for 26"):
-        ranker.scores(v, 0, [0] * 27)
+    # More than ten: in lists of like length, which are drawn anew for each order.
+    many = [0, 1, 2, 3] * 6
+    found = ranker.scores(v, 0, many, orders=2, rng=np.random.default_rng(1))
+    rng, slow = np.random.default_rng(1), np.zeros(24)
+    for _ in range(2):
+        for part in np.array_split(rng.permutation(24), 3):
+            tokens = [*v.prompt(0).tokens, *v.listing([many[place] for place in part])]
+            with torch.inference_mode():
+                logits = model.network(torch.tensor([tokens])).logits[0, -1]
+            slow[part] += torch.log_softmax(logits[list(v.answers.tokens[:8])].double(), 0).numpy()
+    np.testing.assert_allclose(found, slow / 2, atol=1e-4)
 
 
 def slow_vector(model: LanguageModel, tokens: list[int]) -> Any:

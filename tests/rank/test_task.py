@@ -44,7 +44,10 @@ RATED = {"column": "action", "at_least": 4, "then": "play", "otherwise": "ignore
         ({"answer": {"yes": "{item}", "no": "b"}}, "answer.yes has {item}"),
         ({"item": {"noun": "movie", "template": "{title"}}, "item.template"),
         ({"history": {"budget_tokens": -1}}, 'history.budget_tokens is "-1"'),
-        ({"output": "rating", "answer": {"1": "a", "2": "b"}}, "data.rated is missing"),
+        (
+            {"output": "rating", "answer": {"1": "a", "2": "b"}},
+            "data.rated, the number that the events have, is missing",
+        ),
         (
             {
                 "output": "rating",

@@ -16,7 +16,7 @@ from linkwise.lm.config import FitConfig
 from linkwise.rank.config import RankConfig
 from linkwise.rank.evidence import Evidence
 from linkwise.rank.surface import Surface
-from linkwise.rank.task import LETTERS, Task
+from linkwise.rank.task import Task
 from linkwise.rank.verbalise import Verbaliser
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ class Ranker:
         """One number for each item, higher for what comes first (n,).
 
         The probability of yes, or of the target action; the expected rating; for an order the mean
-        log-probability of being named first, over some orders of the list.
+        log-probability of being named first, over some orders of the list, in lists of ten at the most.
         """
         task = verbaliser.task
         if task.output == "order":
@@ -283,19 +283,23 @@ class Ranker:
         rng: np.random.Generator | None,
         orders: int,
     ) -> Floats:
-        if len(items) > len(LETTERS):
-            raise InputError(
-                f"task {verbaliser.task.name}: {len(items)} items are to be put in order, and a list has "
-                f"room for {len(LETTERS)}."
-            )
+        from linkwise.rank.training import LISTED
+
         rng = rng or np.random.default_rng(0)
         total = np.zeros(len(items))
-        prompt = verbaliser.prompt(member, before).tokens
+        room = verbaliser.room
+        if room is not None:  # what is left beside the longest list that these items may make
+            letter = len(verbaliser.model.encode_after(" A:"))
+            sizes = sorted(letter + len(verbaliser.item(int(item))) for item in items)
+            room -= sum(sizes[-LISTED:]) + verbaliser.behind - verbaliser.task.item.tokens
+        prompt = verbaliser.prompt(member, before, room).tokens
         for _ in range(orders):
-            order = rng.permutation(len(items))
-            asked = verbaliser.listing([int(items[place]) for place in order])
-            letters = verbaliser.answers.tokens[: len(items)]
-            total[order] += self.log_p(prompt, [asked], letters)[0]
+            # More than one list holds are parted at random anew each time, in lists of like length.
+            lists = -(-len(items) // LISTED)
+            for order in np.array_split(rng.permutation(len(items)), max(1, lists)):
+                asked = verbaliser.listing([int(items[place]) for place in order])
+                letters = verbaliser.answers.tokens[: len(order)]
+                total[order] += self.log_p(prompt, [asked], letters)[0]
         return total / orders
 
     # ------------------------------------------------------------------------------------------- retrieval
