@@ -113,6 +113,16 @@ def test_sequences_of_a_narrow_window_hold_every_event_once(
     assert sum(len(e.place) for e in joint_examples(v, 0, early, config)[0]) == 2
 
 
+def test_so_many_sequences_at_the_most(model: LanguageModel, tmp_path: Path) -> None:
+    v = Verbaliser(model, read_surface(read_task(write_surface(tmp_path, history=JOINT))))
+    every = mixture(model, [v], LATE, RankConfig(max_tokens=230, text=0), HERE)
+    some = mixture(model, [v], LATE, RankConfig(max_tokens=230, text=0, sequences=2), HERE)
+    assert len(every.task.lengths) > 2 == len(some.task.lengths)
+    assert set(some.task.lengths) <= set(every.task.lengths)
+    # The answers' shares are those of all events.
+    np.testing.assert_array_equal(every.answered.prior, some.answered.prior)
+
+
 def test_packed_sequences_do_not_see_each_other(model: LanguageModel) -> None:
     rows = [list(range(5, 5 + n)) for n in (30, 7, 12, 3, 18, 30, 1)]
     packed = pack(rows, 0, "cpu", torch.float32)

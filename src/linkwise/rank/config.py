@@ -29,6 +29,8 @@ class RankConfig(TrainConfig):
     """Tokens of a sequence: what is known of a member and as many events as fit."""
     evaluations: int = Field(4, ge=1)
     """How often an epoch is judged on members held out."""
+    sequences: int | None = Field(None, ge=1)
+    """Sequences that answers are learned from, drawn at random where there are more; none: all."""
     grouped: int = Field(2, ge=1)
     """Events of a member that are learned from where past items are shown by action: such a prompt teaches
     its last answer only."""
