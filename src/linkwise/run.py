@@ -284,7 +284,8 @@ def execute(
     from threadpoolctl import threadpool_limits
 
     out = out.absolute()
-    _check_out(out, overwrite, config.paths)
+    teacher = (config.rank.teacher,) if config.rank.teacher is not None else ()
+    _check_out(out, overwrite, (*config.paths, *teacher))
     partial = out.parent / f".{out.name}.partial-{config.digest}"
     prepare_partial(partial, out, resume)
     context = Context(
@@ -362,9 +363,13 @@ def _check_inputs(config: RunConfig, partial: Path) -> list[dict[str, str | int]
     from linkwise.data.files import find_files, fingerprint
 
     if config.verb == "rank":
+        from linkwise.rank.study import teacher_folder
         from linkwise.rank.surface import tables
 
-        return _same_inputs([fingerprint(path) for path in tables(config.paths)], partial)
+        read = tables(config.paths)
+        if config.rank.teacher is not None:
+            read += sorted(p for p in teacher_folder(config.rank.teacher).rglob("*") if p.is_file())
+        return _same_inputs([fingerprint(path) for path in read], partial)
     files = find_files(config.paths)
     if config.input.log_schema == "music-box":  # the truth lies beside a simulated log, unread
         files = [file for file in files if file.format == "csv"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Group, Parameter
+from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
@@ -87,10 +88,21 @@ def show(
     )
 
 
+Tasks = Annotated[tuple[str, ...], Parameter(help="Task files, or folders with such.", negative=())]
+
+
+class DistilConfig(RankStudyConfig):
+    """The same with the options that `distil` alone has."""
+
+    base: Annotated[str, Parameter(name="--student")] = "small"
+    """Model that learns: `tiny`, `small` or `medium` (new, with MiniLM's words), a causal model's folder,
+    its name on the hub, or a finished rank run's folder."""
+    soft: Annotated[float, Parameter(parse=True, show=True)] = Field(0.5, ge=0, le=1)
+    """How much the teacher's probabilities count against the answers really given; 1: they alone count."""
+
+
 def train(
-    tasks: Annotated[
-        tuple[str, ...], Parameter(help="Task files, or folders with such.", negative=())
-    ],
+    tasks: Tasks,
     /,
     *,
     out: Out,
@@ -126,6 +138,47 @@ def train(
         quiet=quiet,
     )
     show_run(found, json_, quiet)
+
+
+def distil(
+    tasks: Tasks,
+    /,
+    *,
+    teacher: Annotated[
+        str, Parameter(help="Folder of the finished rank run that is learned from.")
+    ],
+    out: Out,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    seed: Seed = 0,
+    json_: Json = False,
+    quiet: Quiet = False,
+    changes: Changes = (),
+    rank: Annotated[
+        DistilConfig, Parameter(name="*", group=Group("Training and test", sort_key=1))
+    ] = DistilConfig(),  # noqa: B008 (frozen)
+    engine: Engine = EngineConfig(),  # noqa: B008
+) -> None:
+    """Train a student on a teacher's probabilities: `train`, with a finished run to learn from.
+
+    ```
+    linkwise simulate members --members 300 --seed 3 --out net
+    linkwise rank train net/tasks/connect.toml --base tiny --out runs/brew
+    linkwise rank distil net/tasks/connect.toml --teacher runs/brew --student tiny --out runs/sip
+    ```
+    """
+    train(
+        tasks,
+        out=out,
+        overwrite=overwrite,
+        resume=resume,
+        seed=seed,
+        json_=json_,
+        quiet=quiet,
+        changes=changes,
+        rank=rank.model_copy(update={"teacher": teacher}),
+        engine=engine,
+    )
 
 
 def show_run(run: Any, as_json: bool, quiet: bool) -> None:
@@ -301,6 +354,6 @@ def add_to(app: App) -> None:
         help="One text model for every surface: show its prompts, train and study it, rank candidates.",
         help_format="markdown",
     )
-    for command in (show, train, study, score):
+    for command in (show, train, distil, study, score):
         verb.command(command)
     app.command(verb)

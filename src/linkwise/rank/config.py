@@ -10,13 +10,15 @@ from pydantic import BeforeValidator, Field
 from linkwise.data.schema import parted
 from linkwise.lm.config import TrainConfig
 
+Hidden = Parameter(show=False, parse=False)  # of the commands distil and study
+
 
 class RankConfig(TrainConfig):
     """One text model for all surfaces."""
 
     base: str = "small"
     """Model to begin with: `tiny`, `small` or `medium` (new, with MiniLM's words), a causal model's folder,
-    or its name on the hub."""
+    its name on the hub, or a finished rank run's folder."""
     epochs: int = Field(1, ge=1)
     """Passes over all members' events."""
     learning_rate: float = Field(1e-3, gt=0)
@@ -67,10 +69,14 @@ class RankStudyConfig(RankConfig):
     """Members, drawn at random, whose events are judged, of each task; none: all."""
     bootstrap: int = Field(1000, ge=20, le=10000)
     """Resamples of the members behind each interval."""
-    study: Annotated[str | None, Parameter(show=False, parse=False)] = None
+    study: Annotated[str | None, Hidden] = None
     """A study of a trained ranker in place of the training, by its name."""
-    run: Annotated[str | None, Parameter(show=False, parse=False)] = None
+    run: Annotated[str | None, Hidden] = None
     """The ranker's run, for a study."""
+    teacher: Annotated[str | None, Hidden] = None
+    """Folder of a finished rank run whose probabilities are learned from, beside the answers given."""
+    soft: Annotated[float, Hidden] = Field(0.5, ge=0, le=1)
+    """How much the teacher's probabilities count against the answers really given; 1: they alone count."""
 
     def ranker(self, seed: int) -> RankConfig:
         """The training's own parameters."""

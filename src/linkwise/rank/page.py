@@ -79,6 +79,11 @@ def build_report(
                 label="Tasks held out", value=str(len(held_out)), note=", ".join(held_out) or "none"
             ),
             Fact(label="Base", value=ranker.config.base),
+            *(
+                ()
+                if config.teacher is None
+                else (Fact(label="Teacher", value=config.teacher, note=f"counts {config.soft:g}"),)
+            ),
         ),
         sections=(
             _tasks_section(judged, metrics),

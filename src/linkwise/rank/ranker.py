@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,6 +20,7 @@ from linkwise.rank.task import Task
 from linkwise.rank.verbalise import Verbaliser
 
 if TYPE_CHECKING:
+    from linkwise.rank.distil import Teacher
     from linkwise.rank.training import Mixture
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -69,7 +70,9 @@ class Ranker:
             raise UsageError(
                 "a ranker is written whole; train it with --train full or lora, and not in 4 bits."
             )
-        prepared = prepare(self.config.base, "causal", self.config, device=device)
+        inside = Path(self.config.base) / "model" / "lm"  # of a finished run
+        base = str(inside) if inside.is_dir() else self.config.base
+        prepared = prepare(base, "causal", self.config, device=device)
         prepared.model.must_look_back()
         if prepared.model.prefix:
             raise UsageError(
@@ -84,11 +87,18 @@ class Ranker:
     # -------------------------------------------------------------------------------------------- fitting
 
     def fit(
-        self, surfaces: Sequence[Surface], until: int, context: Context, *, team: Any = None
+        self,
+        surfaces: Sequence[Surface],
+        until: int,
+        context: Context,
+        *,
+        team: Any = None,
+        teacher: Teacher | None = None,
     ) -> Self:
         """Learn from all events before `until` (as `Surface.time`), those of all surfaces mixed.
 
-        Raises `InputError` where there is no event to learn from, or two tasks have one name.
+        Of a `teacher` also its probabilities of their answers. Raises `InputError` where there is no event to
+        learn from, or two tasks have one name.
         """
         from linkwise.lm.fit import fit
         from linkwise.rank.training import held_out_members, mixture
@@ -104,7 +114,9 @@ class Ranker:
         verbalisers = [Verbaliser(prepared.model, surface) for surface in surfaces]
         held_out = held_out_members(verbalisers, until, context.seed)
         with context.step("say the records"):
-            learned = mixture(prepared.model, verbalisers, until, self.config, context, held_out)
+            learned = mixture(
+                prepared.model, verbalisers, until, self.config, context, held_out, teacher
+            )
         network = prepared.model.network
         if self.config.matching_epochs:
             task, how = self._matching(verbalisers, until, held_out)
@@ -194,6 +206,14 @@ class Ranker:
         prompt = verbaliser.prompt(member, before).tokens
         asked = [verbaliser.candidate(int(item)) for item in items]
         log_p = self.log_p(prompt, asked, verbaliser.answers.tokens)
+        return self.combined(
+            verbaliser, log_p, lambda: self.matches(verbaliser, member, items, before)
+        )
+
+    def combined(
+        self, verbaliser: Verbaliser, log_p: Floats, matches: Callable[[], Floats]
+    ) -> Floats:
+        """The answers' probabilities (n, n_answers) from log p of their tokens, and cosines if they count."""
         task = verbaliser.task
         if self.evidence_ is None or task.output != "yes-no":
             return self._weigh(log_p, verbaliser)
@@ -202,7 +222,7 @@ class Ranker:
         found[:, yes] = self.evidence_.probability(
             task.name if self._knows(task) else "",
             log_p[:, yes] - log_p[:, 1 - yes],
-            self.matches(verbaliser, member, items, before),
+            matches(),
         )
         found[:, 1 - yes] = 1 - found[:, yes]
         return found
@@ -343,12 +363,29 @@ class Ranker:
         size: int | None = None,
     ) -> Floats:
         """The cosine of a member, with the past before a time, and each of some items (n,)."""
+        mine = self.embed_member(verbaliser, member, before, size)
+        return np.array([item @ mine for item in self._met(verbaliser, items, size)])
+
+    def event_matches(self, verbaliser: Verbaliser, events: Sequence[int]) -> Floats:
+        """The cosine of each event's item and its member, with the past before the event (n,)."""
+        surface = verbaliser.surface
+        rows = np.asarray(events, dtype=np.int64)
+        said = [
+            verbaliser.seeking(member, time)
+            for member, time in zip(
+                surface.member[rows].tolist(), surface.time[rows].tolist(), strict=True
+            )
+        ]
+        items = np.stack(self._met(verbaliser, surface.item[rows].tolist(), None))
+        return np.asarray((self._embed(said, None) * items).sum(axis=1))
+
+    def _met(self, verbaliser: Verbaliser, items: Sequence[int], size: int | None) -> list[Floats]:
+        """Items' vectors, those that were met before remembered."""
         known = self._vectors.setdefault((verbaliser, size), {})
         new = [item for item in dict.fromkeys(int(item) for item in items) if item not in known]
         if new:
             known.update(zip(new, self.embed_items(verbaliser, new, size), strict=True))
-        mine = self.embed_member(verbaliser, member, before, size)
-        return np.array([known[int(item)] @ mine for item in items])
+        return [known[int(item)] for item in items]
 
     def retrieve(
         self,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -25,6 +26,9 @@ from linkwise.rank.ranker import Ranker
 from linkwise.rank.surface import Longs, Surface, moment, read_surface, task_files
 from linkwise.rank.task import read_task
 from linkwise.report.outcome import Outcome
+
+if TYPE_CHECKING:
+    from linkwise.rank.distil import Teacher
 
 RANKER = "ranker"
 TRUTH = "best possible"  # the probabilities that a simulation drew by
@@ -63,7 +67,7 @@ def study(paths: Sequence[str], config: RankStudyConfig, context: Context) -> Ou
     """Carry out the whole study into `context.folder`, or that which `config.study` names.
 
     Raises `InputError` where a task or its tables cannot be used, or nothing is left to learn from or to
-    judge, `UsageError` where --held-out names no task.
+    judge, `UsageError` where --held-out names no task, or --teacher no run that may teach.
     """
     if config.study is not None:
         from linkwise.rank.studies import study as one_study
@@ -95,7 +99,8 @@ def study(paths: Sequence[str], config: RankStudyConfig, context: Context) -> Ou
     if (folder / "ranker.json").is_file():  # of a run that is resumed
         ranker = Ranker.load(folder)
     else:
-        ranker = Ranker(config.ranker(context.seed)).fit(trained, until, context)
+        teacher = None if config.teacher is None else _teacher(config, until, trained[0].clock)
+        ranker = Ranker(config.ranker(context.seed)).fit(trained, until, context, teacher=teacher)
         ranker.save(folder)
     judged: list[Judged] = []
     steered: list[dict[str, Any]] = []
@@ -143,6 +148,41 @@ def times(surfaces: Sequence[Surface], config: RankStudyConfig) -> tuple[int, in
     else:
         until = moment(config.train_until, clocks == {True}, "--train-until")
     return until, until + gap
+
+
+def teacher_folder(run: str) -> Path:
+    """The model of the run that --teacher names; raises `UsageError` where it is no finished rank run."""
+    folder = Path(run) / "model"
+    for path in (Path(run) / "run.json", folder / "ranker.json", folder / "study.json"):
+        if not path.is_file():
+            raise UsageError(
+                f"--teacher {run}: this is no finished rank run (it has no {path.relative_to(run)}); name "
+                "the folder that linkwise rank train wrote."
+            )
+    return folder
+
+
+def _teacher(config: RankStudyConfig, until: int, clock: bool) -> Teacher:
+    """The teacher, if it knows nothing that the student is judged on."""
+    from linkwise.rank.distil import Teacher
+
+    assert config.teacher is not None
+    folder = teacher_folder(config.teacher)
+    learned = int(json.loads((folder / "study.json").read_text())["until"])
+    if learned > until:
+        end, own = (str(np.datetime64(t, "us")) if clock else str(t) for t in (learned, until))
+        raise UsageError(
+            f"--teacher {config.teacher}: it learned from events up to {end}, and the training time ends at "
+            f"{own}: what it tells may be what is judged. Use --train-until {end}, or an earlier teacher."
+        )
+    teacher = Ranker.load(folder)
+    known = sorted(set(config.held_out) & set(teacher.prior_))
+    if known:
+        raise UsageError(
+            f"--teacher {config.teacher}: it was trained on {', '.join(known)}, which --held-out is to keep "
+            "from the student; leave them out there, or train a teacher that holds them out."
+        )
+    return Teacher(teacher, config.soft)
 
 
 @dataclass(frozen=True)

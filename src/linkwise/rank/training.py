@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from linkwise.rank.matching import matching_loss
 from linkwise.rank.surface import Longs
 from linkwise.rank.verbalise import Verbaliser
 
+if TYPE_CHECKING:
+    from linkwise.rank.distil import Teacher
+
 MOST_WEIGHT = 10.0  # of a rare answer
 LISTED = 10  # candidates of a list that an order is learned from
 MATCHED = 32  # events acted on, of a batch, whose items are also to be found among the batch's
@@ -37,7 +40,8 @@ class Example:
     """A sequence with the places of its answers; of a text alone, none.
 
     `place` (n,) are the places of the deciding tokens, `label` (n,) the answers given, `task` which task's,
-    `event` (n,) the rows of the events; none of a list that is put in order.
+    `event` (n,) the rows of the events; none of a list that is put in order. `target` (n, n_answers) are the
+    shares of the answers that are learned where they are not the one given.
     """
 
     tokens: tuple[int, ...]
@@ -45,6 +49,7 @@ class Example:
     label: tuple[int, ...] = ()
     task: int = -1
     event: tuple[int, ...] = ()
+    target: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -190,8 +195,11 @@ def mixture(
     config: RankConfig,
     context: Context,
     held_out: frozenset[str] = frozenset(),
+    teacher: Teacher | None = None,
 ) -> Mixture:
     """What is learned from a mixture of surfaces; the members of `held_out` judge, with all their events.
+
+    With a `teacher`, its probabilities are learned beside the answers given, and judge beside them.
 
     Raises `InputError` where no surface has an event to learn from.
     """
@@ -222,6 +230,9 @@ def mixture(
     n_tokens = sum(len(example.tokens) for example in examples)
     texts = text_examples(verbalisers, config.text, n_tokens, until, rng)
     out = np.array([name in held_out for name in owners] + [False] * len(texts), dtype=np.bool_)
+    surfaces = [verbaliser.surface for verbaliser in verbalisers]
+    if teacher is not None:
+        examples = teacher.teach(examples, surfaces, until, context)
     examples += texts
     weights = np.array([verbaliser.task.weight for verbaliser in verbalisers])
 
@@ -333,13 +344,26 @@ def _matched(
 def answer_loss(
     model: LanguageModel, examples: Sequence[Example], answered: Answered, weights: Any
 ) -> tuple[Any, int]:
-    """The weighted cross-entropy of all answers, summed, and how many there are."""
+    """The weighted cross-entropy of all answers, summed, and how many there are.
+
+    - sum over events and answers of target * weight * log p. Each answer has its own weight also where a
+    target is soft: it is the mean of the loss over answers drawn from the target. The least loss is at
+    p ~ target * weight, from which `Ranker.probabilities` takes the weights out again: of a student that
+    fits its teacher, calibrated probabilities are the teacher's, balanced or not.
+    """
     logits, task, label = answer_logits(model, examples, answered)
-    loss = torch.nn.functional.cross_entropy(
-        logits, torch.from_numpy(label).to(logits.device), reduction="none"
-    )
-    weight = torch.from_numpy(answered.weight[task, label] * weights[task]).to(loss)
-    return (loss * weight).sum(), len(label)
+    target = np.zeros(logits.shape)
+    target[np.arange(len(label)), label] = 1
+    start = 0
+    for example in examples:
+        if example.target:
+            shares = np.array(example.target)
+            target[start : start + len(shares), : shares.shape[1]] = shares
+        start += len(example.place)
+    counts = target * answered.weight[task] * weights[task][:, None]  # (n, most)
+    # Behind a task's last answer log p is -inf, and its share 0.
+    log_p = logits.log_softmax(dim=1).masked_fill(logits == -torch.inf, 0)
+    return -(torch.from_numpy(counts).to(log_p) * log_p).sum(), len(label)
 
 
 def answer_logits(
