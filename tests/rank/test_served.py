@@ -40,7 +40,14 @@ def test_pieces_lose_nothing_and_count_as_minilm(tmp_path: Path) -> None:
 
     pieces = Pieces()
     minilm = AutoTokenizer.from_pretrained(packaged_minilm())
-    for text in (" Member: Ünïcode 🎉 apply", "a  b\tc ", "x\x07y unbelievableness.", " ", "", "中文 字"):
+    for text in (
+        " Member: Ünïcode 🎉 apply",
+        "a  b\tc ",
+        "x\x07y unbelievableness.",
+        " ",
+        "",
+        "中文 字",
+    ):
         numbers = pieces.encode(text)
         assert pieces.decode(numbers) == text
         expected = len(minilm(text, add_special_tokens=False)["input_ids"])

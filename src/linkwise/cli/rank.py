@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,6 @@ from linkwise.cli.options import (
     Changes,
     Engine,
     Json,
-    Out,
     Overwrite,
     Quiet,
     Resume,
@@ -93,7 +93,22 @@ def train(
     ],
     /,
     *,
-    out: Out,
+    out: Annotated[
+        str | None, Parameter(help="Folder of the run; must not exist yet. Not with --dry-run.")
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            help="Train nothing: print parameters, memory, sequences and updates. Weights are not needed.",
+        ),
+    ] = False,
+    processes: Annotated[
+        int | None,
+        Parameter(
+            help="With --dry-run: processes to divide it among; by default WORLD_SIZE, or 1."
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     resume: Resume = False,
     seed: Seed = 0,
@@ -115,6 +130,15 @@ def train(
     ```
     """
     groups = {"rank": rank.model_dump(), "engine": engine.model_dump(), "seed": seed}
+    if dry_run:
+        _show_plan(tasks, groups, changes, processes, json_)
+        return
+    if out is None:
+        raise UsageError(
+            "--out is missing, the folder of the run (or --dry-run, to see what it takes)."
+        )
+    if processes is not None:
+        raise UsageError("--processes goes with --dry-run; a run trains in one process.")
     found = carry_out(
         "rank",
         tasks,
@@ -126,6 +150,31 @@ def train(
         quiet=quiet,
     )
     show_run(found, json_, quiet)
+
+
+def _show_plan(
+    tasks: tuple[str, ...],
+    groups: dict[str, Any],
+    changes: tuple[str, ...],
+    processes: int | None,
+    as_json: bool,
+) -> None:
+    """Print what a training would take."""
+    from linkwise.config import RunConfig, with_changes
+    from linkwise.errors import optional
+
+    optional("torch", "lm", "the ranker")
+    from linkwise.rank.plan import plan, words_of
+
+    values = {"verb": "rank", "paths": [str(Path(path).absolute()) for path in tasks]} | groups
+    config = RunConfig.from_values(with_changes(values, changes), "linkwise rank")
+    if processes is None:
+        said = os.environ.get("WORLD_SIZE", "1")
+        if not said.isdigit():
+            raise UsageError(f'WORLD_SIZE is "{said}"; expected a number of processes.')
+        processes = int(said)
+    found = plan(config.paths, config.rank, config.seed, processes)
+    print(json.dumps(found, indent=1) if as_json else "\n".join(words_of(found)))
 
 
 def show_run(run: Any, as_json: bool, quiet: bool) -> None:
@@ -265,8 +314,8 @@ def score(
         _print_table(found)
     if bounded is not None and bounded.any():
         print(
-            f"{int(bounded.any(axis=1).sum())} of {len(rows)} candidates have an answer that is not among the "
-            "likeliest tokens that the server reports; the most that it can have stands in its place.",
+            f"{int(bounded.any(axis=1).sum())} of {len(rows)} candidates have an answer that is not among "
+            "the likeliest tokens that the server reports; the most that it can have stands in its place.",
             file=sys.stderr,
         )
 

@@ -244,8 +244,8 @@ def _by_tokens(tokens: Sequence[Token], choices: Sequence[str]) -> Probability |
 class Masses:
     """The probability of the tokens that begin each choice, at the first place of an answer.
 
-    `of` has every choice, 0 for one that no reported token begins. `several` is the probability of tokens that
-    begin more than one; `least` what a token that is not reported may have at most.
+    `of` has every choice, 0 for one that no reported token begins. `several` is the probability of tokens
+    that begin more than one; `least` what a token that is not reported may have at most.
     """
 
     of: dict[str, float]
@@ -258,9 +258,7 @@ class Masses:
         return self.several > AMBIGUOUS * (sum(self.of.values()) + self.several)
 
 
-def answer_masses(
-    tokens: Sequence[Token], choices: Sequence[str], lead: str = ""
-) -> Masses | None:
+def answer_masses(tokens: Sequence[Token], choices: Sequence[str], lead: str = "") -> Masses | None:
     """The masses at the first place where a reply's token begins one of the choices; None without one.
 
     Words of the label ``The final answer is:`` and of `lead` may stand before it.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from os.path import commonprefix
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,9 @@ Bools = np.ndarray[Any, np.dtype[np.bool_]]
 class Pieces:
     """Text in numbered pieces that, put together, are the text: a tokenizer that loses nothing.
 
-    A server keeps its own tokenizer to itself, and MiniLM's drops cases and spaces. These pieces are cut where
-    MiniLM's tokens begin, so that budgets count as they do there; where the package is not installed, at
-    words and marks.
+    A server keeps its own tokenizer to itself, and MiniLM's drops cases and spaces. These pieces are cut
+    where MiniLM's tokens begin, so that budgets count as they do there; where the package is not installed,
+    at words and marks.
     """
 
     positions = None
@@ -67,7 +67,7 @@ class Pieces:
             starts = sorted({start for start, _ in found.offsets})
         # What stands before the first token, and spaces between, belong to a piece as well.
         bounds = [0, *starts[1:], len(text)]
-        pieces = [text[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+        pieces = [text[a:b] for a, b in pairwise(bounds)]
         for piece in pieces:
             if piece not in self._numbers:
                 self._numbers[piece] = len(self._pieces)
@@ -125,7 +125,7 @@ class ServedRanker:
     def prompt(
         self, verbaliser: Verbaliser, member: int, item: int, before: int | None = None
     ) -> list[dict[str, str]]:
-        """The conversation about a member and an item: how to answer, and the task's text up to the answer."""
+        """The conversation about a member and an item: how to answer, and the task's text up to there."""
         lead, tails = parted_answers(verbaliser.task)
         asked = verbaliser.candidate(item)
         asked = asked[: len(asked) - len(verbaliser.answers.lead)]
@@ -186,8 +186,8 @@ class ServedRanker:
         tokens = likeliest(self.server, question, SHORT)
         if not tokens:
             raise InputError(
-                f'{where}: the model "{self.server.model}" gives no log-probabilities; use a server and a model '
-                "that give top_logprobs of chat completions (vLLM, SGLang, llama.cpp)."
+                f'{where}: the model "{self.server.model}" gives no log-probabilities; use a server and a '
+                "model that give top_logprobs of chat completions (vLLM, SGLang, llama.cpp)."
             )
         found = answer_masses(tokens, tails, lead)
         if found is None or not any(found.of.values()):
@@ -212,11 +212,15 @@ def parted_answers(task: Task) -> tuple[str, list[str]]:
     Raises `InputError` where nothing is left of one, or two differ in case or spaces only.
     """
     words = [task.said(answer).split() for answer in task.answer.values()]
-    shared = len(commonprefix(words))
+    shared = 0
+    for column in zip(*words, strict=False):
+        if len(set(column)) > 1:
+            break
+        shared += 1
     tails = [" ".join(answer[shared:]) for answer in words]
     if not all(tails) or len({tail.casefold() for tail in tails}) < len(tails):
         raise InputError(
-            f"task {task.name}: the answers {', '.join(map(repr, task.answer.values()))} have no word in which "
-            "all of them differ; word them so that they part at one place."
+            f"task {task.name}: the answers {', '.join(map(repr, task.answer.values()))} have no word in "
+            "which all of them differ; word them so that they part at one place."
         )
     return " ".join(words[0][:shared]), tails

@@ -58,15 +58,7 @@ def study(paths: Sequence[str], config: RankStudyConfig, context: Context) -> Ou
     """
     with context.step("read the tasks"):
         surfaces = [read_surface(read_task(path)) for path in task_files(paths)]
-    unknown = set(config.held_out) - {surface.task.name for surface in surfaces}
-    if unknown:
-        raise UsageError(
-            f"--held-out has {', '.join(sorted(unknown))}; the tasks are "
-            f"{', '.join(surface.task.name for surface in surfaces)}."
-        )
-    trained = [surface for surface in surfaces if surface.task.name not in config.held_out]
-    if not trained:
-        raise UsageError("--held-out names every task; at least one is to be learned from.")
+    trained = learned_from(surfaces, config)
     until, test = times(surfaces, config)
     if not any(((s.time >= test) & (s.labels() >= 0)).any() for s in surfaces):
         raise InputError(
@@ -101,6 +93,20 @@ def study(paths: Sequence[str], config: RankStudyConfig, context: Context) -> Ou
     page = build_report(judged, metrics, ranker, config, simulated)
     evaluation = _evaluation(judged)
     return Outcome(metrics, _ranking(evaluation, judged), evaluation, page)
+
+
+def learned_from(surfaces: Sequence[Surface], config: RankStudyConfig) -> list[Surface]:
+    """The surfaces that are not held out; raises `UsageError` where --held-out leaves none, or names none."""
+    unknown = set(config.held_out) - {surface.task.name for surface in surfaces}
+    if unknown:
+        raise UsageError(
+            f"--held-out has {', '.join(sorted(unknown))}; the tasks are "
+            f"{', '.join(surface.task.name for surface in surfaces)}."
+        )
+    trained = [surface for surface in surfaces if surface.task.name not in config.held_out]
+    if not trained:
+        raise UsageError("--held-out names every task; at least one is to be learned from.")
+    return trained
 
 
 def times(surfaces: Sequence[Surface], config: RankStudyConfig) -> tuple[int, int]:
