@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import numpy as np
 import peft
 import pytest
@@ -183,9 +184,12 @@ def test_processes_divide_it(llama: Path, tmp_path: Path) -> None:
     memory, team = found["memory_gib"], found["per_process"]
     assert "matching" not in found
     assert found["sequences_of_a_process"] == 3
-    assert team["data_parallel_gib"]["all"] == pytest.approx(memory["all"])
-    sharded = team["full_sharding_gib"]
+    whole, sharded = team["data_parallel_gib"], team["full_sharding_gib"]
+    # 3 of 10 sequences are run at once, where one process runs them all: fewer than --part-tokens.
+    assert 0 < whole["activations"] < memory["activations"]
+    assert whole["activations"] == sharded["activations"]
     for name in ("weights", "gradients", "optimiser"):
+        assert whole[name] == memory[name]
         assert sharded[name] == pytest.approx(memory[name] / 4)
     layer = AutoModelForCausalLM.from_pretrained(str(llama)).model.layers[0]
     assert sharded["gathered"] == pytest.approx(4 * numbers(layer) / GIB)
@@ -224,6 +228,25 @@ def test_from_the_command_line(
         assert main(["rank", "train", task, *more]) == 2
         assert message in " ".join(capsys.readouterr().err.split())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bare", "net"]
+
+
+def test_no_weights_are_fetched_of_a_model_of_the_hub(
+    mixtral: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def fetch(name: str, *, allow_patterns: list[str], local_files_only: bool = False) -> str:
+        asked.append(allow_patterns)
+        if local_files_only:
+            raise huggingface_hub.errors.LocalEntryNotFoundError("not in the cache")
+        return str(mixtral)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    task = str(write_surface(tmp_path, history=JOINT))
+    assert plan([task], options(Path("some/model")))["parameters"]["all"] == numbers(made(mixtral))
+    assert len(asked) == 2
+    assert not any("*.safetensors" in patterns for patterns in asked)
+    assert all("*.json" in patterns for patterns in asked)
 
 
 def test_a_masked_base_is_refused(bert: Path, tmp_path: Path) -> None:
