@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -105,7 +106,22 @@ def train(
     tasks: Tasks,
     /,
     *,
-    out: Out,
+    out: Annotated[
+        str | None, Parameter(help="Folder of the run; must not exist yet. Not with --dry-run.")
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            help="Train nothing: print parameters, memory, sequences and updates. Weights are not needed.",
+        ),
+    ] = False,
+    processes: Annotated[
+        int | None,
+        Parameter(
+            help="With --dry-run: processes to divide it among; by default WORLD_SIZE, or 1."
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     resume: Resume = False,
     seed: Seed = 0,
@@ -127,6 +143,15 @@ def train(
     ```
     """
     groups = {"rank": rank.model_dump(), "engine": engine.model_dump(), "seed": seed}
+    if dry_run:
+        _show_plan(tasks, groups, changes, processes, json_)
+        return
+    if out is None:
+        raise UsageError(
+            "--out is missing, the folder of the run (or --dry-run, to see what it takes)."
+        )
+    if processes is not None:
+        raise UsageError("--processes goes with --dry-run; a run trains in one process.")
     found = carry_out(
         "rank",
         tasks,
@@ -179,6 +204,31 @@ def distil(
         rank=rank.model_copy(update={"teacher": teacher}),
         engine=engine,
     )
+
+
+def _show_plan(
+    tasks: tuple[str, ...],
+    groups: dict[str, Any],
+    changes: tuple[str, ...],
+    processes: int | None,
+    as_json: bool,
+) -> None:
+    """Print what a training would take."""
+    from linkwise.config import RunConfig, with_changes
+    from linkwise.errors import optional
+
+    optional("torch", "lm", "the ranker")
+    from linkwise.rank.plan import plan, words_of
+
+    values = {"verb": "rank", "paths": [str(Path(path).absolute()) for path in tasks]} | groups
+    config = RunConfig.from_values(with_changes(values, changes), "linkwise rank")
+    if processes is None:
+        said = os.environ.get("WORLD_SIZE", "1")
+        if not said.isdigit():
+            raise UsageError(f'WORLD_SIZE is "{said}"; expected a number of processes.')
+        processes = int(said)
+    found = plan(config.paths, config.rank, config.seed, processes)
+    print(json.dumps(found, indent=1) if as_json else "\n".join(words_of(found)))
 
 
 def show_run(run: Any, as_json: bool, quiet: bool) -> None:
@@ -263,8 +313,13 @@ def study(
         show_report(Console(stderr=True, highlight=False, soft_wrap=True), found)
 
 
+SERVED = Group("Model behind a server", sort_key=1)
+
+
 def score(
-    run: Annotated[str, Parameter(help="Folder of a finished run.")],
+    run: Annotated[
+        str | None, Parameter(help="Folder of a finished run; none with --server.")
+    ] = None,
     /,
     *,
     task: TaskFile,
@@ -283,6 +338,26 @@ def score(
     at: At = None,
     threads: Threads = None,
     json_: Json = False,
+    server: Annotated[
+        str | None,
+        Parameter(
+            group=SERVED,
+            help="Ask a chat model instead: address of an OpenAI-compatible API, up to and with /v1.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, Parameter(group=SERVED, help="Name of the model, as the server calls it.")
+    ] = None,
+    key_variable: Annotated[
+        str, Parameter(group=SERVED, help="Environment variable with the key; unset: no key.")
+    ] = "OPENAI_API_KEY",
+    requests: Annotated[
+        int, Parameter(group=SERVED, help="Requests at most, one for each candidate.")
+    ] = 1000,
+    cache: Annotated[
+        str | None,
+        Parameter(group=SERVED, help="File of replies; what is in it is not asked again."),
+    ] = None,
 ) -> None:
     """Rank candidates for a member, on any surface that a task file describes.
 
@@ -291,18 +366,19 @@ def score(
     linkwise rank train net/tasks/connect.toml --base tiny --out runs/brew
     linkwise rank score runs/brew --task net/tasks/follow.toml --member m17 --top 5
     ```
+
+    With no run, by a model behind a server: linkwise rank score --server http://127.0.0.1:8000/v1
+    --model NAME --task net/tasks/follow.toml --member m17
     """
     import numpy as np
 
-    from linkwise.rank.ranker import Ranker
     from linkwise.rank.surface import read_surface
     from linkwise.rank.task import read_task
-    from linkwise.run import Run
 
     if top < 1:
         raise UsageError(f"--top is {top}; expected 1 or more.")
-    use_threads(threads)
-    ranker = Ranker.load(Run.open(run).folder / "model")
+    if (run is None) == (server is None):
+        raise UsageError("give the folder of a run, or --server with --model; one of the two.")
     surface = read_surface(read_task(task))
     if items is None:
         rows = list(range(len(surface.items)))
@@ -310,32 +386,67 @@ def score(
         rows = [surface.row_of(name, "items") for name in parted(items)]
     if not rows:
         raise InputError(f"{task}: there are no items to rank.")
-    verbaliser, before, asked = (
-        ranker.verbaliser(surface),
-        _moment(at, surface),
-        surface.row_of(member),
-    )
-    if retrieve is not None:
-        if items is not None or retrieve < top:
+    before, asked = _moment(at, surface), surface.row_of(member)
+    bounded: Any = None
+    if server is not None:
+        from linkwise.lm.replies import Cache
+        from linkwise.lm.server import Budget, Server
+        from linkwise.rank.served import ServedRanker
+
+        if model is None:
             raise UsageError(
-                f"--retrieve is {retrieve}; expected {top} (--top) or more, and no --items beside it."
+                "--server needs --model, the name that the server has for what it serves."
             )
-        rows = ranker.retrieve(verbaliser, asked, retrieve, before)
-    scores = ranker.scores(verbaliser, asked, rows, before)
+        if retrieve is not None:
+            raise UsageError("--retrieve needs a run's embeddings; with --server give --items.")
+        kept = None if cache is None else Cache(cache)
+        budget = Budget(requests=requests)
+        served = ServedRanker(
+            Server(server, model, key_variable=key_variable, budget=budget, cache=kept)
+        )
+        found_of = served.probabilities(served.verbaliser(surface), asked, rows, before)
+        scores, bounded = found_of.probability[:, surface.yes], found_of.bounded
+    else:
+        from linkwise.rank.ranker import Ranker
+        from linkwise.run import Run
+
+        use_threads(threads)
+        ranker = Ranker.load(Run.open(str(run)).folder / "model")
+        verbaliser = ranker.verbaliser(surface)
+        if retrieve is not None:
+            if items is not None or retrieve < top:
+                raise UsageError(
+                    f"--retrieve is {retrieve}; expected {top} (--top) or more, and no --items beside it."
+                )
+            rows = ranker.retrieve(verbaliser, asked, retrieve, before)
+        scores = ranker.scores(verbaliser, asked, rows, before)
     best = np.argsort(-scores, kind="stable")[:top]
     said = [surface.items.row(rows[place], named=True) for place in best]
     found = [
         {"rank": number, "item": row["id"], "score": float(scores[place])}
+        | ({} if bounded is None else {"bounded": bool(bounded[place].any())})
         | {name.removeprefix("text."): value for name, value in row.items() if name != "id"}
         for number, (place, row) in enumerate(zip(best, said, strict=True), 1)
     ]
     if json_:
         print(json.dumps(found, indent=1))
-        return
+    else:
+        _print_table(found)
+    if bounded is not None and bounded.any():
+        print(
+            f"{int(bounded.any(axis=1).sum())} of {len(rows)} candidates have an answer that is not among "
+            "the likeliest tokens that the server reports; the most that it can have stands in its place.",
+            file=sys.stderr,
+        )
+
+
+def _print_table(found: list[dict[str, Any]]) -> None:
+    """Print ranked candidates, one a line."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-    for name in found[0]:
+    shown = [{k: v for k, v in entry.items() if k != "bounded"} for entry in found]
+    for name in shown[0]:
         table.add_column(name, justify="right" if name in ("rank", "score") else "left")
-    for entry in found:
+    for entry in shown:
         table.add_row(*(short(v) if isinstance(v, float) else str(v or "") for v in entry.values()))
     Console(highlight=False, soft_wrap=True).print(table)
 

@@ -172,9 +172,7 @@ def prepare(
     wrapped = None
     torch.manual_seed(0)  # the adapter's first weights
     if config.train == "lora":
-        wrapped = attach_lora(
-            model, config.rank, 0.05 if config.dropout is None else config.dropout
-        )
+        wrapped = attach_lora(model, config.rank, config.dropout)
     elif config.train == "soft-prompt":
         wrapped = attach_soft_prompt(model, config.prompt_tokens)
     return Prepared(model, wrapped, name, config)

@@ -55,22 +55,40 @@ class SoftEmbedding(nn.Module):
         return vectors
 
 
-def attach_lora(model: LanguageModel, rank: int, dropout: float) -> Any:
+def attach_lora(model: LanguageModel, rank: int, dropout: float | None) -> Any:
     """Put trainable low-rank matrices beside every linear layer but the head; the rest is frozen.
 
-    Hu et al. 2021, with alpha = 2 rank. Returns peft's model, for `save_adapter`.
+    Hu et al. 2021, with alpha = 2 rank. Returns peft's model, for `save_adapter`. Raises what `wrap_lora`
+    does.
     """
-    peft = optional("peft", "lm", PURPOSE)
     base = fingerprint(model.folder)
-    config = peft.LoraConfig(
-        r=rank, lora_alpha=2 * rank, lora_dropout=dropout, target_modules="all-linear"
-    )
-    with _no_warnings():
-        wrapped = peft.get_peft_model(model.network, config)
+    wrapped = wrap_lora(model.network, rank, dropout)
     # Replaced in place: the network itself now runs with the adapter.
     model.network = wrapped.base_model.model
     model.about = {**model.about, "base": base}
     return wrapped
+
+
+def wrap_lora(network: Any, rank: int, dropout: float | None) -> Any:
+    """peft's model around a network, which is changed in place.
+
+    By default dropout is .05, and 0 where a layer's experts are one tensor (Mixtral), beside which peft knows
+    none. Raises `UsageError` where it is demanded there.
+    """
+    peft = optional("peft", "lm", PURPOSE)
+    experts = any(p.dim() == 3 for p in network.parameters())
+    if experts and dropout:
+        raise UsageError(
+            f"--dropout is {dropout}; beside experts that are one tensor LoRA knows no dropout: use 0."
+        )
+    config = peft.LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        lora_dropout=(0.0 if experts else 0.05) if dropout is None else dropout,
+        target_modules="all-linear",
+    )
+    with _no_warnings():
+        return peft.get_peft_model(network, config)
 
 
 def attach_soft_prompt(model: LanguageModel, n: int) -> Any:

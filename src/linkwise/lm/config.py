@@ -49,7 +49,8 @@ class TrainConfig(FitConfig):
     prompt_tokens: int = Field(20, ge=1)
     """Vectors of a soft prompt."""
     dropout: float | None = Field(None, ge=0, lt=1)
-    """Dropout in training; by default the model's own, .05 of LoRA, and .1 with contrastive."""
+    """Dropout in training; by default the model's own, .05 of LoRA (0 beside Mixtral's experts), and .1 with
+    contrastive."""
     max_tokens: int = Field(256, ge=4)
     """Tokens at which texts are cut; with clm, mlm and mntp the rest becomes further examples."""
     merge: bool = False

@@ -19,6 +19,7 @@ DType = Literal["float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
+VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 FETCHED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 ABOUT = (
     "linkwise.json"  # what Linkwise knows of a model that it wrote, beside the library's own files
@@ -181,10 +182,44 @@ def load_model(
     return LanguageModel(network, tokenizer, folder, about)
 
 
-def locate(name: str) -> Path:
+def load_outline(name: str) -> LanguageModel:
+    """A causal model without its weights, on PyTorch's "meta" device: shapes and a tokenizer, in no memory.
+
+    A folder with config.json will do, and of a model of the hub no weights are fetched. Where there is no
+    tokenizer, MiniLM's stands in, and `about` has it as "tokenizer". Raises `InputError` as `load_model`.
+    """
+    transformers = optional("transformers", "lm", "a language model")
+    import torch
+
+    folder = _base_of(locate(name, weights=False))
+    config = _config(folder, transformers)
+    if not _is_causal(config, transformers):
+        raise InputError(
+            f"{name}: this is a masked model ({config.model_type}), and a causal one is needed."
+        )
+    about = read_about(folder)
+    vocabulary = folder
+    if not any((folder / file).is_file() for file in VOCABULARIES):
+        vocabulary, about = locate("minilm"), {**about, "tokenizer": "minilm"}
+    with quiet(transformers):
+        try:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                vocabulary, trust_remote_code=False
+            )
+            with torch.device("meta"):
+                network = transformers.AutoModelForCausalLM.from_config(
+                    config, dtype=torch.float32, trust_remote_code=False
+                )
+        except Exception as error:  # the library raises whatever its parts raise
+            raise InputError(f"{folder}: the model cannot be made ({_first(error)}).") from error
+    return LanguageModel(network, tokenizer, folder, about)
+
+
+def locate(name: str, *, weights: bool = True) -> Path:
     """The folder of a model: a given folder, the hub's cache, the package of `minilm`, or fetched.
 
-    The folder in the environment variable LINKWISE_MODELS is looked into first.
+    The folder in the environment variable LINKWISE_MODELS is looked into first. Without `weights` those of a
+    model of the hub are not fetched.
     """
     given = Path(name)
     shelf = os.environ.get("LINKWISE_MODELS")
@@ -199,7 +234,7 @@ def locate(name: str) -> Path:
         return _minilm()
     if given.is_absolute() or name.startswith(".") or name.count("/") > 1 or not name:
         raise InputError(f"{name}: there is no such folder.")
-    return _from_hub(name)
+    return _from_hub(name, weights=weights)
 
 
 def _minilm() -> Path:
@@ -218,14 +253,15 @@ def _minilm() -> Path:
             raise missing from None
 
 
-def _from_hub(name: str, *, local: bool = False) -> Path:
+def _from_hub(name: str, *, local: bool = False, weights: bool = True) -> Path:
     """The folder of a hub's model, fetched unless it is in the cache."""
     hub = optional("huggingface_hub", "lm", "a model of the hub")
     errors = hub.errors
+    wanted = [pattern for pattern in FETCHED if weights or pattern != "*.safetensors"]
     try:
         # What is in the cache is taken as it is: no question to the network.
-        found = Path(hub.snapshot_download(name, allow_patterns=FETCHED, local_files_only=True))
-        if local or any(found.glob("*.safetensors")):
+        found = Path(hub.snapshot_download(name, allow_patterns=wanted, local_files_only=True))
+        if local or any(found.glob("*.safetensors" if weights else "config.json")):
             return found
     except errors.LocalEntryNotFoundError:
         if local:
@@ -233,7 +269,7 @@ def _from_hub(name: str, *, local: bool = False) -> Path:
     except errors.HFValidationError as error:
         raise InputError(f'"{name}": neither a folder nor a name on the hub ({error}).') from error
     try:
-        return Path(hub.snapshot_download(name, allow_patterns=FETCHED))
+        return Path(hub.snapshot_download(name, allow_patterns=wanted))
     except errors.RepositoryNotFoundError as error:
         raise InputError(
             f'"{name}": there is no such folder, and no such model on the hub.'

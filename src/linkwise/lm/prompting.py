@@ -185,7 +185,7 @@ def probability(
         raise UsageError("with chain_of_thought answers are sampled; use how='auto'.")
     max_tokens = max_tokens or (LONG if chain_of_thought else SHORT)
     if how != "samples" and not chain_of_thought:
-        found = _by_tokens(_likeliest(server, messages, max_tokens), choices)
+        found = _by_tokens(likeliest(server, messages, max_tokens), choices)
         if found is not None:
             return found
         if how == "log-probabilities":
@@ -215,7 +215,7 @@ def probability(
     )
 
 
-def _likeliest(
+def likeliest(
     server: Server, messages: Sequence[Mapping[str, str]], max_tokens: int
 ) -> tuple[Token, ...]:
     """The tokens of the likeliest reply; none where the server gives, or takes, no log-probabilities."""
@@ -230,31 +230,63 @@ def _likeliest(
 
 def _by_tokens(tokens: Sequence[Token], choices: Sequence[str]) -> Probability | None:
     """The shares at the first place of the answer; None where they cannot be told."""
+    found = answer_masses(tokens, choices)
+    if found is None:
+        return None
+    total = sum(found.of.values())
+    if total == 0 or found.unsure:
+        return None
+    shares = {choice: value / total for choice, value in found.of.items()}
+    return Probability(shares[choices[0]], "log-probabilities", shares, min(1.0, total))
+
+
+@dataclass(frozen=True)
+class Masses:
+    """The probability of the tokens that begin each choice, at the first place of an answer.
+
+    `of` has every choice, 0 for one that no reported token begins. `several` is the probability of tokens
+    that begin more than one; `least` what a token that is not reported may have at most.
+    """
+
+    of: dict[str, float]
+    several: float
+    least: float
+
+    @property
+    def unsure(self) -> bool:
+        """Whether too much fell on tokens that begin several choices."""
+        return self.several > AMBIGUOUS * (sum(self.of.values()) + self.several)
+
+
+def answer_masses(tokens: Sequence[Token], choices: Sequence[str], lead: str = "") -> Masses | None:
+    """The masses at the first place where a reply's token begins one of the choices; None without one.
+
+    Words of the label ``The final answer is:`` and of `lead` may stand before it.
+    """
     names = {_core(choice): choice for choice in choices}
     if len(names) < len(choices) or not all(names):
         return None
+    passed = ["", "the", "final", "answer", "is", *lead.casefold().split()]
     for token in tokens:
         if any(name.startswith(_core(token.text)) for name in names if _core(token.text)):
             break
-        if _core(token.text) not in ("", "the", "final", "answer", "is"):
+        if _core(token.text) not in passed:
             return None
     else:
         return None
     mass = dict.fromkeys(choices, 0.0)
     several = 0.0
     # One entry a token: servers that show the chosen one apart may show it among the others too.
-    for text, log_p in {**dict(token.top), token.text: token.log_p}.items():
+    reported = {**dict(token.top), token.text: token.log_p}
+    for text, log_p in reported.items():
         core = _core(text)
         begun = [choice for name, choice in names.items() if core and name.startswith(core)]
         if len(begun) == 1:
             mass[begun[0]] += math.exp(log_p)
         elif begun:
             several += math.exp(log_p)
-    total = sum(mass.values())
-    if total == 0 or several > AMBIGUOUS * (total + several):
-        return None
-    shares = {choice: value / total for choice, value in mass.items()}
-    return Probability(shares[choices[0]], "log-probabilities", shares, min(1.0, total))
+    chances = [math.exp(log_p) for log_p in reported.values()]
+    return Masses(mass, several, max(0.0, min(*chances, 1 - sum(chances))))
 
 
 def _core(token: str) -> str:

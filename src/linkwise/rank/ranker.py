@@ -29,6 +29,18 @@ WEIGHED = 4000  # events of members held out by which answers and vectors are we
 FORMAT_VERSION = 2
 
 
+def check_training(config: RankConfig) -> None:
+    """Raise `UsageError` where a base cannot be trained so."""
+    from linkwise.lm.small import SHAPES
+
+    if config.base in SHAPES and config.train != "full":
+        raise UsageError(
+            f"the base {config.base} begins untrained; train all of it (--train full)."
+        )
+    if config.train == "soft-prompt":
+        raise UsageError("a ranker has no soft prompt; train it with --train full or lora.")
+
+
 class Ranker:
     """A causal language model with the answers' shares in its training.
 
@@ -44,6 +56,8 @@ class Ranker:
         self.history_: list[dict[str, float]] = []
         self.evidence_: Evidence | None = None
         self._model: Any = None
+        # peft's model around one in 4 bits, which an adapter cannot be merged into.
+        self._adapter: Any = None
         self._contexts: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         # Items of surfaces that were met, by their rows.
         self._vectors: dict[tuple[Verbaliser, int | None], dict[int, Floats]] = {}
@@ -59,17 +73,10 @@ class Ranker:
         from linkwise.lm.adapt import Prepared, prepare
         from linkwise.lm.small import SHAPES, small_model
 
+        check_training(self.config)
         if self.config.base in SHAPES:
-            if self.config.train != "full" or self.config.four_bit:
-                raise UsageError(
-                    f"the base {self.config.base} begins untrained; train all of it (--train full)."
-                )
             model = small_model(self.config.base, seed=self.config.seed, device=device)
             return Prepared(model, None, self.config.base, self.config)
-        if self.config.train == "soft-prompt" or self.config.four_bit:
-            raise UsageError(
-                "a ranker is written whole; train it with --train full or lora, and not in 4 bits."
-            )
         inside = Path(self.config.base) / "model" / "lm"  # of a finished run
         base = str(inside) if inside.is_dir() else self.config.base
         prepared = prepare(base, "causal", self.config, device=device)
@@ -123,7 +130,9 @@ class Ranker:
             fit(network, task, how, context, "match members and items", team=team)
         found = fit(network, learned.task, self.config, context, "train the ranker", team=team)
         self.history_ = found.history
-        if prepared.wrapped is not None:
+        if self.config.four_bit:
+            self._adapter = prepared.wrapped
+        elif prepared.wrapped is not None:
             prepared.model.network = prepared.wrapped.merge_and_unload()
         self.prior_ = {
             surface.task.name: dict(
@@ -405,11 +414,20 @@ class Ranker:
     # --------------------------------------------------------------------------------------------- saving
 
     def save(self, folder: Path) -> None:
-        """Write the language model into `lm/`, and beside it the config and the answers' shares."""
+        """Write the language model into `lm/`, and beside it the config and the answers' shares.
+
+        Of a base in 4 bits the adapter alone, with the base's name: it is loaded upon the base in all its
+        bits, and scores a little otherwise there.
+        """
         from linkwise.lm.load import save_model
 
         folder.mkdir(parents=True, exist_ok=True)
-        save_model(self.model, folder / "lm")
+        if self._adapter is None:
+            save_model(self.model, folder / "lm")
+        else:
+            from linkwise.lm.adapters import save_adapter
+
+            save_adapter(self._adapter, self.model, self.config.base, folder / "lm")
         kept = ("step", "epoch", "loss", "held_out")
         about = {
             "format_version": FORMAT_VERSION,

@@ -75,19 +75,7 @@ def study(paths: Sequence[str], config: RankStudyConfig, context: Context) -> Ou
         return one_study(paths, config, context)
     with context.step("read the tasks"):
         surfaces = [read_surface(read_task(path)) for path in task_files(paths)]
-    names = [surface.task.name for surface in surfaces]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f'two tasks are called "{twice[0]}"; give them names of their own.')
-    unknown = set(config.held_out) - {surface.task.name for surface in surfaces}
-    if unknown:
-        raise UsageError(
-            f"--held-out has {', '.join(sorted(unknown))}; the tasks are "
-            f"{', '.join(surface.task.name for surface in surfaces)}."
-        )
-    trained = [surface for surface in surfaces if surface.task.name not in config.held_out]
-    if not trained:
-        raise UsageError("--held-out names every task; at least one is to be learned from.")
+    trained = learned_from(surfaces, config)
     until, test = times(surfaces, config)
     if not any(((s.time >= test) & (s.labels() >= 0)).any() for s in surfaces):
         raise InputError(
@@ -126,6 +114,26 @@ def study(paths: Sequence[str], config: RankStudyConfig, context: Context) -> Ou
     page = build_report(judged, metrics, ranker, config, simulated(surfaces))
     evaluation = evaluation_of(judged)
     return Outcome(metrics, ranking_of(evaluation, judged), evaluation, page)
+
+
+def learned_from(surfaces: Sequence[Surface], config: RankStudyConfig) -> list[Surface]:
+    """The surfaces that are not held out.
+
+    Raises `UsageError` where --held-out leaves none or names none, `InputError` where two have one name.
+    """
+    names = [surface.task.name for surface in surfaces]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f'two tasks are called "{twice[0]}"; give them names of their own.')
+    unknown = set(config.held_out) - set(names)
+    if unknown:
+        raise UsageError(
+            f"--held-out has {', '.join(sorted(unknown))}; the tasks are {', '.join(names)}."
+        )
+    trained = [surface for surface in surfaces if surface.task.name not in config.held_out]
+    if not trained:
+        raise UsageError("--held-out names every task; at least one is to be learned from.")
+    return trained
 
 
 def times(surfaces: Sequence[Surface], config: RankStudyConfig) -> tuple[int, int]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,11 +18,27 @@ from linkwise.errors import InputError
 from linkwise.rank.surface import Longs, Surface
 from linkwise.rank.task import LETTERS, Task
 
-if TYPE_CHECKING:
-    from linkwise.lm.load import LanguageModel
-
 UNKNOWN = "unknown"
 SOUGHT = 256  # tokens of past items in what a member's vector is made of
+
+
+class Tokens(Protocol):
+    """What a verbaliser needs of a language model: its tokens, and how many it has room for."""
+
+    folder: Path
+
+    @property
+    def positions(self) -> int | None:
+        """Tokens that there is room for; None where there is no limit."""
+
+    def text_start(self) -> list[int]:
+        """Tokens that every text begins with."""
+
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a text."""
+
+    def encode_after(self, text: str) -> list[int]:
+        """The tokens of a text that stands behind another."""
 
 
 def escape(value: str | None) -> str:
@@ -67,7 +84,7 @@ class Answers:
     whole: tuple[tuple[int, ...], ...]
 
 
-def read_answers(model: LanguageModel, task: Task) -> Answers:
+def read_answers(model: Tokens, task: Task) -> Answers:
     """The answers of a task in a model's tokens.
 
     Raises `InputError` where two answers do not differ, or one is the beginning of another.
@@ -122,7 +139,7 @@ class JointSequence:
 class Verbaliser:
     """Says the records of a surface to one model."""
 
-    def __init__(self, model: LanguageModel, surface: Surface) -> None:
+    def __init__(self, model: Tokens, surface: Surface) -> None:
         self.model, self.surface, self.task = model, surface, surface.task
         self.answers = read_answers(model, self.task)
         self.labels = surface.labels()
@@ -140,9 +157,7 @@ class Verbaliser:
         self._asked = [*tail, *model.encode_after(" Answer:")]
         self._items: dict[int, list[int]] = {}
         self._members: dict[int, list[int]] = {}
-        from linkwise.lm.heads import room_of  # PyTorch may be missing where this module is read
-
-        self.room = room_of(model.network)
+        self.room = model.positions
 
     # ------------------------------------------------------------------------------------------ the parts
 
