@@ -258,7 +258,7 @@ class Verbaliser:
     def seeking(
         self, member: int, before: int | None = None, budget: int | None = None
     ) -> list[int]:
-        """A member and the newest items acted on before a time: what an item is to match.
+        """A member, the action, and the newest items acted on before a time: what an item is to match.
 
         The items take `budget` tokens at most, by default the history's own, no more than `SOUGHT`.
         """
@@ -276,8 +276,8 @@ class Verbaliser:
                 break
             room -= len(item)
             kept.append(item)
-        past = [*head, *(token for item in reversed(kept) for token in item)] if kept else []
-        return [*self.model.text_start(), *self.member(member), *past]
+        past = [token for item in reversed(kept) for token in item]
+        return [*self.model.text_start(), *self.member(member), *head, *past]
 
     @property
     def most_sought(self) -> int:
