@@ -69,7 +69,9 @@ def soft_labels(teacher: Ranker, surface: Surface, events: Longs, until: int) ->
         tokens = np.array([verbaliser.answers.tokens], dtype=np.int64)
         equal = np.ones(tokens.shape)
         answered = Answered(tokens, equal / equal.size, equal)
-        sequences, _ = joint_examples(verbaliser, 0, until, teacher.config)
+        wanted = set(events.tolist())
+        every, _ = joint_examples(verbaliser, 0, until, teacher.config)
+        sequences = [example for example in every if not wanted.isdisjoint(example.event)]
         for start in range(0, len(sequences), TOGETHER):
             some = sequences[start : start + TOGETHER]
             with torch.inference_mode():

@@ -356,12 +356,16 @@ class Ranker:
 
         from linkwise.rank.matching import leading, text_vectors
 
+        # Many are the same: what a member seeks changes only with what is acted on.
+        places: dict[tuple[int, ...], int] = {}
+        place = [places.setdefault(tuple(row), len(places)) for row in rows]
+        different = list(places)
         parts = []
         with torch.inference_mode():
-            for start in range(0, len(rows), 64):
-                found = text_vectors(self.model, rows[start : start + 64])
+            for start in range(0, len(different), 64):
+                found = text_vectors(self.model, different[start : start + 64])
                 parts.append(leading(found, size or found.shape[1]).double().cpu().numpy())
-        return np.concatenate(parts)
+        return np.concatenate(parts)[place]
 
     def matches(
         self,
