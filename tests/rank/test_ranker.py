@@ -16,7 +16,7 @@ from linkwise.errors import InputError
 from linkwise.lm.load import LanguageModel, load_model
 from linkwise.lm.packing import pack, packed_states
 from linkwise.rank.config import RankConfig
-from linkwise.rank.evidence import weigh
+from linkwise.rank.evidence import Evidence, weigh
 from linkwise.rank.matching import matching_loss, matching_task
 from linkwise.rank.ranker import Ranker
 from linkwise.rank.surface import read_surface
@@ -317,6 +317,36 @@ def test_what_was_acted_on_is_found_among_the_batch_s_items(
     short = ranker.embed_items(v, [0, 1], 8)
     np.testing.assert_allclose(np.linalg.norm(short, axis=1), 1)
     np.testing.assert_allclose(short[0], every[0, :8] / np.linalg.norm(every[0, :8]), atol=1e-5)
+
+
+def test_a_probability_weighs_answers_and_vectors(
+    model: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    surface = read_surface(read_task(write_surface(tmp_path, history=JOINT)))
+    ranker, v = ranker_of(model), Verbaliser(model, surface)
+    items, time = [0, 1, 2, 3], int(surface.time[2])
+    prompt = v.prompt(0, time).tokens
+    bare = np.array([one_by_one(model, v, prompt, item) for item in items])
+    cosines = ranker.embed_items(v, items) @ ranker.embed_member(v, 0, time)
+    ranker.prior_ = {"play": {"yes": 0.5, "no": 0.5}}
+    ranker.evidence_ = Evidence(0.5, 2.0, {"play": -1.0, "watch": -2.0})
+    found = ranker.probabilities(v, 0, items, time)
+    odds = 0.5 * np.log(bare[:, 0] / bare[:, 1]) + 2 * cosines - 1
+    np.testing.assert_allclose(found[:, 0], 1 / (1 + np.exp(-odds)), atol=1e-5)
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    ranker.save(tmp_path / "run")
+    again = Ranker.load(tmp_path / "run")
+    again_v = again.verbaliser(surface)
+    np.testing.assert_allclose(again.probabilities(again_v, 0, items, time), found, atol=1e-6)
+    # A task that it was not trained on has the mean offset.
+    other = read_surface(read_task(write_surface(tmp_path / "b", name="seen", history=JOINT)))
+    found = ranker.probabilities(Verbaliser(model, other), 0, items, time)
+    np.testing.assert_allclose(found[:, 0], 1 / (1 + np.exp(-odds + 0.5)), atol=1e-5)
+    # Answers without weight are not asked for.
+    ranker.evidence_ = Evidence(0.0, 2.0, {"play": -1.0})
+    monkeypatch.setattr(ranker, "log_p", None)
+    found = ranker.probabilities(v, 0, items, time)
+    np.testing.assert_allclose(found[:, 0], 1 / (1 + np.exp(-2 * cosines + 1)), atol=1e-5)
 
 
 def test_what_a_member_seeks_is_said_without_the_future(

@@ -212,9 +212,15 @@ class Ranker:
         Nothing of the member's past at or after `before` is shown. All items are scored in one run of the
         member's prompt, none seeing another.
         """
-        prompt = verbaliser.prompt(member, before).tokens
-        asked = [verbaliser.candidate(int(item)) for item in items]
-        log_p = self.log_p(prompt, asked, verbaliser.answers.tokens)
+        unheard = self.evidence_ is not None and self.evidence_.answer == 0
+        if (
+            unheard and verbaliser.task.output == "yes-no"
+        ):  # answers without weight are not asked for
+            log_p = np.zeros((len(items), 2))
+        else:
+            prompt = verbaliser.prompt(member, before).tokens
+            asked = [verbaliser.candidate(int(item)) for item in items]
+            log_p = self.log_p(prompt, asked, verbaliser.answers.tokens)
         return self.combined(
             verbaliser, log_p, lambda: self.matches(verbaliser, member, items, before)
         )
