@@ -298,6 +298,13 @@ def test_what_was_acted_on_is_found_among_the_batch_s_items(
         budget = int(rng.integers(both[number].most_sought + 1))
         member, time = int(surface.member[event]), int(surface.time[event])
         said.append(slow_vector(model, both[number].seeking(member, time, budget)))
+        # Against one of those that the member was shown earlier and did not act on.
+        earlier = {(0, 0): [], (0, 3): [1, 2], (0, 4): [], (1, 2): [0, 1]}[number, event]
+        if earlier:
+            rival = int(surface.item[rng.choice(earlier)])
+            mine = slow_vector(model, [*start, *both[0].item(int(surface.item[event]))])
+            gain = said[-1] @ (mine - slow_vector(model, [*start, *both[0].item(rival)])) / 0.1
+            total += np.log1p(np.exp(-gain))
     keys = {item: slow_vector(model, [*start, *both[0].item(item)]) for item in (0, 3, 2)}
     for vector, item in zip(said[:3], (0, 3, 2), strict=True):
         alike = {name: vector @ key / 0.1 for name, key in keys.items()}

@@ -104,8 +104,12 @@ def matching_loss(
     events: Longs,
     rng: np.random.Generator,
 ) -> Loss:
-    """Cross-entropy of each event's item among the batch's items of its task; `of` (n,) is which task."""
-    said, place = [], []
+    """Cross-entropy of each event's item among the batch's items of its task; `of` (n,) is which task.
+
+    And of it against one item that the member was shown before and did not act on, where there is one: what
+    is shown to a member is not any item, and finding that alone would count for an action, too.
+    """
+    said, place, passed = [], [], []
     keys: dict[tuple[int, int], int] = {}
     for task, event in zip(of.tolist(), events.tolist(), strict=True):
         verbaliser = verbalisers[task]
@@ -116,15 +120,30 @@ def matching_loss(
         )
         key = (task, int(surface.item[event]))
         place.append(keys.setdefault(key, len(keys)))
+        earlier = surface.events(int(surface.member[event]), int(surface.time[event]))
+        earlier = earlier[
+            (verbaliser.labels[earlier] >= 0) & (verbaliser.labels[earlier] != surface.yes)
+        ]
+        passed.append((task, int(surface.item[rng.choice(earlier)])) if len(earlier) else None)
+    asked = len(
+        keys
+    )  # items that were acted on come first; those passed over are no one else's candidates
+    against = [-1 if key is None else keys.setdefault(key, len(keys)) for key in passed]
     start = model.text_start()
     items = [[*start, *verbalisers[task].item(item)] for task, item in keys]
     members, found = text_vectors(model, said), text_vectors(model, items)
-    other = torch.from_numpy(of)[:, None] != torch.tensor([task for task, _ in keys])[None, :]
+    tasks = torch.tensor([task for task, _ in keys][:asked])
+    other = torch.from_numpy(of)[:, None] != tasks[None, :]
     answer = torch.tensor(place, device=members.device)
+    pairs = [row for row, key in enumerate(against) if key >= 0]
+    rival = torch.tensor([against[row] for row in pairs], dtype=torch.long, device=members.device)
     total = torch.zeros((), device=members.device)
     sizes = [size for size in SIZES if size < members.shape[1]] + [members.shape[1]]
     for size in sizes:
         alike = leading(members, size) @ leading(found, size).T / TEMPERATURE
-        alike = alike.float().masked_fill(other.to(alike.device), -torch.inf)
-        total = total + functional.cross_entropy(alike, answer, reduction="sum")
+        alike = alike.float()
+        among = alike[:, :asked].masked_fill(other.to(alike.device), -torch.inf)
+        total = total + functional.cross_entropy(among, answer, reduction="sum")
+        gain = alike[pairs, answer[pairs]] - alike[pairs, rival]
+        total = total - functional.logsigmoid(gain).sum()
     return Loss(total / len(sizes), len(said), sum(map(len, said)) + sum(map(len, items)))
