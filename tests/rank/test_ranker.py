@@ -398,6 +398,10 @@ def test_evidence_is_the_logistic_regression_of_answers_and_cosines() -> None:
     assert against is not None
     assert against.answer == 0.0
     assert against.match == pytest.approx(2.0, abs=0.25)
+    # Of two that both speak against, the other may still tell once the worse one is gone.
+    mixed = weigh(tasks.tolist(), -answers - 0.9 * matches, matches, acted)
+    assert mixed is not None
+    assert (mixed.answer, mixed.match > 0) == (0.0, True)
     assert weigh(["a"] * 60, answers[:60], matches[:60], (np.arange(60) < 20) * 1.0) is None
 
 

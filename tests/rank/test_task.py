@@ -10,7 +10,7 @@ import pytest
 from tests.rank.network import EVENTS, TASK, write_surface
 
 from linkwise.errors import InputError
-from linkwise.rank.surface import read_surface
+from linkwise.rank.surface import moment, read_surface
 from linkwise.rank.task import read_task
 
 
@@ -148,10 +148,14 @@ def test_numbers_since_1970_in_any_unit(unit: int, tmp_path: Path) -> None:
 
 
 def test_positions_and_missing_ratings(tmp_path: Path) -> None:
-    events = [("u1", item, "play", at) for item, at in (("toy", 0.5), ("ran", 0.1), ("heat", 0.9))]
+    events = [("u1", item, "play", at) for item, at in (("toy", 20), ("ran", 5), ("heat", 30))]
     surface = read_surface(read_task(write_surface(tmp_path, events)))
     assert not surface.clock
     assert [surface.items["id"][int(i)] for i in surface.item] == ["ran", "toy", "heat"]
+    assert surface.time.tolist() == [5, 20, 30]
+    assert len(surface.events(0, moment("20", surface.clock, "--at"))) == 1
+    with pytest.raises(InputError, match=r"row 1: time is 0\.5; expected .* a whole number"):
+        read_surface(read_task(write_surface(tmp_path / "c", [("u1", "toy", "play", 0.5)])))
     rated = {"column": "action", "at_least": 4, "then": "play", "otherwise": "ignore"}
     events = [("u1", "toy", "5", "1"), ("u1", "ran", None, "2")]
     path = write_surface(tmp_path / "b", events, data={**TASK["data"], "rated": rated})

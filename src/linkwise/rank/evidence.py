@@ -61,10 +61,10 @@ def weigh(tasks: list[str], answers: Floats, matches: Floats, acted: Floats) -> 
         fitted = LogisticRegression(C=100.0, fit_intercept=False, max_iter=1000).fit(design, acted)
         found = fitted.coef_[0]
         weights, offsets = dict(zip(kept, found, strict=False)), found[len(kept) :]
-        against = [name for name in kept if weights[name] < 0]
-        if not against:
+        worst = min(kept, key=lambda name: weights[name], default=None)
+        if worst is None or weights[worst] >= 0:
             break
-        kept = [name for name in kept if name not in against]
+        kept.remove(worst)
     return Evidence(
         float(weights.get("answer", 0.0)),
         float(weights.get("match", 0.0)),

@@ -123,12 +123,14 @@ def network_scores(
 
     `words` are the words of all members and items, sparse rows.
     """
-    seen = (np.unique(train.member), np.unique(train.item))
     sizes = (words[0].shape[0], words[1].shape[0])
     scale = _Scale(train.known)
     rng = np.random.default_rng(seed)
-    members = seen[0][rng.random(len(seen[0])) < HELD_OUT]
-    held = np.isin(train.member, members)
+    members = np.unique(train.member)
+    held = np.isin(train.member, members[rng.random(len(members)) < HELD_OUT])
+    if held.all():
+        held[:] = False
+    seen = (np.unique(train.member[~held]), np.unique(train.item[~held]))
 
     def ids(pairs: Pairs) -> tuple[Any, Any]:
         known = (

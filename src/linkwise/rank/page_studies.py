@@ -70,7 +70,7 @@ def build_report(found: Found, simulated: bool, config: RankStudyConfig) -> Repo
             Fact(label="Base", value=config.base),
         ),
         sections=(
-            *(_task_section(found, name) for name in tasks),
+            *(_task_section(found, name) for name in tasks if _auc_rows(found, name)),
             *([_slope_section(slopes)] if slopes else []),
             Section(
                 title="How it was done",

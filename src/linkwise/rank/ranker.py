@@ -121,8 +121,10 @@ class Ranker:
         verbalisers = [Verbaliser(prepared.model, surface) for surface in surfaces]
         held_out = held_out_members(verbalisers, until, context.seed)
         with context.step("say the records"):
+            room = {"max_tokens": prepared.model.at_most(self.config.max_tokens)}
+            within = self.config.model_copy(update=room)
             learned = mixture(
-                prepared.model, verbalisers, until, self.config, context, held_out, teacher
+                prepared.model, verbalisers, until, within, context, held_out, teacher
             )
         network = prepared.model.network
         if self.config.matching_epochs:
@@ -400,7 +402,10 @@ class Ranker:
 
     def _met(self, verbaliser: Verbaliser, items: Sequence[int], size: int | None) -> list[Floats]:
         """Items' vectors, those that were met before remembered."""
-        known = self._vectors.setdefault((verbaliser, size), {})
+        key = (verbaliser, size)
+        known = self._vectors[key] = self._vectors.pop(key, {})
+        while len(self._vectors) > KEPT:  # a verbaliser holds its surface
+            self._vectors.pop(next(iter(self._vectors)))
         new = [item for item in dict.fromkeys(int(item) for item in items) if item not in known]
         if new:
             known.update(zip(new, self.embed_items(verbaliser, new, size), strict=True))
@@ -458,6 +463,11 @@ class Ranker:
             about = json.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise InputError(f"{folder}: this is no ranker's folder ({error}).") from error
+        if about.get("format_version") != FORMAT_VERSION:
+            raise InputError(
+                f"{folder}: the ranker was written in format {about.get('format_version')}, and this "
+                f"Linkwise reads {FORMAT_VERSION}; train it again."
+            )
         self = cls(RankConfig(**about["config"]))
         self.prior_, self.history_ = about["prior"], about["history"]
         self.evidence_ = Evidence.of(about["evidence"])

@@ -100,7 +100,12 @@ class Trained:
 
     def trained_on(self, surface: Surface) -> bool:
         """Whether the ranker learned from a task."""
-        return surface.task.name not in self.config.held_out
+        learned = {
+            (known.task.folder.resolve(), known.task.name)
+            for known in self.every
+            if known.task.name in self.ranker.prior_
+        }
+        return (surface.task.folder.resolve(), surface.task.name) in learned
 
 
 def study(paths: Sequence[str], config: RankStudyConfig, context: Context) -> Outcome:
@@ -122,6 +127,11 @@ def study(paths: Sequence[str], config: RankStudyConfig, context: Context) -> Ou
         Ranker.load(folder), config, about["until"], about["test_from"], surfaces, every, context
     )
     found = STUDIES[config.study](trained)
+    if not any(row["metric"] == "auc" for row in found.metrics):
+        raise InputError(
+            f"the study {config.study}: no part of the events has {FEWEST} of each kind, acted on and not; "
+            "study tasks with more of them, or judge more members (--judged)."
+        )
     evaluation = evaluation_of(found.judged)
     page = build_report(found, simulated(surfaces), config)
     return Outcome(found.metrics, ranking_of(evaluation, found.judged), evaluation, page)

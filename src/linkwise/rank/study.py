@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -77,9 +78,9 @@ def study(paths: Sequence[str], config: RankStudyConfig, context: Context) -> Ou
         surfaces = [read_surface(read_task(path)) for path in task_files(paths)]
     trained = learned_from(surfaces, config)
     until, test = times(surfaces, config)
-    if not any(((s.time >= test) & (s.labels() >= 0)).any() for s in surfaces):
+    if not any(_may_be_judged(surface, test) for surface in surfaces):
         raise InputError(
-            "no task has an answered event after the training time and the gap of "
+            "no task has events of both kinds, acted on and not, after the training time and the gap of "
             f"{config.gap_days} days, so that there is nothing to judge; use a smaller --gap-days or an "
             "earlier --train-until."
         )
@@ -87,7 +88,10 @@ def study(paths: Sequence[str], config: RankStudyConfig, context: Context) -> Ou
     if (folder / "ranker.json").is_file():  # of a run that is resumed
         ranker = Ranker.load(folder)
     else:
-        teacher = None if config.teacher is None else _teacher(config, until, trained[0].clock)
+        clock = trained[0].clock
+        if (Path(config.base) / "model" / "study.json").is_file():
+            _knows_nothing_judged(f"--base {config.base}", Path(config.base), config, until, clock)
+        teacher = None if config.teacher is None else _teacher(config, until, clock)
         ranker = Ranker(config.ranker(context.seed)).fit(trained, until, context, teacher=teacher)
         ranker.save(folder)
     judged: list[Judged] = []
@@ -176,21 +180,40 @@ def _teacher(config: RankStudyConfig, until: int, clock: bool) -> Teacher:
 
     assert config.teacher is not None
     folder = teacher_folder(config.teacher)
-    learned = int(json.loads((folder / "study.json").read_text())["until"])
+    _knows_nothing_judged(f"--teacher {config.teacher}", folder.parent, config, until, clock)
+    return Teacher(Ranker.load(folder), config.soft)
+
+
+def _knows_nothing_judged(
+    option: str, run: Path, config: RankStudyConfig, until: int, clock: bool
+) -> None:
+    """Raise `UsageError` where a run, or one that it began from, learned what is to be judged."""
+    learned = int(json.loads((run / "model" / "study.json").read_text())["until"])
     if learned > until:
         end, own = (str(np.datetime64(t, "us")) if clock else str(t) for t in (learned, until))
         raise UsageError(
-            f"--teacher {config.teacher}: it learned from events up to {end}, and the training time ends at "
-            f"{own}: what it tells may be what is judged. Use --train-until {end}, or an earlier teacher."
+            f"{option}: it learned from events up to {end}, and the training time ends at {own}: what it "
+            f"knows may be what is judged. Use --train-until {end}, or an earlier run."
         )
-    teacher = Ranker.load(folder)
-    known = sorted(set(config.held_out) & set(teacher.prior_))
+    tasks = json.loads((run / "model" / "ranker.json").read_text())["prior"]
+    known = sorted(set(config.held_out) & set(tasks))
     if known:
         raise UsageError(
-            f"--teacher {config.teacher}: it was trained on {', '.join(known)}, which --held-out is to keep "
-            "from the student; leave them out there, or train a teacher that holds them out."
+            f"{option}: it was trained on {', '.join(known)}, which --held-out is to keep from this one; "
+            "leave them out there, or use a run that holds them out."
         )
-    return Teacher(teacher, config.soft)
+    config_of = tomllib.loads((run / "config.toml").read_text())["rank"]
+    for name in ("base", "teacher"):
+        before = config_of.get(name)
+        if before is not None and (Path(before) / "model" / "study.json").is_file():
+            _knows_nothing_judged(f"{option}, from {before}", Path(before), config, until, clock)
+
+
+def _may_be_judged(surface: Surface, test: int) -> bool:
+    """Whether there are test events of both kinds."""
+    labels = surface.labels()
+    asked = labels[(surface.time >= test) & (labels >= 0)] == surface.yes
+    return bool(asked.any() and not asked.all())
 
 
 @dataclass(frozen=True)

@@ -314,5 +314,11 @@ def _times(values: pl.Series, path: Path, column: str) -> tuple[Longs, bool]:
     for least, unit in ((1e17, 1e-3), (1e14, 1.0), (1e11, 1e3), (1e8, 1e6)):
         if len(plain) and plain.min() > least:
             return (plain * unit).astype(np.int64), True
-    _, place = np.unique(plain, return_inverse=True)  # positions: their order is all that counts
-    return place.astype(np.int64), False
+    # Positions: their order is all that counts, and they stay as they are, so that one may be named.
+    odd = np.flatnonzero((plain != np.round(plain)) | (np.abs(plain) > 2**53))
+    if len(odd):
+        raise InputError(
+            f"{path} row {int(odd[0]) + 1}: {column} is {plain[odd[0]]:g}; expected a time since 1970, or a "
+            "position, a whole number."
+        )
+    return plain.astype(np.int64), False

@@ -277,7 +277,9 @@ class Verbaliser:
             room -= len(item)
             kept.append(item)
         past = [token for item in reversed(kept) for token in item]
-        return [*self.model.text_start(), *self.member(member), *head, *past]
+        said = [*self.model.text_start(), *self.member(member), *head]
+        # A model of few positions sees the beginning.
+        return [*said, *past][: self.room]
 
     @property
     def most_sought(self) -> int:
