@@ -119,6 +119,13 @@ def test_so_many_sequences_at_the_most(model: LanguageModel, tmp_path: Path) -> 
     some = mixture(model, [v], LATE, RankConfig(max_tokens=230, text=0, sequences=2), HERE)
     assert len(every.task.lengths) > 2 == len(some.task.lengths)
     assert set(some.task.lengths) <= set(every.task.lengths)
+    # What is held out to judge is not thinned.
+    held = frozenset(["u1"])
+    of_u1 = mixture(model, [v], LATE, RankConfig(max_tokens=230, text=0), HERE, held).held_out
+    few = RankConfig(max_tokens=230, text=0, sequences=1)
+    some_of = mixture(model, [v], LATE, few, HERE, held)
+    assert some_of.held_out == of_u1
+    assert len(some_of.task.train) == 1
     # The answers' shares are those of all events.
     np.testing.assert_array_equal(every.answered.prior, some.answered.prior)
 

@@ -224,9 +224,11 @@ def mixture(
     if not examples:
         raise InputError("no member has an answered event before the end of the training time.")
     answered = _answered(verbalisers, examples, config)
-    if config.sequences is not None and len(examples) > config.sequences:
-        chosen = np.sort(rng.choice(len(examples), config.sequences, replace=False))
-        examples, owners = ([of[row] for row in chosen] for of in (examples, owners))
+    taught = [row for row, name in enumerate(owners) if name not in held_out]
+    if config.sequences is not None and len(taught) > config.sequences:
+        judging = [row for row, name in enumerate(owners) if name in held_out]
+        chosen = [*rng.choice(taught, config.sequences, replace=False), *judging]
+        examples, owners = ([of[row] for row in sorted(chosen)] for of in (examples, owners))
     n_tokens = sum(len(example.tokens) for example in examples)
     texts = text_examples(verbalisers, config.text, n_tokens, until, rng)
     out = np.array([name in held_out for name in owners] + [False] * len(texts), dtype=np.bool_)
