@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,9 +17,11 @@ from rich.table import Table
 from linkwise.cli.options import (
     Changes,
     Engine,
+    Input,
     Json,
     Out,
     Overwrite,
+    Paths,
     Quiet,
     Resume,
     Seed,
@@ -27,9 +30,9 @@ from linkwise.cli.options import (
 )
 from linkwise.cli.show import carry_out, metrics_table, short, show_report
 from linkwise.data.engine import EngineConfig
-from linkwise.data.schema import parted
+from linkwise.data.schema import InputConfig, parted
 from linkwise.errors import InputError, UsageError
-from linkwise.rank.config import RankStudyConfig
+from linkwise.rank.config import NewSurfaceConfig, RankStudyConfig
 
 TaskFile = Annotated[str, Parameter(help="The task's file (TOML).")]
 Member = Annotated[str, Parameter(help="Id of a member.")]
@@ -37,6 +40,43 @@ At = Annotated[
     str | None,
     Parameter(help="Time, 2026-04-20; nothing of then or later is shown. By default all is."),
 ]
+
+
+def new(
+    paths: Paths,
+    /,
+    *,
+    out: Annotated[str, Parameter(help="Folder of the surface; must not exist yet.")],
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    input: Input = InputConfig(),  # noqa: B008 (frozen)
+    surface: Annotated[
+        NewSurfaceConfig, Parameter(name="*", group=Group("Surface", sort_key=2))
+    ] = NewSurfaceConfig(),  # noqa: B008
+) -> None:
+    """Make a surface of a log: tables of members, items and events, and a task file to edit.
+
+    Ratings become likes (`--at-least`), kinds of event actions, one of which is asked for (`--action`). Of a
+    log that tells only what was chosen, items are drawn that stand as passed by (`--drawn`).
+
+    ```
+    linkwise rank new ml-latest-small --schema movielens --noun movie --out surface
+    linkwise rank show surface/tasks/like.toml --member 547
+    ```
+    """
+    from linkwise.rank.new_surface import new_surface
+
+    made = new_surface(paths, input, surface, Path(out), seed)
+    if quiet:
+        return
+    for note in made.notes:
+        print(f"{note[:1].upper()}{note[1:]}", file=sys.stderr)
+    print(
+        f"Surface: {out}, {made.n_members:,} members, {made.n_items:,} items, {made.n_events:,} events. Look "
+        f"at a prompt:\n  linkwise rank show {Path(out) / 'tasks' / made.tasks[0].name} --member "
+        f"{shlex.quote(made.member)}",
+        file=sys.stderr,
+    )
 
 
 def show(
@@ -465,6 +505,6 @@ def add_to(app: App) -> None:
         help="One text model for every surface: show its prompts, train and study it, rank candidates.",
         help_format="markdown",
     )
-    for command in (show, train, distil, study, score):
+    for command in (new, show, train, distil, study, score):
         verb.command(command)
     app.command(verb)

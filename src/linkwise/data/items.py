@@ -1,4 +1,4 @@
-"""Titles of items, from a table beside the log."""
+"""Titles and genres of items, from a table beside the log."""
 
 from __future__ import annotations
 
@@ -18,12 +18,21 @@ def read_titles(path: Path) -> pl.DataFrame:
 
     Raises `InputError` where there is no such table.
     """
+    return read_catalogue(path).select("id", "title")
+
+
+def read_catalogue(path: Path) -> pl.DataFrame:
+    """`id, title`, and `genres` where the table has such a column (text), as `read_titles` reads them.
+
+    Raises `InputError` where there is no such table.
+    """
     try:
         if path.suffix == ".dat":
             # Latin-1, and separated by "::", which no reader of tables takes.
             lines = path.read_text(encoding="latin-1").splitlines()
-            rows = [line.split("::")[:2] for line in lines if line.count("::") >= 1]
-            return pl.DataFrame(rows, schema={"id": pl.String, "title": pl.String}, orient="row")
+            rows = [[*line.split("::"), None][:3] for line in lines if line.count("::") >= 1]
+            names = ("id", "title", "genres")
+            return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
         if path.suffix in (".parquet", ".pq"):
             table = pl.read_parquet(path)
         else:
@@ -38,6 +47,7 @@ def read_titles(path: Path) -> pl.DataFrame:
     return table.select(
         pl.col(table.columns[0]).cast(pl.String).alias("id"),
         pl.col(title).cast(pl.String).alias("title"),
+        *(pl.col(name).cast(pl.String) for name in ("genres",) if name in table.columns),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from cyclopts import Parameter
-from pydantic import BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from linkwise.data.schema import parted
 from linkwise.lm.config import TrainConfig
@@ -82,3 +82,36 @@ class RankStudyConfig(RankConfig):
         """The training's own parameters."""
         own = {name: getattr(self, name) for name in RankConfig.model_fields}
         return RankConfig(**{**own, "seed": seed})
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(parted)]
+
+
+class NewSurfaceConfig(BaseModel):
+    """What a surface made of a log says of its members and items."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    noun: str = Field("item", pattern=r"^[^\W\d_][\w -]*$")
+    """What an item is called: movie."""
+    action: str | None = Field(None, pattern=r"\w")
+    """What yes means: `like` of ratings; else the kind of event, or a word for the only kind there is."""
+    at_least: float = 4.0
+    """The rating from which on an item is liked."""
+    drawn: float = Field(0.0, ge=0)
+    """Items to draw for each event of a log that tells only what was chosen, which stand as passed by."""
+    titles: str | None = None
+    """Table of the items: id, title, and genres if it has them; by default movies.csv or movies.dat beside
+    the log."""
+    texts: str | None = None
+    """Table with more about the items, joined by their id."""
+    text_column: Names = ()
+    """Its columns to take, separated by commas."""
+    text_id: str | None = None
+    """Its column with the item's id; by default the one that is called so."""
+    members: str | None = None
+    """Table with what is known of the members, joined by their id; users.dat of MovieLens-1M too."""
+    member_column: Names = ()
+    """Its columns to take, separated by commas."""
+    member_id: str | None = None
+    """Its column with the member's id; by default the one that is called so."""
