@@ -35,6 +35,7 @@ JOINT = {"group_by_action": False, "budget_tokens": 600}
 HERE = Context(folder=Path())
 LATE = 2**60
 EVERY = np.arange(6)
+EVIDENCE = Evidence((0.7, 2.0, 1.0, -1.0), {"play": (0.7, 1.0, 2.0, -3.0, -0.4)})
 RULE = np.array([1.0, -1.2, 0.4, -0.4])  # of toy, alien, heat, ran
 
 
@@ -129,7 +130,7 @@ def test_what_the_loss_is_least_at_is_the_teacher_once_calibrated(
     np.testing.assert_allclose(student._weigh(log_p, v), [target], atol=1e-6)
 
 
-@pytest.mark.parametrize("evidence", [None, Evidence(0.7, 2.0, {"play": -0.4, "other": 1.0})])
+@pytest.mark.parametrize("evidence", [None, EVIDENCE])
 @pytest.mark.parametrize(
     ("history", "tokens"),
     [(JOINT, 1500), (JOINT, 64), ({**JOINT, "group_by_action": True}, 1500)],
@@ -193,14 +194,19 @@ def test_targets_are_a_mixture_with_the_answers_given(model: LanguageModel, tmp_
             np.testing.assert_allclose(other.target, by_hand, atol=1e-6)
 
 
+def known(matches: Any) -> Any:
+    """Matches with the description alone (n, 3)."""
+    return np.column_stack([matches, np.zeros((len(matches), 2))])
+
+
 class Knowing(Ranker):
     """A teacher whose vectors know which movies are played; its answers know nothing."""
 
     def event_matches(self, verbaliser: Verbaliser, events: Sequence[int]) -> Any:
-        return RULE[verbaliser.surface.item[list(events)]]
+        return known(RULE[verbaliser.surface.item[list(events)]])
 
     def matches(self, verbaliser: Verbaliser, member: int, items: Any, *_: Any) -> Any:
-        return RULE[list(items)]
+        return known(RULE[list(items)])
 
 
 def noisy(folder: Path, rows: int = 60) -> Surface:
@@ -232,7 +238,10 @@ def test_a_student_learns_from_its_teacher_what_no_answer_tells(
 ) -> None:
     surface = noisy(tmp_path)
     teacher = Knowing(RankConfig(max_tokens=1500))
-    teacher._model, teacher.evidence_ = model, Evidence(0.0, 1.5, {"play": -0.5})
+    teacher._model, teacher.evidence_ = (
+        model,
+        Evidence((0.0, 1.5, 0.0, 0.0), {"play": (0.0, 1.5, 0.0, 0.0, -0.5)}),
+    )
     config = RankConfig(
         base=str(spelling), epochs=8, learning_rate=1e-2, batch_size=8, max_tokens=800,
         patience=50, text=0, matching=0, matching_epochs=0,
@@ -263,7 +272,7 @@ def test_nothing_after_the_training_time_is_read(
         action=np.where(late, (surface.action + 1) % 3, surface.action),
     )
     teacher = ranker_of(model, max_tokens=1500)
-    teacher.evidence_ = Evidence(0.7, 2.0, {"play": -0.4})
+    teacher.evidence_ = EVIDENCE
     config = RankConfig(base=str(base), max_tokens=600, matching_epochs=1, matching_batch=4)
     weights = []
     for some in (surface, changed):

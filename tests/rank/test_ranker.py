@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from tests.rank.network import TASK, write_surface
 from tests.tiny_models import causal
 
@@ -34,6 +35,13 @@ from linkwise.rank.verbalise import Verbaliser
 JOINT = {"group_by_action": False, "budget_tokens": 600}
 HERE = Context(folder=Path())
 LATE = 2**60
+PLAYED = [
+    ("u1", "toy", "play", "2026-01-01"),
+    ("u1", "alien", "play", "2026-01-02"),
+    ("u1", "ran", "play", "2026-01-03"),
+    ("u2", "ran", "play", "2026-01-01"),
+    ("u2", "heat", "play", "2026-01-02"),
+]
 
 
 @pytest.fixture(scope="module", params=["gpt2", "llama"])
@@ -278,59 +286,139 @@ def test_one_of_several_actions_ratings_and_orders(model: LanguageModel, tmp_pat
 
 
 def slow_vector(model: LanguageModel, tokens: list[int]) -> Any:
-    """The mean state of a text run by itself, the first token's left out, of length one."""
+    """The mean state of a text behind a third of the layers, the first token's left out, of length one."""
     with torch.inference_mode():
-        states = model.network.base_model(torch.tensor([tokens])).last_hidden_state[0]
-    mean = states[1:].double().mean(0).numpy()
+        found = model.network.base_model(torch.tensor([tokens]), output_hidden_states=True)
+    layers = max(1, model.network.config.num_hidden_layers // 3)
+    mean = found.hidden_states[layers][0][1:].double().mean(0).numpy()
     return mean / np.linalg.norm(mean)
 
 
 def test_what_was_acted_on_is_found_among_the_batch_s_items(
     model: LanguageModel, tmp_path: Path
 ) -> None:
-    """The loss against vectors of single texts, two tasks in one batch, and a search against all items."""
+    """The loss against vectors of single texts, with two tasks in one batch."""
     surface = read_surface(read_task(write_surface(tmp_path, history=JOINT)))
-    other = read_surface(read_task(write_surface(tmp_path / "b", name="watch", history=JOINT)))
+    bare = write_surface(tmp_path / "b", name="watch", history=JOINT, member={})
+    other = read_surface(read_task(bare))
     both = [Verbaliser(model, surface), Verbaliser(model, other)]
-    ranker, start = ranker_of(model), model.text_start()
+    start = model.text_start()
     task = matching_task(model, both, LATE, frozenset(["u2"]))
     # Played: toy and ran by u1, heat by u2; watched: heat by u1.
     assert (len(task.train), len(task.held_out), task.whole) == (3, 1, True)
+    assert task.kind is not None
+    assert sorted(task.kind.tolist()) == [0, 0, 0, 1]
+    # Toy, before which u1 had played nothing; ran, before which u1 had played toy; heat of u2; and heat of
+    # u1 in a task without descriptions, before which nothing was watched: nobody to ask for.
     of, events = np.array([0, 0, 0, 1]), np.array([0, 3, 4, 2])
+    vector = {item: slow_vector(model, [*start, *both[0].item(item)]) for item in range(4)}
+    who = [slow_vector(model, [*start, *both[0].member(member)]) for member in (0, 1)]
+    seen = set()
+    for seed in range(8):
+        with torch.inference_mode():
+            found = matching_loss(model, both, of, events, np.random.default_rng(seed))
+        by_past = np.random.default_rng(seed).random() < 0.25  # drawn only where there is a past
+        seen.add(by_past)
+        total = 0.0
+        for query, item in ((who[0], 0), (vector[0] if by_past else who[0], 3), (who[1], 2)):
+            alike = {name: query @ vector[name] / 0.1 for name in (0, 3, 2)}
+            total -= alike[item] - np.logaddexp.reduce(list(alike.values()))
+        assert found.units == 3
+        assert float(found.total) == pytest.approx(total, rel=1e-3)
+    assert seen == {True, False}
+    # Of several past items, the mean of their directions.
+    past = write_surface(tmp_path / "c", PLAYED, history=JOINT, member={})
+    v = Verbaliser(model, read_surface(read_task(past)))
     with torch.inference_mode():
-        found = matching_loss(model, both, of, events, np.random.default_rng(5))
-    rng, total = np.random.default_rng(5), 0.0
-    said = []
-    for number, event in zip(of, events, strict=True):
-        budget = int(rng.integers(both[number].most_sought + 1))
-        member, time = int(surface.member[event]), int(surface.time[event])
-        said.append(slow_vector(model, both[number].seeking(member, time, budget)))
-        # Against one of those that the member was shown earlier and did not act on.
-        earlier = {(0, 0): [], (0, 3): [1, 2], (0, 4): [], (1, 2): [0, 1]}[number, event]
-        if earlier:
-            rival = int(surface.item[rng.choice(earlier)])
-            mine = slow_vector(model, [*start, *both[0].item(int(surface.item[event]))])
-            gain = said[-1] @ (mine - slow_vector(model, [*start, *both[0].item(rival)])) / 0.1
-            total += np.log1p(np.exp(-gain))
-    keys = {item: slow_vector(model, [*start, *both[0].item(item)]) for item in (0, 3, 2)}
-    for vector, item in zip(said[:3], (0, 3, 2), strict=True):
-        alike = {name: vector @ key / 0.1 for name, key in keys.items()}
-        total -= alike[item] - np.logaddexp.reduce(list(alike.values()))
-    assert found.units == 4  # the only item of its task is found for certain
-    assert float(found.total) == pytest.approx(total, rel=1e-3)
-    v = both[0]
-    every = ranker.embed_items(v, range(4))
-    np.testing.assert_allclose(
-        every, [slow_vector(model, [*start, *v.item(item)]) for item in range(4)], atol=1e-5
+        found = matching_loss(
+            model, [v], np.array([0, 0]), np.array([2, 4]), np.random.default_rng(0)
+        )
+    query = vector[0] + vector[1]
+    alike = (
+        np.array([query / np.linalg.norm(query), vector[3]])
+        @ np.array([vector[3], vector[2]]).T
+        / 0.1
     )
-    mine = slow_vector(model, v.seeking(1))
-    assert ranker.retrieve(v, 1, 3) == np.argsort(-every @ mine)[:3].tolist()
-    np.testing.assert_allclose(
-        ranker.matches(v, 1, [2, 0, 2]), (every @ mine)[[2, 0, 2]], atol=1e-5
+    slow = -(alike[0, 0] - np.logaddexp.reduce(alike[0])) - (
+        alike[1, 1] - np.logaddexp.reduce(alike[1])
     )
+    assert float(found.total) == pytest.approx(slow, rel=1e-3)
+
+
+def test_vectors_are_the_first_layers_alone(model: LanguageModel, tmp_path: Path) -> None:
+    """Of three layers the first: what follows may change, and layers further up are not run."""
+    v = Verbaliser(model, read_surface(read_task(write_surface(tmp_path, history=JOINT))))
+    rows = [v.item(0), v.item(3)]
+    packed = pack(rows, 0, "cpu", torch.float32, 0)
+    n = model.network.config.num_hidden_layers
+    with torch.inference_mode():
+        every = model.network(
+            input_ids=packed.ids,
+            attention_mask=packed.mask,
+            position_ids=packed.position,
+            output_hidden_states=True,
+        ).hidden_states
+        for layers in range(1, n):
+            torch.testing.assert_close(packed_states(model.network, packed, layers), every[layers])
+        before = packed_states(model.network, packed)
+    torch.testing.assert_close(before, every[-1])
+
+
+def test_matches_are_products_about_the_mean(model: LanguageModel, tmp_path: Path) -> None:
+    surface = read_surface(read_task(write_surface(tmp_path, history=JOINT)))
+    ranker, v, start = ranker_of(model), Verbaliser(model, surface), model.text_start()
+    every = np.array([slow_vector(model, [*start, *v.item(item)]) for item in range(4)])
+    members = range(len(surface.members))
+    who = np.array([slow_vector(model, [*start, *v.member(member)]) for member in members])
+    np.testing.assert_allclose(ranker.embed_items(v, range(4)), every, atol=1e-5)
+    centred = every - every.mean(axis=0)
+    # u1 played toy, then passed by two movies, then played ran.
+    time = int(surface.time[surface.events(0)][3])
+    acted, passed = v.past(0, time)
+    assert (acted.tolist(), sorted(passed.tolist())) == ([0], [1, 2])
+    parts = np.array([who[0] - who.mean(axis=0), centred[0] / 4, (centred[1] + centred[2]) / 5])
+    items = [2, 0, 2]
+    np.testing.assert_allclose(
+        ranker.matches(v, 0, items, time), centred[items] @ parts.T, atol=1e-5
+    )
+    (event,) = surface.events(0)[3:4]
+    np.testing.assert_allclose(
+        ranker.event_matches(v, [event]), ranker.matches(v, 0, [3], time), atol=1e-9
+    )
+    # Retrieval orders all items by the same weights, in one product with one vector.
+    for evidence in (None, Evidence((0.5, 2.0, 3.0, -4.0), {"play": (0.5, 1.0, 2.0, -3.0, 0.0)})):
+        ranker.evidence_, ranker.prior_ = evidence, {"play": {"yes": 0.5, "no": 0.5}}
+        weights = np.array([1, 1, 0] if evidence is None else [1, 2, -3])
+        slow = centred @ (weights @ parts)
+        assert ranker.retrieve(v, 0, 3, time) == np.argsort(-slow)[:3].tolist()
+        assert np.linalg.norm(ranker.embed_member(v, 0, time)) == pytest.approx(1)
     short = ranker.embed_items(v, [0, 1], 8)
     np.testing.assert_allclose(np.linalg.norm(short, axis=1), 1)
     np.testing.assert_allclose(short[0], every[0, :8] / np.linalg.norm(every[0, :8]), atol=1e-5)
+    # A member of whom nothing is known looks for nothing.
+    bare = write_surface(tmp_path / "b", [], history=JOINT, member={})
+    unknown = Verbaliser(model, read_surface(read_task(bare)))
+    assert not ranker.matches(unknown, 0, [0, 1]).any()
+    assert not ranker.embed_member(unknown, 0).any()
+
+
+def test_the_past_that_is_matched_is_the_past_that_is_shown(
+    model: LanguageModel, tmp_path: Path
+) -> None:
+    """The same events within the same budget, the newest first, whichever way the prompt says them."""
+    for grouped in (False, True):
+        for budget in (10, 60, 120, 600):
+            history = {"group_by_action": grouped, "budget_tokens": budget}
+            folder = tmp_path / f"{grouped}{budget}"
+            surface = read_surface(read_task(write_surface(folder, history=history)))
+            v = Verbaliser(model, surface)
+            prompt = v.prompt(0)
+            acted, passed = v.past(0)
+            assert len(acted) + len(passed) == prompt.shown
+            assert len(prompt.parts["history"]) <= budget
+            said = model.tokenizer.decode(prompt.parts["history"])
+            for item in (*acted, *passed):
+                assert model.tokenizer.decode(v.item(int(item))).strip() in said
 
 
 def test_a_probability_weighs_answers_and_vectors(
@@ -341,75 +429,76 @@ def test_a_probability_weighs_answers_and_vectors(
     items, time = [0, 1, 2, 3], int(surface.time[2])
     prompt = v.prompt(0, time).tokens
     bare = np.array([one_by_one(model, v, prompt, item) for item in items])
-    cosines = ranker.embed_items(v, items) @ ranker.embed_member(v, 0, time)
+    answers = np.log(bare[:, 0] / bare[:, 1])
+    matches = ranker.matches(v, 0, items, time)
     ranker.prior_ = {"play": {"yes": 0.5, "no": 0.5}}
-    ranker.evidence_ = Evidence(0.5, 2.0, {"play": -1.0, "watch": -2.0})
+    own = {"play": (0.5, 2.0, 1.0, -3.0, -1.0), "watch": (0.5, 0.0, 0.0, 0.0, -2.0)}
+    ranker.evidence_ = Evidence((0.5, 4.0, 3.0, -2.0), own)
     found = ranker.probabilities(v, 0, items, time)
-    odds = 0.5 * np.log(bare[:, 0] / bare[:, 1]) + 2 * cosines - 1
+    odds = 0.5 * answers + matches @ [2, 1, -3] - 1
     np.testing.assert_allclose(found[:, 0], 1 / (1 + np.exp(-odds)), atol=1e-5)
     np.testing.assert_allclose(found.sum(axis=1), 1)
     ranker.save(tmp_path / "run")
     again = Ranker.load(tmp_path / "run")
     again_v = again.verbaliser(surface)
     np.testing.assert_allclose(again.probabilities(again_v, 0, items, time), found, atol=1e-6)
-    # A task that it was not trained on has the mean offset.
+    # A task that it was not trained on has the shared weights and the mean offset.
     other = read_surface(read_task(write_surface(tmp_path / "b", name="seen", history=JOINT)))
     found = ranker.probabilities(Verbaliser(model, other), 0, items, time)
-    np.testing.assert_allclose(found[:, 0], 1 / (1 + np.exp(-odds + 0.5)), atol=1e-5)
+    odds = 0.5 * answers + matches @ [4, 3, -2] - 1.5
+    np.testing.assert_allclose(found[:, 0], 1 / (1 + np.exp(-odds)), atol=1e-5)
     # Answers without weight are not asked for.
-    ranker.evidence_ = Evidence(0.0, 2.0, {"play": -1.0})
+    ranker.evidence_ = Evidence((0.0, 4.0, 3.0, -2.0), {"play": (0.0, 2.0, 1.0, -3.0, -1.0)})
     monkeypatch.setattr(ranker, "log_p", None)
     found = ranker.probabilities(v, 0, items, time)
-    np.testing.assert_allclose(found[:, 0], 1 / (1 + np.exp(-2 * cosines + 1)), atol=1e-5)
+    odds = matches @ [2, 1, -3] - 1
+    np.testing.assert_allclose(found[:, 0], 1 / (1 + np.exp(-odds)), atol=1e-5)
 
 
-def test_what_a_member_seeks_is_said_without_the_future(
-    model: LanguageModel, tmp_path: Path
-) -> None:
-    surface = read_surface(read_task(write_surface(tmp_path, history=JOINT)))
-    v = Verbaliser(model, surface)
-    time = surface.time[surface.events(0)]
-
-    def said(*asked: Any) -> str:
-        return str(model.tokenizer.decode(v.seeking(*asked))).split("Member:")[1].strip()
-
-    assert said(0) == (
-        "the user says meow The member has played the following movies: "
-        "[movie toy story, plot toys that live] [movie ran, plot a cat]"
-    )
-    assert said(0, int(time[3])).endswith("[movie toy story, plot toys that live]")
-    bare = "the user says meow The member has played the following movies:"
-    assert said(0, int(time[0])) == said(0, None, 0) == bare
-    assert said(0, None, len(v.item(3))).endswith("movies: [movie ran, plot a cat]")
-
-
-def test_evidence_is_the_logistic_regression_of_answers_and_cosines() -> None:
+def test_evidence_is_a_logistic_regression_with_weights_of_its_own_for_each_task() -> None:
     rng = np.random.default_rng(0)
     n = 20_000
-    answers, matches = rng.normal(size=n), rng.normal(size=n) / 3
+    told = rng.normal(size=(n, 4)) / [1, 3, 3, 3]
     tasks = np.where(rng.random(n) < 0.5, "a", "b")
-    odds = 0.7 * answers + 2 * matches + np.where(tasks == "a", -2.0, 0.5)
+    first = tasks == "a"
+    # What is dismissed in b goes with the member, too, and less so.
+    described = np.where(first, 3.0, -1.0) * told[:, 1]
+    odds = 0.7 * told[:, 0] + described + 2 * told[:, 2] - told[:, 3] + np.where(first, -1.0, 0.5)
     acted = (rng.random(n) < 1 / (1 + np.exp(-odds))).astype(float)
-    found = weigh(tasks.tolist(), answers, matches, acted)
+    found = weigh(tasks.tolist(), told, acted)
     assert found is not None
-    assert found.answer == pytest.approx(0.7, abs=0.08)
-    assert found.match == pytest.approx(2.0, abs=0.2)
-    assert found.offset == pytest.approx({"a": -2.0, "b": 0.5}, abs=0.1)
-    p = found.probability("a", answers[:3], matches[:3])
-    by_hand = 1 / (
-        1 + np.exp(-found.answer * answers[:3] - found.match * matches[:3] - found.offset["a"])
-    )
+    # So many events outweigh the ridge: each task's are those of a regression of its own.
+    for name, rows in (("a", first), ("b", ~first)):
+        alone = LogisticRegression(C=1e6).fit(told[rows], acted[rows])
+        np.testing.assert_allclose(found.own[name][1:4], alone.coef_[0][1:], atol=0.12)
+        assert found.own[name][0] == pytest.approx(0.7, abs=0.05)  # one for all tasks
+        assert found.own[name][4] == pytest.approx(alone.intercept_[0], abs=0.05)
+    np.testing.assert_allclose(found.shared, [0.7, 1.0, 2.0, -1.0], atol=0.15)
+    p = found.probability("a", told[:3])
+    by_hand = 1 / (1 + np.exp(-(told[:3] @ found.own["a"][:4]) - found.own["a"][4]))
     np.testing.assert_allclose(p, by_hand)
-    # What speaks against an action is no evidence for it; of too few events nothing is learned.
-    against = weigh(tasks.tolist(), -answers, matches, acted)
-    assert against is not None
-    assert against.answer == 0.0
-    assert against.match == pytest.approx(2.0, abs=0.25)
-    # Of two that both speak against, the other may still tell once the worse one is gone.
-    mixed = weigh(tasks.tolist(), -answers - 0.9 * matches, matches, acted)
-    assert mixed is not None
-    assert (mixed.answer, mixed.match > 0) == (0.0, True)
-    assert weigh(["a"] * 60, answers[:60], matches[:60], (np.arange(60) < 20) * 1.0) is None
+    new = found.probability("new", told[:3])
+    offset = (found.own["a"][4] + found.own["b"][4]) / 2
+    np.testing.assert_allclose(new, 1 / (1 + np.exp(-(told[:3] @ found.shared) - offset)))
+
+
+def test_evidence_does_not_turn_what_tells_round() -> None:
+    rng = np.random.default_rng(0)
+    n = 2000
+    told = rng.normal(size=(n, 4))
+    odds = -told[:, 0] - told[:, 1] + told[:, 3]
+    acted = (rng.random(n) < 1 / (1 + np.exp(-odds))).astype(float)
+    found = weigh(["a"] * n, told, acted)
+    assert found is not None
+    assert found.shared[0] == found.shared[1] == found.shared[3] == 0
+    assert not found.hears
+    assert found.own["a"][1] < -0.6  # of this task it is known, of others not
+    # Of few events a task's own weights stay near the shared ones; of too few nothing is learned.
+    some = weigh(["a"] * (n - 20) + ["b"] * 20, np.abs(told), acted)
+    assert some is not None
+    assert abs(some.own["b"][2] - some.shared[2]) < 1
+    assert weigh(["a"] * 60, told[:60], (np.arange(60) < 10) * 1.0) is None
+    assert weigh([], told[:0], acted[:0]) is None
 
 
 def test_an_order_is_learned_from_lists_of_what_was_shown(

@@ -42,7 +42,7 @@ class Task:
 
     `train` and `held_out` are rows; `loss(rows, rng)` is run with gradients for the first. `quality`, where
     given, judges in place of the held-out loss; lower is better. With `whole`, a batch is never split,
-    because its examples are compared with each other.
+    because its examples are compared with each other. `kind` (n,) are numbers of which a batch holds one.
     """
 
     lengths: Longs
@@ -51,6 +51,7 @@ class Task:
     loss: Callable[[Longs, np.random.Generator], Loss]
     quality: Callable[[], float] | None = None
     whole: bool = False
+    kind: Longs | None = None
 
 
 @dataclass
@@ -92,7 +93,7 @@ def fit(
     optimiser = torch.optim.AdamW(
         _groups(trained, config), lr=config.learning_rate, betas=(0.9, 0.98), fused=True
     )
-    steps = math.ceil(len(task.train) / config.batch_size)
+    steps = n_updates(task, config.batch_size)
     total = steps * config.epochs
     judged = {math.ceil(steps * (i + 1) / config.evaluations) for i in range(config.evaluations)}
     seed = int(context.rng(f"{name} training").integers(2**31))
@@ -173,8 +174,9 @@ def _backward(
 def _parts(task: Task, config: FitConfig, rows: Longs) -> Iterator[Longs]:
     """Rows of like length, together at most `part_tokens` tokens with padding."""
     if task.whole:
-        for start in range(0, len(rows), config.batch_size):
-            yield rows[start : start + config.batch_size]
+        for some in _of_one_kind(task, rows):
+            for start in range(0, len(some), config.batch_size):
+                yield some[start : start + config.batch_size]
         return
     ordered = rows[np.argsort(task.lengths[rows], kind="stable")]
     start = 0
@@ -191,14 +193,29 @@ def _parts(task: Task, config: FitConfig, rows: Longs) -> Iterator[Longs]:
 
 def _batches(task: Task, config: FitConfig, rng: np.random.Generator) -> Iterator[Longs]:
     """Rows of like length together, in random order: little padding, other company in every epoch."""
-    noisy = task.lengths[task.train] * rng.uniform(0.8, 1.2, len(task.train))
-    ordered = task.train[np.argsort(noisy)]
-    groups = [
-        ordered[start : start + config.batch_size]
-        for start in range(0, len(ordered), config.batch_size)
-    ]
+    groups = []
+    for rows in _of_one_kind(task, task.train):
+        noisy = task.lengths[rows] * rng.uniform(0.8, 1.2, len(rows))
+        ordered = rows[np.argsort(noisy)]
+        groups += [
+            ordered[start : start + config.batch_size]
+            for start in range(0, len(ordered), config.batch_size)
+        ]
     for group in rng.permutation(len(groups)):
         yield groups[group]
+
+
+def _of_one_kind(task: Task, rows: Longs) -> list[Longs]:
+    """Rows parted by their kind."""
+    if task.kind is None:
+        return [rows]
+    kinds = task.kind[rows]
+    return [rows[kinds == kind] for kind in np.unique(kinds)]
+
+
+def n_updates(task: Task, batch_size: int) -> int:
+    """Updates of an epoch."""
+    return sum(math.ceil(len(rows) / batch_size) for rows in _of_one_kind(task, task.train))
 
 
 def _groups(trained: dict[str, Any], config: FitConfig) -> list[dict[str, Any]]:

@@ -65,13 +65,49 @@ def pack(
     return Packed(ids, position, mask[:, None], row, offset)
 
 
-def packed_states(network: Any, packed: Packed) -> Any:
-    """The last states of a decoder (b, w, size)."""
+class _Reached(Exception):
+    """No error: it carries the states out of the layers."""
+
+    def __init__(self, states: Any) -> None:
+        self.states = states
+
+
+def packed_states(network: Any, packed: Packed, layers: int | None = None) -> Any:
+    """The last states of a decoder (b, w, size); with `layers` those behind that many of its layers.
+
+    Layers further up are not run then.
+    """
     body = getattr(network, "base_model", network)
-    found = body(
-        input_ids=packed.ids,
-        attention_mask=packed.mask,
-        position_ids=packed.position,
-        use_cache=False,
+
+    def run() -> Any:
+        return body(
+            input_ids=packed.ids,
+            attention_mask=packed.mask,
+            position_ids=packed.position,
+            use_cache=False,
+        )
+
+    if layers is None:
+        return run().last_hidden_state
+
+    def stop(_module: Any, _inputs: Any, output: Any) -> None:
+        raise _Reached(output[0] if isinstance(output, tuple) else output)
+
+    handle = _layers_of(body)[layers - 1].register_forward_hook(stop)
+    try:
+        run()
+    except _Reached as reached:
+        return reached.states
+    finally:
+        handle.remove()
+    raise AssertionError("the layer was not run")
+
+
+def _layers_of(body: Any) -> Any:
+    """A decoder's layers, first to last: the outermost list of as many modules as it has layers."""
+    n = body.config.num_hidden_layers
+    return next(
+        module
+        for module in body.modules()
+        if isinstance(module, torch.nn.ModuleList) and len(module) == n
     )
-    return found.last_hidden_state

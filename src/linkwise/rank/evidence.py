@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
-FEWEST = 50  # events of each kind below which nothing is weighed
+FEWEST = 20  # events of each kind below which nothing is weighed
+# What tells of an action, and whether more of it speaks for (1) or against (-1) an action in general.
+SIGNS = {"answer": 1, "described": 1, "acted": 1, "passed": -1}
+OWN = 0.5  # standard deviation of a task's own weights about the shared ones, of columns of deviation one
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Log-odds of yes: `answer` times those of the answers' tokens, `match` times the cosine, and an offset.
+    """Log-odds of yes: an offset, and so many times what each of `SIGNS` tells.
 
-    `offset` is by task; a task that is not among them has their mean.
+    `answer` are the log-odds of the answers' tokens; the others how an item goes with the member's
+    description, with the items acted on before and with those passed by (`Ranker.matches`). `shared` (4,)
+    are the weights for tasks that are not in `own`, by task (5,): weights, and last the offset. A task that
+    is not among them has the mean offset.
     """
 
-    answer: float
-    match: float
-    offset: dict[str, float]
+    shared: tuple[float, ...]
+    own: dict[str, tuple[float, ...]]
 
-    def probability(self, task: str, answers: Floats, matches: Floats) -> Floats:
-        """The probability of yes (n,) from log-odds of the answers and cosines (n,)."""
+    def weights(self, task: str) -> Floats:
+        """The weights of a task (4,)."""
+        return np.array(self.own[task][:-1] if task in self.own else self.shared)
+
+    @property
+    def hears(self) -> bool:
+        """Whether answers count at all."""
+        return any(weights[0] for weights in (self.shared, *self.own.values()))
+
+    def probability(self, task: str, told: Floats) -> Floats:
+        """The probability of yes (n,) from what is told of each (n, 4)."""
         from scipy.special import expit
 
-        offset = self.offset.get(task, float(np.mean(list(self.offset.values()))))
-        return np.asarray(expit(self.answer * answers + self.match * matches + offset))
+        offsets = {name: weights[-1] for name, weights in self.own.items()}
+        offset = offsets.get(task, float(np.mean(list(offsets.values()))))
+        return np.asarray(expit(told @ self.weights(task) + offset))
 
     def as_dict(self) -> dict[str, Any]:
         """As it is written."""
@@ -36,37 +52,60 @@ class Evidence:
     @classmethod
     def of(cls, values: dict[str, Any] | None) -> Self | None:
         """As it was written; none where none was."""
-        return None if values is None else cls(**values)
+        if values is None:
+            return None
+        own = {name: tuple(weights) for name, weights in values["own"].items()}
+        return cls(tuple(values["shared"]), own)
 
 
-def weigh(tasks: list[str], answers: Floats, matches: Floats, acted: Floats) -> Evidence | None:
-    """Logistic regression of what was done (n,) on both, with an offset for each task.
+def weigh(tasks: Sequence[str], told: Floats, acted: Floats) -> Evidence | None:
+    """Logistic regression of what was done (n,) on what is told (n, 4), with an offset for each task.
 
-    `tasks` (n) are the tasks' names. What would count against an action is left out. None where there are
-    too few events to tell.
+    `tasks` (n) are the tasks' names. Weights that tasks share have the sign of `SIGNS`; each task's own may
+    differ from them as far as its events say so (ridge), in any direction: what is dismissed may go with
+    the member as well as what is liked. Answers count the same for all tasks, never less than nothing. None
+    where there are too few events to tell.
     """
-    from sklearn.linear_model import LogisticRegression
+    from scipy.optimize import minimize
+    from scipy.special import expit, log_expit
 
     if min(acted.sum(), (1 - acted).sum()) < FEWEST:
         return None
     names = sorted(set(tasks))
-    which = np.array([names.index(name) for name in tasks])
-    columns = {"answer": answers, "match": matches}
-    kept = list(columns)
-    weights: dict[str, float] = {}
-    offsets = np.zeros(len(names))
-    while True:
-        design = np.column_stack([columns[name] for name in kept] + [np.eye(len(names))[which]])
-        # Offsets are columns of their own; so weak a ridge only keeps a task of one answer finite.
-        fitted = LogisticRegression(C=100.0, fit_intercept=False, max_iter=1000).fit(design, acted)
-        found = fitted.coef_[0]
-        weights, offsets = dict(zip(kept, found, strict=False)), found[len(kept) :]
-        worst = min(kept, key=lambda name: weights[name], default=None)
-        if worst is None or weights[worst] >= 0:
-            break
-        kept.remove(worst)
+    of = np.eye(len(names))[[names.index(name) for name in tasks]]
+    scale = told.std(axis=0)
+    scale = np.where(scale > 0, scale, 1.0)
+    scaled = told / scale
+    n, m = len(names), len(SIGNS)
+    differing = (scaled[:, None, 1:] * of[:, :, None]).reshape(len(told), -1)
+    design = np.concatenate([scaled, differing, of], axis=1)
+    # So weak a ridge only keeps weights finite where a column tells all, or a task has one answer.
+    ridge = np.array([0.01] * m + [OWN**-2] * (n * (m - 1)) + [0.01] * n)
+    bounds: list[tuple[float | None, float | None]] = [
+        (0, None) if sign > 0 else (None, 0) for sign in SIGNS.values()
+    ]
+    bounds += [(None, None)] * (n * m)
+    sign = 2 * acted - 1
+
+    def loss(weights: Floats) -> tuple[float, Floats]:
+        odds = sign * (design @ weights)
+        gradient = -design.T @ (sign * expit(-odds)) + ridge * weights
+        return float(-log_expit(odds).sum() + ridge @ weights**2 / 2), gradient
+
+    start = np.zeros(design.shape[1])
+    found = minimize(
+        loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 1000}
+    ).x
+    shared, rest = found[:m], found[m:]
+    own, offsets = rest[: n * (m - 1)].reshape(n, m - 1), rest[n * (m - 1) :]
     return Evidence(
-        float(weights.get("answer", 0.0)),
-        float(weights.get("match", 0.0)),
-        dict(zip(names, offsets.tolist(), strict=True)),
+        tuple((shared / scale).tolist()),
+        {
+            name: (
+                float(shared[0] / scale[0]),
+                *((shared[1:] + own[k]) / scale[1:]).tolist(),
+                float(offsets[k]),
+            )
+            for k, name in enumerate(names)
+        },
     )

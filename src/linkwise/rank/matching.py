@@ -1,8 +1,9 @@
 """Members and items as vectors of one space: what a ranker retrieves by, and weighs beside its answers.
 
-A vector is the mean of a text's last states. Yes and no teach a model that begins untrained next to nothing
-in a million tokens; telling the item that was acted on from those that others acted on teaches it in
-minutes what goes with what, on any surface.
+A vector is the mean of a text's states behind the first layers. Yes and no teach a model that begins
+untrained next to nothing in a million tokens; telling the item that was acted on from those that others
+acted on teaches it in minutes what goes with what, on any surface. An item is matched with a member's
+description, with the items acted on before, and with those passed by.
 """
 
 from __future__ import annotations
@@ -26,10 +27,18 @@ if TYPE_CHECKING:
 
 TEMPERATURE = 0.1
 SIZES = (32, 64, 128)  # leading numbers of a vector that are of use alone, beside all of them
+LAYERS = (
+    3  # one layer in so many: the first learn soonest, and the others stay free for the answers
+)
+BY_PAST = 0.25  # share of the events of described members that are found by past items
+SEVERAL = 4  # past items, drawn at random, by which an item is found
 
 
 def text_vectors(model: LanguageModel, rows: Sequence[Sequence[int]]) -> Any:
-    """The mean of the last states of each token row, without its first token if it has others (n, size)."""
+    """The mean state of each token row behind the first layers, without its first token if it has others.
+
+    Layers are the first third. Rows (n, size).
+    """
     network = model.network
     packed = pack(
         rows,
@@ -38,7 +47,8 @@ def text_vectors(model: LanguageModel, rows: Sequence[Sequence[int]]) -> Any:
         network.dtype,
         first_position(network),
     )
-    states = packed_states(network, packed)
+    layers = max(1, network.config.num_hidden_layers // LAYERS)
+    states = packed_states(network, packed, layers)
     lengths = np.array([len(row) for row in rows])
     # What a text begins with says nothing, and its state is far from all others.
     skipped = (lengths > 1).astype(np.int64)
@@ -63,11 +73,10 @@ def matching_task(
     until: int,
     held_out: frozenset[str],
 ) -> Task:
-    """The task of `lm.fit`: each item acted on before `until` is to be found among the batch's.
+    """The task of `lm.fit`: each item acted on before `until` is to be found among those of its batch.
 
-    Cosine over a temperature of .1, of all numbers and of their leading ones (Kusupati et al. 2022); the
-    members of `held_out` judge. An event is met with as much of its member's past as a random budget leaves,
-    so that a vector is of use with a past and without.
+    A batch has events of one task. Members are known by their description or by past items, as
+    `matching_loss` draws; the members of `held_out` judge.
     """
     number, event, names = [], [], []
     for place, verbaliser in enumerate(verbalisers):
@@ -80,20 +89,20 @@ def matching_task(
     if len(at) < 2:
         raise InputError("fewer than two events were acted on before the end of the training time.")
     out = np.array([name in held_out for name in names], dtype=np.bool_)
-    # Mixed, so that batches of what is held out have as many of each task as those of training.
-    order = np.random.default_rng(0).permutation(len(at))
-    of, at, out = of[order], at[order], out[order]
 
     def loss(chosen: Longs, rng: np.random.Generator) -> Loss:
         return matching_loss(model, verbalisers, of[chosen], at[chosen], rng)
 
     # Lengths are not known without saying all; batches are never split, so that nothing depends on them.
+    # What is held out is mixed, so that its batches are drawn from all times and members.
+    judging = np.random.default_rng(0).permutation(np.flatnonzero(out))
     return Task(
         np.ones(len(at), dtype=np.int64),
         np.flatnonzero(~out),
-        np.flatnonzero(out),
+        judging,
         loss,
         whole=True,
+        kind=of,
     )
 
 
@@ -106,44 +115,55 @@ def matching_loss(
 ) -> Loss:
     """Cross-entropy of each event's item among the batch's items of its task; `of` (n,) is which task.
 
-    And of it against one item that the member was shown before and did not act on, where there is one: what
-    is shown to a member is not any item, and finding that alone would count for an action, too.
+    By cosines over a temperature of .1, of all numbers and of their leading ones (Kusupati et al. 2022). A
+    member is met by the description, or by some items acted on before the event: by these wherever there is
+    no description, and otherwise once in four times. Events of members with neither are passed over.
     """
-    said, place, passed = [], [], []
+    start = model.text_start()
+    said: list[list[int]] = []
+    answer: list[int] = []
+    tasks: list[int] = []
     keys: dict[tuple[int, int], int] = {}
+    by_past: dict[int, int] = {}  # queries by the mean of past items, and the task of each
+    met: list[tuple[int, int]] = []  # past items: which query's, and the item
     for task, event in zip(of.tolist(), events.tolist(), strict=True):
         verbaliser = verbalisers[task]
         surface = verbaliser.surface
-        budget = int(rng.integers(verbaliser.most_sought + 1))
-        said.append(
-            verbaliser.seeking(int(surface.member[event]), int(surface.time[event]), budget)
-        )
-        key = (task, int(surface.item[event]))
-        place.append(keys.setdefault(key, len(keys)))
-        earlier = surface.events(int(surface.member[event]), int(surface.time[event]))
-        earlier = earlier[
-            (verbaliser.labels[earlier] >= 0) & (verbaliser.labels[earlier] != surface.yes)
-        ]
-        passed.append((task, int(surface.item[rng.choice(earlier)])) if len(earlier) else None)
-    asked = len(
-        keys
-    )  # items that were acted on come first; those passed over are no one else's candidates
-    against = [-1 if key is None else keys.setdefault(key, len(keys)) for key in passed]
-    start = model.text_start()
+        member, time = int(surface.member[event]), int(surface.time[event])
+        description = verbaliser.member(member)
+        earlier = surface.events(member, time)
+        earlier = earlier[verbaliser.labels[earlier] == surface.yes]
+        if description and not (len(earlier) and rng.random() < BY_PAST):
+            said.append([*start, *description])
+        elif len(earlier):
+            some = rng.choice(earlier, min(SEVERAL, len(earlier)), replace=False)
+            met += [(len(answer), int(item)) for item in surface.item[some]]
+            by_past[len(answer)] = task
+        else:
+            continue
+        tasks.append(task)
+        answer.append(keys.setdefault((task, int(surface.item[event])), len(keys)))
+    if not answer:
+        return Loss(torch.zeros((), device=model.network.device), 0, 0)
+    asked = len(keys)  # items that were acted on come first; past ones are no one's candidates
+    places = [keys.setdefault((by_past[query], item), len(keys)) for query, item in met]
     items = [[*start, *verbalisers[task].item(item)] for task, item in keys]
-    members, found = text_vectors(model, said), text_vectors(model, items)
-    tasks = torch.tensor([task for task, _ in keys][:asked])
-    other = torch.from_numpy(of)[:, None] != tasks[None, :]
-    answer = torch.tensor(place, device=members.device)
-    pairs = [row for row, key in enumerate(against) if key >= 0]
-    rival = torch.tensor([against[row] for row in pairs], dtype=torch.long, device=members.device)
-    total = torch.zeros((), device=members.device)
-    sizes = [size for size in SIZES if size < members.shape[1]] + [members.shape[1]]
+    found = text_vectors(model, items)
+    described = text_vectors(model, said) if said else found[:0]
+    queries = torch.tensor(tasks)[:, None]
+    other = queries != torch.tensor([task for task, _ in keys][:asked])[None, :]
+    by_description = torch.tensor(
+        [q for q in range(len(answer)) if q not in by_past], dtype=torch.long
+    )
+    owner = torch.tensor([query for query, _ in met], dtype=torch.long, device=found.device)
+    target = torch.tensor(answer, device=found.device)
+    total = torch.zeros((), device=found.device)
+    sizes = [size for size in SIZES if size < found.shape[1]] + [found.shape[1]]
     for size in sizes:
-        alike = leading(members, size) @ leading(found, size).T / TEMPERATURE
-        alike = alike.float()
-        among = alike[:, :asked].masked_fill(other.to(alike.device), -torch.inf)
-        total = total + functional.cross_entropy(among, answer, reduction="sum")
-        gain = alike[pairs, answer[pairs]] - alike[pairs, rival]
-        total = total - functional.logsigmoid(gain).sum()
-    return Loss(total / len(sizes), len(said), sum(map(len, said)) + sum(map(len, items)))
+        units = leading(found, size)
+        members = units.new_zeros(len(answer), size).index_add(0, owner, units[places])
+        members = members.index_add(0, by_description.to(found.device), leading(described, size))
+        alike = (functional.normalize(members, dim=1) @ units[:asked].T / TEMPERATURE).float()
+        among = alike.masked_fill(other.to(alike.device), -torch.inf)
+        total = total + functional.cross_entropy(among, target, reduction="sum")
+    return Loss(total / len(sizes), len(answer), sum(map(len, said)) + sum(map(len, items)))

@@ -264,10 +264,10 @@ def _weights(ranker: Ranker) -> list[str]:
     if found is None:
         return []
     return [
-        "The ranker's log-odds of yes and no are "
-        f"{found.answer:.2f} times those of the answers' tokens and {found.match:.2f} times the cosine of "
-        "its vectors of member and item, plus an offset for each task: weights learned from members held "
-        "out of training."
+        "The ranker's log-odds of yes are those of the answers' tokens, times a weight, and how its vectors "
+        "of items go with the member's description, with the items acted on before and with those passed by, "
+        "each times a weight, plus an offset: weights learned from members held out of training. Of a task "
+        f"that it never saw they are {', '.join(f'{w:.2f}' for w in found.shared)}."
     ]
 
 

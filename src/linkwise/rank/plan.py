@@ -13,10 +13,11 @@ from torch import nn
 from linkwise.context import Context
 from linkwise.errors import UsageError
 from linkwise.lm.adapters import wrap_lora
+from linkwise.lm.fit import n_updates
 from linkwise.lm.load import LanguageModel, load_outline
 from linkwise.lm.small import SHAPES, small_model
 from linkwise.rank.config import RankStudyConfig
-from linkwise.rank.matching import matching_task
+from linkwise.rank.matching import BY_PAST, SEVERAL, matching_task
 from linkwise.rank.ranker import check_training
 from linkwise.rank.study import learned_from, times
 from linkwise.rank.surface import read_surface, task_files
@@ -87,8 +88,8 @@ def plan(
         of_event = _tokens_of_event(verbalisers, until)
     matched = 0.0
     if config.matching_epochs:
-        n = len(matching_task(model, verbalisers, until, held_out).train)
-        updates = math.ceil(n / config.matching_batch)
+        first = matching_task(model, verbalisers, until, held_out)
+        n, updates = len(first.train), n_updates(first, config.matching_batch)
         matched = of_event * min(n, config.matching_batch)
         found["matching"] = {
             "events": n,
@@ -185,10 +186,12 @@ def _tokens_of_event(verbalisers: Sequence[Verbaliser], until: int) -> float:
         surface = verbaliser.surface
         rows = np.flatnonzero((surface.time < until) & (verbaliser.labels == surface.yes))
         for event in np.random.default_rng(0).permutation(rows)[:200]:
-            member, time = int(surface.member[event]), int(surface.time[event])
-            said = verbaliser.seeking(member, time, verbaliser.most_sought // 2)
-            item = verbaliser.item(int(surface.item[event]))
-            sizes.append(len(said) + len(item) + len(verbaliser.model.text_start()))
+            start = len(verbaliser.model.text_start())
+            item = start + len(verbaliser.item(int(surface.item[event])))
+            description = verbaliser.member(int(surface.member[event]))
+            past = SEVERAL * item  # as long as the item that is to be found
+            described = (1 - BY_PAST) * (start + len(description)) + BY_PAST * past
+            sizes.append(item + (described if description else past))
     return float(np.mean(sizes)) if sizes else 0.0
 
 

@@ -26,7 +26,14 @@ if TYPE_CHECKING:
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 KEPT = 8  # prompts whose keys and values are kept between requests
 WEIGHED = 4000  # events of members held out by which answers and vectors are weighed
-FORMAT_VERSION = 2
+CENTRED = 512  # members, and items, drawn at random, about whose mean vectors all others are taken
+SHRUNK = 3  # items of no direction that a mean of past items begins with
+UNWEIGHED = (
+    1.0,
+    1.0,
+    0.0,
+)  # of description, items acted on and passed by, where nothing was weighed
+FORMAT_VERSION = 3
 
 
 def check_training(config: RankConfig) -> None:
@@ -59,8 +66,7 @@ class Ranker:
         # peft's model around one in 4 bits, which an adapter cannot be merged into.
         self._adapter: Any = None
         self._contexts: OrderedDict[tuple[int, ...], Any] = OrderedDict()
-        # Items of surfaces that were met, by their rows.
-        self._vectors: dict[tuple[Verbaliser, int | None], dict[int, Floats]] = {}
+        self._spaces: OrderedDict[tuple[Verbaliser, int | None], _Space] = OrderedDict()
 
     @property
     def model(self) -> Any:
@@ -143,7 +149,7 @@ class Ranker:
             for number, surface in enumerate(surfaces)
         }
         self._contexts.clear()
-        self._vectors.clear()
+        self._spaces.clear()
         if self.config.matching_epochs or self.config.matching:
             with context.step("weigh answers and vectors"):
                 self.evidence_ = self._weighed(verbalisers, learned, context)
@@ -183,7 +189,8 @@ class Ranker:
         ]
         examples = [examples[place] for place in rng.permutation(len(examples))]
         tasks: list[str] = []
-        answers, matches, acted = [], [], []
+        told: list[list[float]] = []
+        acted: list[float] = []
         while examples and len(tasks) < WEIGHED:
             some, examples = examples[:16], examples[16:]
             with torch.inference_mode():
@@ -193,12 +200,16 @@ class Ranker:
                 verbaliser = verbalisers[number]
                 surface, yes = verbaliser.surface, verbaliser.surface.yes
                 tasks.append(surface.task.name)
-                answers.append(float(logits[place, yes] - logits[place, 1 - yes]))
-                member, time = int(surface.member[event]), int(surface.time[event])
-                items = [int(surface.item[event])]
-                matches.append(float(self.matches(verbaliser, member, items, time)[0]))
+                (matches,) = self.event_matches(verbaliser, [event]).tolist()
+                told.append([float(logits[place, yes] - logits[place, 1 - yes]), *matches])
                 acted.append(float(label[place] == yes))
-        return weigh(tasks, np.array(answers), np.array(matches), np.array(acted))
+        found = weigh(tasks, np.array(told), np.array(acted)) if tasks else None
+        if found is None:
+            context.progress.say(
+                f"{len(tasks)} events of members held out, {sum(acted):.0f} of them acted on, are too few to "
+                "weigh answers and vectors by: answers alone are used. Train on more members."
+            )
+        return found
 
     # -------------------------------------------------------------------------------------------- scoring
 
@@ -214,10 +225,9 @@ class Ranker:
         Nothing of the member's past at or after `before` is shown. All items are scored in one run of the
         member's prompt, none seeing another.
         """
-        unheard = self.evidence_ is not None and self.evidence_.answer == 0
-        if (
-            unheard and verbaliser.task.output == "yes-no"
-        ):  # answers without weight are not asked for
+        # Answers without weight are not asked for.
+        unheard = self.evidence_ is not None and not self.evidence_.hears
+        if unheard and verbaliser.task.output == "yes-no":
             log_p = np.zeros((len(items), 2))
         else:
             prompt = verbaliser.prompt(member, before).tokens
@@ -230,19 +240,23 @@ class Ranker:
     def combined(
         self, verbaliser: Verbaliser, log_p: Floats, matches: Callable[[], Floats]
     ) -> Floats:
-        """The answers' probabilities (n, n_answers) from log p of their tokens, and cosines if they count."""
+        """The answers' probabilities (n, n_answers) from log p of their tokens, and matches if they count.
+
+        `matches` gives what `Ranker.matches` does for the same items (n, 3).
+        """
         task = verbaliser.task
         if self.evidence_ is None or task.output != "yes-no":
             return self._weigh(log_p, verbaliser)
         yes = verbaliser.surface.yes
         found = np.empty_like(log_p)
-        found[:, yes] = self.evidence_.probability(
-            task.name if self._knows(task) else "",
-            log_p[:, yes] - log_p[:, 1 - yes],
-            matches(),
-        )
+        told = np.column_stack([log_p[:, yes] - log_p[:, 1 - yes], matches()])
+        found[:, yes] = self.evidence_.probability(self._known_as(task), told)
         found[:, 1 - yes] = 1 - found[:, yes]
         return found
+
+    def _known_as(self, task: Task) -> str:
+        """The name by which a task was weighed; none of one that was not."""
+        return task.name if self._knows(task) else ""
 
     def _knows(self, task: Task) -> bool:
         """Whether a task was trained on: another task of the same name is none that was."""
@@ -348,32 +362,23 @@ class Ranker:
         before: int | None = None,
         size: int | None = None,
     ) -> Floats:
-        """What a member, with the past before a time, is looking for, as a vector of length one (size,)."""
-        found: Floats = self._embed([verbaliser.seeking(member, before)], size)[0]
-        return found
+        """What a member, with the past before a time, is looking for, as a vector of length one (size,).
+
+        Its product with an item's vector orders items as the vectors' part of the scores does; zeros where
+        nothing is known of the member.
+        """
+        weights = np.array(UNWEIGHED)
+        if self.evidence_ is not None:
+            weights = self.evidence_.weights(self._known_as(verbaliser.task))[1:]
+        found = weights @ self._space(verbaliser, size).of_member(member, before)
+        length = np.linalg.norm(found)
+        return np.asarray(found / length if length else found)
 
     def embed_items(
         self, verbaliser: Verbaliser, items: Sequence[int], size: int | None = None
     ) -> Floats:
         """Items as vectors of length one (n, size); `size` takes the leading numbers only."""
-        start = verbaliser.model.text_start()
-        return self._embed([[*start, *verbaliser.item(int(item))] for item in items], size)
-
-    def _embed(self, rows: Sequence[Sequence[int]], size: int | None) -> Floats:
-        import torch
-
-        from linkwise.rank.matching import leading, text_vectors
-
-        # Many are the same: what a member seeks changes only with what is acted on.
-        places: dict[tuple[int, ...], int] = {}
-        place = [places.setdefault(tuple(row), len(places)) for row in rows]
-        different = list(places)
-        parts = []
-        with torch.inference_mode():
-            for start in range(0, len(different), 64):
-                found = text_vectors(self.model, different[start : start + 64])
-                parts.append(leading(found, size or found.shape[1]).double().cpu().numpy())
-        return np.concatenate(parts)[place]
+        return self._space(verbaliser, size).of_items(items)
 
     def matches(
         self,
@@ -383,33 +388,40 @@ class Ranker:
         before: int | None = None,
         size: int | None = None,
     ) -> Floats:
-        """The cosine of a member, with the past before a time, and each of some items (n,)."""
-        mine = self.embed_member(verbaliser, member, before, size)
-        return np.array([item @ mine for item in self._met(verbaliser, items, size)])
+        """How items go with a member's description, with items acted on and with items passed by (n, 3).
+
+        Products of vectors about their surface's mean; past items, those that the prompt shows, by their
+        mean, drawn to nothing where they are few.
+        """
+        space = self._space(verbaliser, size)
+        centred = space.of_items(items) - space.items_mean
+        return np.asarray(centred @ space.of_member(member, before).T)
 
     def event_matches(self, verbaliser: Verbaliser, events: Sequence[int]) -> Floats:
-        """The cosine of each event's item and its member, with the past before the event (n,)."""
+        """`matches` of each event's item and its member, with the past before the event (n, 3)."""
         surface = verbaliser.surface
         rows = np.asarray(events, dtype=np.int64)
-        said = [
-            verbaliser.seeking(member, time)
-            for member, time in zip(
-                surface.member[rows].tolist(), surface.time[rows].tolist(), strict=True
+        self._space(verbaliser, None).of_items(surface.item[rows].tolist())  # all in one go
+        found = [
+            self.matches(verbaliser, member, [item], time)[0]
+            for member, item, time in zip(
+                surface.member[rows].tolist(),
+                surface.item[rows].tolist(),
+                surface.time[rows].tolist(),
+                strict=True,
             )
         ]
-        items = np.stack(self._met(verbaliser, surface.item[rows].tolist(), None))
-        return np.asarray((self._embed(said, None) * items).sum(axis=1))
+        return np.array(found).reshape(len(rows), 3)
 
-    def _met(self, verbaliser: Verbaliser, items: Sequence[int], size: int | None) -> list[Floats]:
-        """Items' vectors, those that were met before remembered."""
+    def _space(self, verbaliser: Verbaliser, size: int | None) -> _Space:
+        """The vectors of a surface, those that were met before remembered."""
         key = (verbaliser, size)
-        known = self._vectors[key] = self._vectors.pop(key, {})
-        while len(self._vectors) > KEPT:  # a verbaliser holds its surface
-            self._vectors.pop(next(iter(self._vectors)))
-        new = [item for item in dict.fromkeys(int(item) for item in items) if item not in known]
-        if new:
-            known.update(zip(new, self.embed_items(verbaliser, new, size), strict=True))
-        return [known[int(item)] for item in items]
+        if key not in self._spaces:
+            self._spaces[key] = _Space(self.model, verbaliser, size)
+        self._spaces.move_to_end(key)
+        while len(self._spaces) > KEPT:  # a verbaliser holds its surface
+            self._spaces.popitem(last=False)
+        return self._spaces[key]
 
     def retrieve(
         self,
@@ -420,9 +432,9 @@ class Ranker:
         *,
         size: int | None = None,
     ) -> list[int]:
-        """The k items nearest to a member of all the surface's, nearest first, by exact search."""
-        every = range(len(verbaliser.surface.items))
-        alike = self.matches(verbaliser, member, every, before, size)
+        """The k items that go best with a member of all the surface's, best first, by exact search."""
+        every = self.embed_items(verbaliser, range(len(verbaliser.surface.items)), size)
+        alike = every @ self.embed_member(verbaliser, member, before, size)
         found: list[int] = np.argsort(-alike, kind="stable")[:k].tolist()
         return found
 
@@ -473,3 +485,60 @@ class Ranker:
         self.evidence_ = Evidence.of(about["evidence"])
         self._model = load_model(str(folder / "lm"), "causal")
         return self
+
+
+class _Space:
+    """The vectors of a surface's members and items, each made once: their leading numbers, of length one."""
+
+    def __init__(self, model: Any, verbaliser: Verbaliser, size: int | None) -> None:
+        self.model, self.verbaliser, self.size = model, verbaliser, size
+        self._known: dict[bool, dict[int, Floats]] = {False: {}, True: {}}  # members, items
+        surface, rng = verbaliser.surface, np.random.default_rng(0)
+
+        def some(n: int) -> list[int]:
+            drawn: list[int] = np.sort(rng.choice(n, min(n, CENTRED), replace=False)).tolist()
+            return drawn
+
+        self.items_mean = self._mean(some(len(surface.items)), items=True)
+        self.described = bool(verbaliser.task.member.template)
+        described = some(len(surface.members)) if self.described else []
+        self.members_mean = self._mean(described, items=False)
+
+    def _mean(self, rows: Sequence[int], *, items: bool) -> Floats:
+        found: Floats = self._of(rows, items=items).sum(axis=0) / max(1, len(rows))
+        return found
+
+    def of_items(self, items: Sequence[int]) -> Floats:
+        """Items' vectors (n, size)."""
+        return self._of([int(item) for item in items], items=True)
+
+    def of_member(self, member: int, before: int | None) -> Floats:
+        """The description, items acted on and items passed by before a time, as vectors (3, size)."""
+        found = np.zeros((3, len(self.items_mean)))
+        if self.described:
+            found[0] = self._of([member], items=False)[0] - self.members_mean
+        for row, past in enumerate(self.verbaliser.past(member, before), 1):
+            if len(past):
+                gone = self.of_items(past.tolist()) - self.items_mean
+                found[row] = gone.sum(axis=0) / (len(past) + SHRUNK)
+        return found
+
+    def _of(self, rows: Sequence[int], *, items: bool) -> Floats:
+        import torch
+
+        from linkwise.rank.matching import leading, text_vectors
+
+        known = self._known[items]
+        say, start = (
+            self.verbaliser.item if items else self.verbaliser.member,
+            self.model.text_start(),
+        )
+        new = [row for row in dict.fromkeys(rows) if row not in known]
+        with torch.inference_mode():
+            for at in range(0, len(new), 64):
+                some = new[at : at + 64]
+                vectors = text_vectors(self.model, [[*start, *say(row)] for row in some])
+                made = leading(vectors, self.size or vectors.shape[1]).double().cpu().numpy()
+                known.update(zip(some, made, strict=True))
+        width = self.size or int(self.model.network.config.hidden_size)
+        return np.array([known[row] for row in rows]).reshape(len(rows), width)

@@ -19,7 +19,6 @@ from linkwise.rank.surface import Longs, Surface
 from linkwise.rank.task import LETTERS, Task
 
 UNKNOWN = "unknown"
-SOUGHT = 256  # tokens of past items in what a member's vector is made of
 
 
 class Tokens(Protocol):
@@ -155,6 +154,12 @@ class Verbaliser:
         self._stop, self._close = model.encode_after("."), model.encode_after("]")
         self.question = model.encode_after(f" Question: {head}")
         self._asked = [*tail, *model.encode_after(" Answer:")]
+        self._answered = [[*answer, *self._stop] for answer in self.answers.whole]
+        self._comma = model.encode_after(",")
+        self._heads = [
+            model.encode_after(f" The member has {words.past} the following {task.item.noun}s:")
+            for words in task.actions.values()
+        ]
         self._items: dict[int, list[int]] = {}
         self._members: dict[int, list[int]] = {}
         self.room = model.positions
@@ -218,7 +223,7 @@ class Verbaliser:
 
     def answer(self, label: int) -> list[int]:
         """An answer in full, with the stop that ends it."""
-        return [*self.answers.whole[label], *self._stop]
+        return self._answered[label]
 
     # ----------------------------------------------------------------------------------------- the prompt
 
@@ -228,63 +233,43 @@ class Verbaliser:
         The history takes its budget, or what `room` tokens leave of it; by default the prompt has what the
         model has room for beside a candidate. Raises `InputError` where there is not even room for the rest.
         """
+        events = self.surface.events(member, before)
+        shown = events[self._shown(events, self._budget(member, room))]
+        parts = {"instruction": self.instruction, "member": self.member(member)}
+        if self.task.history.group_by_action:
+            parts |= {"history": self._grouped(shown), "question": self.question}
+        else:
+            shots = [token for event in shown for token in self.shot(int(event))]
+            parts |= {"question": self.question, "history": shots}
+        return Prompt(parts, len(shown), len(events) - len(shown))
+
+    def past(self, member: int, before: int | None = None) -> tuple[Longs, Longs]:
+        """The items of the events that a prompt shows: those acted on (a,), and those not (p,)."""
+        events = self.surface.events(member, before)
+        shown = events[self._shown(events, self._budget(member))]
+        labels, items = self.labels[shown], self.surface.item[shown]
+        yes = self.surface.yes
+        return items[labels == yes], items[(labels >= 0) & (labels != yes)]
+
+    def _budget(self, member: int, room: int | None = None) -> int:
+        """Tokens that the history may take."""
         task = self.task
         if room is None and self.room is not None:
             room = self.room - self.behind
-        events = self.surface.events(member, before)
-        parts = {"instruction": self.instruction, "member": self.member(member)}
-        rest = sum(len(part) for part in parts.values()) + len(self.question)
-        if room is not None and rest > room:
+        if room is None:
+            return task.history.budget_tokens
+        rest = len(self.instruction) + len(self.member(member)) + len(self.question)
+        if rest > room:
             raise InputError(
                 f"task {task.name}: instruction, member and question take {rest} tokens, and there is room "
                 f"for {room}; shorten them, or use a model or --max-tokens with more."
             )
-        budget = task.history.budget_tokens
-        if room is not None:
-            budget = min(budget, room - rest)
-        if task.history.group_by_action:
-            history, shown = self._grouped(events, budget)
-            parts |= {"history": history, "question": self.question}
-        else:
-            shots, shown = self._shots(events, budget)
-            parts |= {"question": self.question, "history": [t for shot in shots for t in shot]}
-        return Prompt(parts, shown, len(events) - shown)
+        return min(task.history.budget_tokens, room - rest)
 
     @property
     def behind(self) -> int:
         """The most tokens that follow a prompt: the longest item, the question's end, the answer."""
         return self.task.item.tokens + len(self._asked) + len(self.answers.lead) + 1
-
-    def seeking(
-        self, member: int, before: int | None = None, budget: int | None = None
-    ) -> list[int]:
-        """A member, the action, and the newest items acted on before a time: what an item is to match.
-
-        The items take `budget` tokens at most, by default the history's own, no more than `SOUGHT`.
-        """
-        surface = self.surface
-        room = self.most_sought if budget is None else budget
-        head = self.model.encode_after(
-            f" The member has {self.task.actions[self.task.action].past} the following "
-            f"{self.task.item.noun}s:"
-        )
-        kept: list[list[int]] = []
-        events = surface.events(member, before)
-        for event in events[self.labels[events] == surface.yes][::-1]:
-            item = self.item(int(surface.item[event]))
-            if len(item) > room:
-                break
-            room -= len(item)
-            kept.append(item)
-        past = [token for item in reversed(kept) for token in item]
-        said = [*self.model.text_start(), *self.member(member), *head]
-        # A model of few positions sees the beginning.
-        return [*said, *past][: self.room]
-
-    @property
-    def most_sought(self) -> int:
-        """The most tokens that past items take where a member is matched with items."""
-        return min(SOUGHT, self.task.history.budget_tokens)
 
     def candidate(self, item: int) -> list[int]:
         """What follows a prompt: the item, the question's end, and the answer up to where it decides."""
@@ -297,52 +282,45 @@ class Verbaliser:
             found += [*self.model.encode_after(f" {letter}:"), *self.item(item)]
         return [*found, *self._asked, *self.answers.lead]
 
-    def _chosen(self, sizes: Sequence[int], room: int) -> Longs:
-        """The events, of so many tokens each, that there is room for, by the rule of the task."""
-        places = range(len(sizes))
+    def _shown(self, events: Longs, budget: int) -> Longs:
+        """The places of the events that there is room for, by the rule of the task."""
+        history = self.task.history
+        places = range(len(events))
+        opened: set[int] = set()
         kept = []
-        for place in reversed(places) if self.task.history.select == "newest" else places:
-            if sizes[place] > room:
+        for place in reversed(places) if history.select == "newest" else places:
+            event = int(events[place])
+            size = self._size(event, opened)
+            if size > budget:
                 break
-            room -= sizes[place]
+            budget -= size
             kept.append(place)
-        kept.sort(reverse=self.task.history.order == "newest-first")
+        kept.sort(reverse=history.order == "newest-first")
         return np.array(kept, dtype=np.int64)
 
-    def _grouped(self, events: Longs, budget: int) -> tuple[list[int], int]:
+    def _size(self, event: int, opened: set[int]) -> int:
+        """Tokens of an event; the first of a group of `opened` ones pays for the words before it."""
+        item = len(self.item(int(self.surface.item[event])))
+        if not self.task.history.group_by_action:
+            label = int(self.labels[event])
+            return item + len(self._asked) + len(self._answered[label]) if label >= 0 else 0
+        action = int(self.surface.action[event])
+        head = 0 if action in opened else len(self._heads[action])
+        opened.add(action)
+        return item + len(self._comma) + head
+
+    def _grouped(self, events: Longs) -> list[int]:
         """Items under what was done with them, in the order of the task's actions."""
-        surface, task = self.surface, self.task
-        comma = self.model.encode_after(",")
-        heads = {
-            number: self.model.encode_after(
-                f" The member has {words.past} the following {task.item.noun}s:"
-            )
-            for number, words in enumerate(task.actions.values())
-        }
-        opened: set[int] = set()
-        sizes = [0] * len(events)
-        rows = range(len(events))
-        for place in reversed(rows) if task.history.select == "newest" else rows:
-            action = int(surface.action[events[place]])
-            sizes[place] = len(self.item(int(surface.item[events[place]]))) + len(comma)
-            if action not in opened:  # the first of its group pays for the words before it
-                opened.add(action)
-                sizes[place] += len(heads[action])
-        kept = self._chosen(sizes, budget)
+        surface = self.surface
         found: list[int] = []
-        for action, head in heads.items():
-            mine = [events[p] for p in kept if surface.action[events[p]] == action]
-            if mine:
+        for action, head in enumerate(self._heads):
+            mine = events[surface.action[events] == action]
+            if len(mine):
                 found += head
                 for number, event in enumerate(mine):
-                    found += [*(comma if number else []), *self.item(int(surface.item[event]))]
-        return found, len(kept)
-
-    def _shots(self, events: Longs, budget: int) -> tuple[list[list[int]], int]:
-        """Each event as the question was answered: item, end of the question, answer."""
-        shots = [self.shot(int(event)) for event in events]
-        kept = self._chosen([len(shot) for shot in shots], budget)
-        return [shots[place] for place in kept], len(kept)
+                    comma = self._comma if number else []
+                    found += [*comma, *self.item(int(surface.item[event]))]
+        return found
 
     def shot(self, event: int) -> list[int]:
         """One event as an answered question; no tokens where the task knows no answer to it."""
