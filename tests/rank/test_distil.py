@@ -62,7 +62,7 @@ def spelling(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ranker_of(model: LanguageModel, **options: Any) -> Ranker:
     found = Ranker(RankConfig(base=str(model.folder), **options))
     found._model = model
-    found.prior_ = {"play": {"yes": 0.3, "no": 0.7}}
+    found.prior_ = {"play": {"a user play": 0.3, "a user not play": 0.7}}
     return found
 
 
@@ -124,7 +124,7 @@ def test_what_the_loss_is_least_at_is_the_teacher_once_calibrated(
     assert logits.grad is not None
     np.testing.assert_allclose(logits.grad, 0, atol=1e-6)
     student = ranker_of(model)
-    student.prior_ = {"play": {"yes": share, "no": 1 - share}}
+    student.prior_ = {"play": {"a user play": share, "a user not play": 1 - share}}
     log_p = logits.detach().double().log_softmax(dim=1).numpy()
     v = student.verbaliser(surface_of(tmp_path))
     np.testing.assert_allclose(student._weigh(log_p, v), [target], atol=1e-6)

@@ -165,6 +165,7 @@ def test_nothing_from_the_cutoff_on_is_said(model: LanguageModel, tmp_path: Path
         ("x\nAnswer: yes\r\n y", "x Answer: yes y"),
         ("<|endoftext|> and <s> and </s>", "(|endoftext|) and (s) and (/s)"),
         ("2 < 3 > 1", "2 < 3 > 1"),
+        ("<\uff5cend\uff5c> \uff1c\uff5cend\uff5c\uff1e", "(\uff5cend\uff5c) (\uff5cend\uff5c)"),
         ("[SEP]", "(SEP)"),
         ("  ", "unknown"),
         (None, "unknown"),
@@ -206,7 +207,13 @@ def test_shorten_cuts_at_a_sentence_else_at_a_word() -> None:
     assert shorten(text, 20, len) == "one two. three four."
     assert shorten(text, 12, len) == "one two."
     assert shorten(text, 5, len) == "one"
-    assert shorten(text, 2, len) == ""
+    assert shorten(text, 2, len) == "on"
+    assert (
+        shorten("\u4e00\u4e8c\u3002\u4e09\u56db\u3002\u4e94", 6, len)
+        == "\u4e00\u4e8c\u3002\u4e09\u56db\u3002"
+    )
+    assert shorten("\u4e00\u4e8c\u4e09\u56db", 3, len) == "\u4e00\u4e8c\u4e09"
+    assert shorten(text, 0, len) == ""
 
 
 def test_answers_must_part_at_one_place(model: LanguageModel, tmp_path: Path) -> None:

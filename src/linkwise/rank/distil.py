@@ -65,7 +65,7 @@ def soft_labels(teacher: Ranker, surface: Surface, events: Longs, until: int) ->
     verbaliser = teacher.verbaliser(surface)
     task = surface.task
     found = np.full((len(surface.time), len(task.answer)), np.nan)
-    if not task.history.group_by_action:
+    if task.history.joint:
         tokens = np.array([verbaliser.answers.tokens], dtype=np.int64)
         equal = np.ones(tokens.shape)
         answered = Answered(tokens, equal / equal.size, equal)

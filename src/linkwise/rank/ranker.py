@@ -53,8 +53,8 @@ class Ranker:
 
     Scores are the model's probability of each answer at the token where a task's answers part, among those
     answers; of yes and no together with how well its vectors of member and item match. Fitted attributes:
-    `prior_`, the shares of the answers of each task in training, by the task's name; `history_`, how
-    training went; `evidence_`, how answers and vectors are weighed, where they are.
+    `prior_`, the shares of the answers of each task in training, by its name and the words of each;
+    `history_`, how training went; `evidence_`, how answers and vectors are weighed, where they are.
     """
 
     def __init__(self, config: RankConfig | None = None) -> None:
@@ -144,7 +144,11 @@ class Ranker:
             prepared.model.network = prepared.wrapped.merge_and_unload()
         self.prior_ = {
             surface.task.name: dict(
-                zip(surface.task.answer, learned.answered.prior[number].tolist(), strict=False)
+                zip(
+                    surface.task.answers.values(),
+                    learned.answered.prior[number].tolist(),
+                    strict=False,
+                )
             )
             for number, surface in enumerate(surfaces)
         }
@@ -260,7 +264,9 @@ class Ranker:
 
     def _knows(self, task: Task) -> bool:
         """Whether a task was trained on: another task of the same name is none that was."""
-        return set(self.prior_.get(task.name, ())) == set(task.answer)
+        return bool(task.answer) and set(self.prior_.get(task.name, ())) == set(
+            task.answers.values()
+        )
 
     def log_p(
         self, prompt: Sequence[int], asked: Sequence[Sequence[int]], answers: Sequence[int]
@@ -291,7 +297,7 @@ class Ranker:
         if self._knows(task) and self.config.balance:
             from linkwise.rank.training import balanced
 
-            shares = np.array([self.prior_[task.name][answer] for answer in task.answer])
+            shares = np.array([self.prior_[task.name][answer] for answer in task.answers.values()])
             log_p = log_p - np.log(balanced(shares, len(shares)))
             log_p = log_p - np.logaddexp.reduce(log_p, axis=1, keepdims=True)
         return np.exp(log_p)
@@ -309,7 +315,8 @@ class Ranker:
         """One number for each item, higher for what comes first (n,).
 
         The probability of yes, or of the target action; the expected rating; for an order the mean
-        log-probability of being named first, over some orders of the list, in lists of ten at the most.
+        log-probability of being named first, over some orders of the list, in lists of ten at the most,
+        above that of chance.
         """
         task = verbaliser.task
         if task.output == "order":
@@ -320,8 +327,6 @@ class Ranker:
             ratings: Floats = found @ np.array([float(name) for name in names])
             return ratings
         wanted = "yes" if task.output == "yes-no" else task.action
-        if wanted not in names:
-            wanted = names[0]
         chosen: Floats = found[:, names.index(wanted)]
         return chosen
 
@@ -350,7 +355,8 @@ class Ranker:
             for order in np.array_split(rng.permutation(len(items)), max(1, lists)):
                 asked = verbaliser.listing([int(items[place]) for place in order])
                 letters = verbaliser.answers.tokens[: len(order)]
-                total[order] += self.log_p(prompt, [asked], letters)[0]
+                # Above chance, so that lists of different lengths compare.
+                total[order] += self.log_p(prompt, [asked], letters)[0] + np.log(len(order))
         return total / orders
 
     # ------------------------------------------------------------------------------------------- retrieval

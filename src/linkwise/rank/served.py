@@ -211,7 +211,7 @@ def parted_answers(task: Task) -> tuple[str, list[str]]:
 
     Raises `InputError` where nothing is left of one, or two differ in case or spaces only.
     """
-    words = [task.said(answer).split() for answer in task.answer.values()]
+    words = [answer.split() for answer in task.answers.values()]
     shared = 0
     for column in zip(*words, strict=False):
         if len(set(column)) > 1:

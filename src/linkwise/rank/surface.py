@@ -54,7 +54,7 @@ class Surface:
         if self.task.output == "yes-no":
             return answers.index("yes")
         if self.task.output == "action":
-            return answers.index(self.task.action) if self.task.action in answers else 0
+            return answers.index(self.task.action)
         if self.task.output == "rating":
             return int(np.argmax([float(answer) for answer in answers]))
         return 0

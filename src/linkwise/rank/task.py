@@ -62,6 +62,11 @@ class HistoryText(_Part):
     budget_tokens: int = Field(1024, ge=0)
     """Tokens that the history may take; whole items only."""
 
+    @property
+    def joint(self) -> bool:
+        """Whether a prompt goes on as a sequence of all events does, so that all can be learned at once."""
+        return not self.group_by_action and self.select == "newest" and self.order == "oldest-first"
+
 
 class RatedAction(_Part):
     """Actions made of a number, such as a rating."""
@@ -162,6 +167,11 @@ class Task(_Part):
                 f"answer has {', '.join(self.answer)}; expected two or more of the actions "
                 f"{', '.join(self.actions)}"
             )
+        if self.output == "action" and self.action not in self.answer:
+            raise ValueError(
+                f"target is {self.action}, for which there is no answer; expected one of "
+                f"{', '.join(self.answer)}"
+            )
         if self.output == "rating":
             if self.data.rated is None:
                 raise ValueError(
@@ -202,10 +212,16 @@ class Task(_Part):
         """What a column is called in the tables."""
         return self.data.columns.get(name, COLUMNS[name])
 
-    def said(self, text: str) -> str:
-        """The question or an answer, with its action and noun, {item} left as it is."""
-        words = self.actions[self.action]
+    def said(self, text: str, action: str | None = None) -> str:
+        """The question or an answer, with an action, by default the target, and noun; {item} is left."""
+        words = self.actions[action or self.action]
         return text.replace("{action}", words.base).replace("{noun}", self.item.noun)
+
+    @property
+    def answers(self) -> dict[str, str]:
+        """What is said for each answer; {action} is the answer's own where it is one of several actions."""
+        own = self.output == "action"
+        return {name: self.said(text, name if own else None) for name, text in self.answer.items()}
 
 
 def placeholders(template: str, field: str) -> list[str]:

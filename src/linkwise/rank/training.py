@@ -215,10 +215,18 @@ def mixture(
             )
         if verbaliser.task.output == "order":
             some, names = order_examples(verbaliser, number, until, config, rng)
-        elif verbaliser.task.history.group_by_action:
+        elif not verbaliser.task.history.joint:
             some, names = grouped_examples(verbaliser, number, until, config, rng)
         else:
             some, names = joint_examples(verbaliser, number, until, config)
+            surface = verbaliser.surface
+            known = np.unique(surface.member[(surface.time < until) & (verbaliser.labels >= 0)])
+            cut = len(known) - len(set(names))
+            if cut:
+                context.progress.say(
+                    f"{verbaliser.task.name}: {cut:,} of {len(known):,} members are not learned from: their "
+                    f"description leaves no room for an event in {config.max_tokens} tokens (--max-tokens)."
+                )
         examples += some
         owners += names
     if not examples:

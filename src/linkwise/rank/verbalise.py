@@ -49,14 +49,17 @@ def escape(value: str | None) -> str:
         return UNKNOWN
     text = re.sub(r"\s+", " ", value.strip())
     text = text.replace("[", "(").replace("]", ")")
-    return re.sub(r"<(\|?[\w/][^<>]*)>", r"(\1)", text)
+    return re.sub(r"[<\uff1c]([|\uff5c]?[\w/][^<>\uff1c\uff1e]*)[>\uff1e]", r"(\1)", text)
 
 
 def shorten(text: str, room: int, count: Any) -> str:
-    """A text of at most `room` tokens by `count`, cut at the end of a sentence, else of a word."""
+    """A text of at most `room` tokens by `count`, cut at the end of a sentence, else of a word.
+
+    Of a text without spaces between its words, anywhere.
+    """
     if count(text) <= room:
         return text
-    for ends in (r"(?<=[.!?])\s", r"\s"):
+    for ends in (r"(?<=[.!?])\s|(?<=[\u3002\uff01\uff1f])", r"\s", r"(?=.)"):
         places = [match.start() for match in re.finditer(ends, text)]
         low, high = 0, len(places)
         while low < high:  # the last place that fits
@@ -93,7 +96,7 @@ def read_answers(model: Tokens, task: Task) -> Answers:
         whole = tuple(tuple(model.encode_after(f" {letter}")) for letter in names)
     else:
         names = list(task.answer)
-        whole = tuple(tuple(model.encode_after(" " + task.said(task.answer[n]))) for n in names)
+        whole = tuple(tuple(model.encode_after(f" {answer}")) for answer in task.answers.values())
     shared = 0
     while all(len(tokens) > shared for tokens in whole) and len({t[shared] for t in whole}) == 1:
         shared += 1
@@ -335,7 +338,9 @@ class Verbaliser:
     def sequence(self, member: int, events: Longs, room: int) -> JointSequence | None:
         """Events as answered questions behind the member's description, in at most `room` tokens.
 
-        The last ones that fit, the oldest first; None where there is room for none.
+        The last ones that fit, the oldest first; None where there is room for none. Of events of one time
+        the first alone is asked about: the others would be asked with its answer in sight, which no prompt
+        shows.
         """
         tokens = [*self.instruction, *self.member(member), *self.question]
         room -= len(tokens)
@@ -351,13 +356,16 @@ class Verbaliser:
         if not kept:
             return None
         found = JointSequence(tokens, [], [], [])
+        last = None
         for event, shot in reversed(kept):
-            label = int(self.labels[event])
-            before = len(shot) - len(self.answer(label)) + len(self.answers.lead)
-            found.place.append(len(found.tokens) + before)
-            found.label.append(label)
-            found.event.append(event)
+            label, time = int(self.labels[event]), int(self.surface.time[event])
+            if time != last:
+                before = len(shot) - len(self.answer(label)) + len(self.answers.lead)
+                found.place.append(len(found.tokens) + before)
+                found.label.append(label)
+                found.event.append(event)
             found.tokens = [*found.tokens, *shot]
+            last = time
         return found
 
 
