@@ -406,6 +406,25 @@ def test_matches_are_products_about_the_mean(model: LanguageModel, tmp_path: Pat
     assert not ranker.embed_member(unknown, 0).any()
 
 
+def test_what_is_turned_down_goes_the_other_way(model: LanguageModel, tmp_path: Path) -> None:
+    surface = read_surface(read_task(write_surface(tmp_path, history=JOINT)))
+    down = {**TASK["actions"], "play": {**TASK["actions"]["play"], "turns_down": True}}
+    path = write_surface(tmp_path / "b", name="hide", target="play", history=JOINT, actions=down)
+    hidden = read_surface(read_task(path))
+    ranker, liked, disliked = ranker_of(model), *(Verbaliser(model, s) for s in (surface, hidden))
+    every = [0, 1, 2, 3]
+    np.testing.assert_allclose(
+        ranker.matches(disliked, 0, every), -ranker.matches(liked, 0, every), atol=1e-6
+    )
+    assert ranker.retrieve(disliked, 0, 4) == ranker.retrieve(liked, 0, 4)[::-1]
+    # Nor does it teach what goes with what.
+    task = matching_task(model, [liked, disliked], LATE, frozenset())
+    assert task.kind is not None
+    assert task.kind.tolist() == [0, 0, 0]
+    with pytest.raises(InputError, match="turn items down"):
+        matching_task(model, [disliked], LATE, frozenset())
+
+
 def test_the_past_that_is_matched_is_the_past_that_is_shown(
     model: LanguageModel, tmp_path: Path
 ) -> None:
@@ -446,6 +465,13 @@ def test_a_probability_weighs_answers_and_vectors(
     again = Ranker.load(tmp_path / "run")
     again_v = again.verbaliser(surface)
     np.testing.assert_allclose(again.probabilities(again_v, 0, items, time), found, atol=1e-6)
+    # What the log-odds are made of, and the past item that speaks most for each.
+    np.testing.assert_allclose(ranker.terms(v, 0, items, time).sum(axis=1), odds + 1, atol=1e-5)
+    space = ranker.embed_items(v, range(4)) - ranker.embed_items(v, range(4)).mean(axis=0)
+    assert v.past(0)[0].tolist() == [0, 3]
+    expected = [(0, 3)[int(np.argmax(space[[0, 3]] @ space[item]))] for item in items]
+    assert ranker.most_like(v, 0, items) == expected
+    assert ranker.most_like(v, 2, items) == [None] * 4
     # A task that it was not trained on has the shared weights and the mean offset.
     other = read_surface(read_task(write_surface(tmp_path / "b", name="seen", history=JOINT)))
     found = ranker.probabilities(Verbaliser(model, other), 0, items, time)

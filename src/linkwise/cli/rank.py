@@ -461,12 +461,17 @@ def score(
             rows = ranker.retrieve(verbaliser, asked, retrieve, before)
         scores = ranker.scores(verbaliser, asked, rows, before)
     best = np.argsort(-scores, kind="stable")[:top]
+    why: list[dict[str, str]] = [{} for _ in best]
+    if server is None and ranker.evidence_ is not None and surface.task.output == "yes-no":
+        shown = [rows[place] for place in best]
+        why = [{"why": words} for words in _reasons(ranker, verbaliser, asked, shown, before)]
     said = [surface.items.row(rows[place], named=True) for place in best]
     found = [
         {"rank": number, "item": row["id"], "score": float(scores[place])}
         | ({} if bounded is None else {"bounded": bool(bounded[place].any())})
+        | reason
         | {name.removeprefix("text."): value for name, value in row.items() if name != "id"}
-        for number, (place, row) in enumerate(zip(best, said, strict=True), 1)
+        for number, (place, row, reason) in enumerate(zip(best, said, why, strict=True), 1)
     ]
     if json_:
         print(json.dumps(found, indent=1))
@@ -480,15 +485,44 @@ def score(
         )
 
 
+def _reasons(
+    ranker: Any, verbaliser: Any, member: int, items: list[int], before: int | None
+) -> list[str]:
+    """What each item's log-odds are made of, in words."""
+    surface = verbaliser.surface
+    past = surface.task.actions[surface.task.action].past
+    found = []
+    like = ranker.most_like(verbaliser, member, items, before)
+    for terms, nearest in zip(ranker.terms(verbaliser, member, items, before), like, strict=True):
+        answers, described, acted, passed = terms.tolist()
+        parts = [f"answer {answers:+.2f}"] if answers else []
+        parts += [f"description {described:+.2f}"] if described else []
+        if nearest is not None:
+            row = surface.items.row(nearest, named=True)
+            named = next((row[n] for n in surface.items.columns if n != "id" and row[n]), row["id"])
+            parts.append(f"{past} before {acted:+.2f} (most like {_cut(named, 40)})")
+        parts += [f"passed by {passed:+.2f}"] if passed else []
+        found.append(", ".join(parts) or "nothing is known of the member")
+    return found
+
+
 def _print_table(found: list[dict[str, Any]]) -> None:
-    """Print ranked candidates, one a line."""
+    """Print ranked candidates, one a line: the beginning of each text, and why it stands there."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-    shown = [{k: v for k, v in entry.items() if k != "bounded"} for entry in found]
-    for name in shown[0]:
+    known = ("rank", "item", "score", "bounded", "why")
+    reasons = any(entry.get("why") for entry in found)
+    for name in ("rank", "item", "score", "text", *(["why"] if reasons else [])):
         table.add_column(name, justify="right" if name in ("rank", "score") else "left")
-    for entry in shown:
-        table.add_row(*(short(v) if isinstance(v, float) else str(v or "") for v in entry.values()))
-    Console(highlight=False, soft_wrap=True).print(table)
+    for entry in found:
+        text = ", ".join(str(v) for k, v in entry.items() if k not in known and v)
+        cells = [str(entry["rank"]), entry["item"], short(entry["score"]), _cut(text, 60)]
+        table.add_row(*cells, *([entry["why"]] if reasons else []))
+    Console(highlight=False).print(table)
+
+
+def _cut(text: str, most: int) -> str:
+    """A text's beginning."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}\u2026"
 
 
 def _moment(at: str | None, surface: Any) -> int | None:

@@ -406,7 +406,8 @@ def _task(page: Page, action: str) -> dict[str, Any]:
         },
         "item": {"noun": page.noun, "template": page.template},
         "actions": {
-            name: {"base": base, "past": past} for name, base, past, _, _ in (*page.actions, IGNORE)
+            name: {"base": base, "past": past} | ({"turns_down": True} if draw < 0 else {})
+            for name, base, past, draw, _ in (*page.actions, IGNORE)
         },
         "history": {"select": "newest", "group_by_action": False, "budget_tokens": 1024},
         "data": {

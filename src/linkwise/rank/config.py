@@ -44,7 +44,7 @@ class RankConfig(TrainConfig):
     """Adam's largest step in these."""
     matching_batch: int = Field(128, ge=2)
     """Events of an update in these: among their items each is to be found."""
-    matching: float = Field(0.2, ge=0)
+    matching: float = Field(1.0, ge=0)
     """How much finding these items counts beside an answer, once answers are learned."""
     balance: bool = True
     """Give all answers of a task the same weight in training; their shares are put back in the scores."""

@@ -67,6 +67,11 @@ def leading(vectors: Any, size: int) -> Any:
     return functional.normalize(vectors[:, :size], dim=1)
 
 
+def matched(verbaliser: Verbaliser) -> bool:
+    """Whether what is acted on in a task is to go with the member: not what is turned down."""
+    return not verbaliser.task.turns_down
+
+
 def matching_task(
     model: LanguageModel,
     verbalisers: Sequence[Verbaliser],
@@ -76,18 +81,23 @@ def matching_task(
     """The task of `lm.fit`: each item acted on before `until` is to be found among those of its batch.
 
     A batch has events of one task. Members are known by their description or by past items, as
-    `matching_loss` draws; the members of `held_out` judge.
+    `matching_loss` draws; the members of `held_out` judge. Tasks of turning items down teach nothing here.
     """
     number, event, names = [], [], []
     for place, verbaliser in enumerate(verbalisers):
         surface = verbaliser.surface
+        if not matched(verbaliser):
+            continue
         rows = np.flatnonzero((surface.time < until) & (verbaliser.labels == surface.yes))
         number.append(np.full(len(rows), place))
         event.append(rows)
         names += surface.members["id"].gather(surface.member[rows]).to_list()
+    if sum(map(len, event)) < 2:
+        raise InputError(
+            "fewer than two events were acted on before the end of the training time, actions that turn "
+            "items down apart; there is nothing to match (--matching-epochs 0 --matching 0 does without)."
+        )
     of, at = np.concatenate(number), np.concatenate(event)
-    if len(at) < 2:
-        raise InputError("fewer than two events were acted on before the end of the training time.")
     out = np.array([name in held_out for name in names], dtype=np.bool_)
 
     def loss(chosen: Longs, rng: np.random.Generator) -> Loss:

@@ -17,7 +17,7 @@ from linkwise.lm.fit import n_updates
 from linkwise.lm.load import LanguageModel, load_outline
 from linkwise.lm.small import SHAPES, small_model
 from linkwise.rank.config import RankStudyConfig
-from linkwise.rank.matching import BY_PAST, SEVERAL, matching_task
+from linkwise.rank.matching import BY_PAST, SEVERAL, matched, matching_task
 from linkwise.rank.ranker import check_training
 from linkwise.rank.study import learned_from, times
 from linkwise.rank.surface import read_surface, task_files
@@ -86,11 +86,11 @@ def plan(
     of_event = 0.0
     if config.matching_epochs or config.matching:
         of_event = _tokens_of_event(verbalisers, until)
-    matched = 0.0
+    matched_tokens = 0.0
     if config.matching_epochs:
         first = matching_task(model, verbalisers, until, held_out)
         n, updates = len(first.train), n_updates(first, config.matching_batch)
-        matched = of_event * min(n, config.matching_batch)
+        matched_tokens = of_event * min(n, config.matching_batch)
         found["matching"] = {
             "events": n,
             "tokens": round(n * of_event),
@@ -107,7 +107,7 @@ def plan(
         answers = at_once + (MATCHED * of_event if config.matching else 0)
         mask = NUMBER * at_once * longest
         # Batches of matching are never run in parts, but divided among the processes.
-        return max(answers * of_token + mask, math.ceil(matched / team) * of_token)
+        return max(answers * of_token + mask, math.ceil(matched_tokens / team) * of_token)
 
     state = {"weights": weights, "gradients": NUMBER * learned, "optimiser": 2 * NUMBER * learned}
     found["memory_gib"] = _gib({**state, "activations": activations(1)}) | {
@@ -182,7 +182,7 @@ def activation_bytes(config: Any) -> float:
 def _tokens_of_event(verbalisers: Sequence[Verbaliser], until: int) -> float:
     """Tokens of an event that is matched, member and item, in the mean over at most 200 of each task."""
     sizes = []
-    for verbaliser in verbalisers:
+    for verbaliser in filter(matched, verbalisers):
         surface = verbaliser.surface
         rows = np.flatnonzero((surface.time < until) & (verbaliser.labels == surface.yes))
         for event in np.random.default_rng(0).permutation(rows)[:200]:

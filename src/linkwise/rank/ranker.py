@@ -258,6 +258,47 @@ class Ranker:
         found[:, 1 - yes] = 1 - found[:, yes]
         return found
 
+    def terms(
+        self,
+        verbaliser: Verbaliser,
+        member: int,
+        items: Sequence[int],
+        before: int | None = None,
+    ) -> Floats:
+        """What the log-odds of yes are made of, beside the offset: the columns of `evidence.SIGNS` (n, 4).
+
+        Raises `UsageError` where nothing was weighed, or the task asks for more than yes or no.
+        """
+        task = verbaliser.task
+        if self.evidence_ is None or task.output != "yes-no":
+            raise UsageError(f"task {task.name}: the scores are those of the answers alone.")
+        answers = np.zeros(len(items))
+        if self.evidence_.hears:
+            asked = [verbaliser.candidate(int(item)) for item in items]
+            prompt = verbaliser.prompt(member, before).tokens
+            log_p = self.log_p(prompt, asked, verbaliser.answers.tokens)
+            yes = verbaliser.surface.yes
+            answers = log_p[:, yes] - log_p[:, 1 - yes]
+        told = np.column_stack([answers, self.matches(verbaliser, member, items, before)])
+        return np.asarray(told * self.evidence_.weights(self._known_as(task)))
+
+    def most_like(
+        self,
+        verbaliser: Verbaliser,
+        member: int,
+        items: Sequence[int],
+        before: int | None = None,
+    ) -> list[int | None]:
+        """For each item that past item, acted on and shown, whose vector goes best with it; None without."""
+        past = verbaliser.past(member, before)[0]
+        if not len(past):
+            return [None] * len(items)
+        space = self._space(verbaliser, None)
+        alike = (space.of_items(items) - space.items_mean) @ (
+            space.of_items(past.tolist()) - space.items_mean
+        ).T
+        return [int(item) for item in past[alike.argmax(axis=1)]]
+
     def _known_as(self, task: Task) -> str:
         """The name by which a task was weighed; none of one that was not."""
         return task.name if self._knows(task) else ""
@@ -377,6 +418,8 @@ class Ranker:
         if self.evidence_ is not None:
             weights = self.evidence_.weights(self._known_as(verbaliser.task))[1:]
         found = weights @ self._space(verbaliser, size).of_member(member, before)
+        if verbaliser.task.turns_down:
+            found = -found
         length = np.linalg.norm(found)
         return np.asarray(found / length if length else found)
 
@@ -397,11 +440,12 @@ class Ranker:
         """How items go with a member's description, with items acted on and with items passed by (n, 3).
 
         Products of vectors about their surface's mean; past items, those that the prompt shows, by their
-        mean, drawn to nothing where they are few.
+        mean, drawn to nothing where they are few. All with the other sign where items are turned down.
         """
         space = self._space(verbaliser, size)
         centred = space.of_items(items) - space.items_mean
-        return np.asarray(centred @ space.of_member(member, before).T)
+        found = centred @ space.of_member(member, before).T
+        return np.asarray(-found if verbaliser.task.turns_down else found)
 
     def event_matches(self, verbaliser: Verbaliser, events: Sequence[int]) -> Floats:
         """`matches` of each event's item and its member, with the past before the event (n, 3)."""

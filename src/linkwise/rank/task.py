@@ -48,6 +48,8 @@ class ActionWords(_Part):
     """As in "will apply to"."""
     past: str
     """As in "has applied to"."""
+    turns_down: bool = False
+    """Whether it turns an item down, as dismissing and hiding do."""
 
 
 class HistoryText(_Part):
@@ -207,6 +209,11 @@ class Task(_Part):
         if self.target is not None:
             return self.target
         return self.name if self.name in self.actions else next(iter(self.actions))
+
+    @property
+    def turns_down(self) -> bool:
+        """Whether yes means that an item is turned down."""
+        return self.actions[self.action].turns_down
 
     def column(self, name: str) -> str:
         """What a column is called in the tables."""

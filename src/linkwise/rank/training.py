@@ -22,7 +22,7 @@ from linkwise.lm.load import LanguageModel
 from linkwise.lm.objectives import HELD_OUT, MOST_HELD_OUT, next_token_loss
 from linkwise.lm.packing import Packed, pack, packed_states
 from linkwise.rank.config import RankConfig
-from linkwise.rank.matching import matching_loss
+from linkwise.rank.matching import matched, matching_loss
 from linkwise.rank.surface import Longs
 from linkwise.rank.verbalise import Verbaliser
 
@@ -341,7 +341,7 @@ def _matched(
         (example.task, event)
         for example in examples
         for event, label in zip(example.event, example.label, strict=False)
-        if label == verbalisers[example.task].surface.yes
+        if label == verbalisers[example.task].surface.yes and matched(verbalisers[example.task])
     ]
     if len(acted) > MATCHED:
         acted = [acted[at] for at in np.sort(rng.choice(len(acted), MATCHED, replace=False))]
