@@ -47,8 +47,7 @@ def text_vectors(model: LanguageModel, rows: Sequence[Sequence[int]]) -> Any:
         network.dtype,
         first_position(network),
     )
-    layers = max(1, network.config.num_hidden_layers // LAYERS)
-    states = packed_states(network, packed, layers)
+    states = packed_states(network, packed, first_layers(network.config.num_hidden_layers))
     lengths = np.array([len(row) for row in rows])
     # What a text begins with says nothing, and its state is far from all others.
     skipped = (lengths > 1).astype(np.int64)
@@ -60,6 +59,11 @@ def text_vectors(model: LanguageModel, rows: Sequence[Sequence[int]]) -> Any:
     of = torch.from_numpy(owner).to(states.device)
     sums = states.new_zeros(len(rows), states.shape[2]).index_add(0, of, states[row, at])
     return sums / torch.from_numpy(counts).to(states)[:, None]
+
+
+def first_layers(n: int) -> int:
+    """How many of a model's layers a vector is made by."""
+    return max(1, n // LAYERS)
 
 
 def leading(vectors: Any, size: int) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from linkwise.rank.config import RankStudyConfig
 from linkwise.report import (
     BarChart,
@@ -89,6 +91,7 @@ def build_report(
             _tasks_section(judged, metrics),
             *_cold_section(metrics),
             *_training_section(ranker),
+            *_evidence_section(ranker),
             *_steering_section(metrics),
             _method_section(judged, ranker),
         ),
@@ -259,15 +262,35 @@ def _steering_section(metrics: Metrics) -> list[Section]:
     ]
 
 
-def _weights(ranker: Ranker) -> list[str]:
+def _evidence_section(ranker: Ranker) -> list[Section]:
     found = ranker.evidence_
     if found is None:
         return []
+    rows: list[tuple[Any, ...]] = [(task, *weights) for task, weights in found.own.items()]
+    rows.append(("any other", *found.shared, float(np.mean([w[-1] for w in found.own.values()]))))
     return [
-        "The ranker's log-odds of yes are those of the answers' tokens, times a weight, and how its vectors "
-        "of items go with the member's description, with the items acted on before and with those passed by, "
-        "each times a weight, plus an offset: weights learned from members held out of training. Of a task "
-        f"that it never saw they are {', '.join(f'{w:.2f}' for w in found.shared)}."
+        Section(
+            title="What the scores are made of",
+            blocks=(
+                Table(
+                    caption="The log-odds of yes are a sum: an offset, and weights times what is told of a "
+                    "member and an item",
+                    columns=(
+                        Column(name="task"),
+                        Column(name="answer"),
+                        Column(name="description"),
+                        Column(name="acted on before"),
+                        Column(name="passed by before"),
+                        Column(name="offset"),
+                    ),
+                    rows=tuple(rows),
+                    note="Answer: the log-odds of the answers' tokens. The others: products of the item's "
+                    "vector and those of the member's description and past items, about their means; with "
+                    "the other sign in tasks of turning items down. Weights are learned from members "
+                    "held out of training. A task that the model never saw has those of the last row.",
+                ),
+            ),
+        )
     ]
 
 
@@ -286,7 +309,6 @@ def _method_section(judged: Sequence[Judged], ranker: Ranker) -> Section:
                     "Logistic regression and boosting have counts of 1, 7 and 30 days and of all time, of "
                     "the member, the item, and the member with items of the same kind, and how the texts' "
                     "words meet. DCN-v2 has these and ids; the two towers have ids and the texts' words.",
-                    *_weights(ranker),
                     "Intervals: 95 %, bootstrap over members.",
                 )
             ),

@@ -17,7 +17,7 @@ from linkwise.lm.fit import n_updates
 from linkwise.lm.load import LanguageModel, load_outline
 from linkwise.lm.small import SHAPES, small_model
 from linkwise.rank.config import RankStudyConfig
-from linkwise.rank.matching import BY_PAST, SEVERAL, matched, matching_task
+from linkwise.rank.matching import BY_PAST, SEVERAL, first_layers, matched, matching_task
 from linkwise.rank.ranker import check_training
 from linkwise.rank.study import learned_from, times
 from linkwise.rank.surface import read_surface, task_files
@@ -99,15 +99,17 @@ def plan(
             "updates_in_all": updates * config.matching_epochs,
         }
     of_token = activation_bytes(network.config)
+    layers = network.config.num_hidden_layers
+    share: float = first_layers(layers) / layers
 
     def activations(team: int) -> float:
         """Bytes of the largest part that a process of a team runs at once."""
         sequences = math.ceil(config.batch_size / team)
         at_once = max(longest, min(config.part_tokens, sequences * longest))
-        answers = at_once + (MATCHED * of_event if config.matching else 0)
+        answers = at_once + (share * MATCHED * of_event if config.matching else 0)
         mask = NUMBER * at_once * longest
         # Batches of matching are never run in parts, but divided among the processes.
-        return max(answers * of_token + mask, math.ceil(matched_tokens / team) * of_token)
+        return max(answers * of_token + mask, math.ceil(share * matched_tokens / team) * of_token)
 
     state = {"weights": weights, "gradients": NUMBER * learned, "optimiser": 2 * NUMBER * learned}
     found["memory_gib"] = _gib({**state, "activations": activations(1)}) | {
