@@ -259,6 +259,7 @@ def test_from_python(net: Path, base: Path) -> None:
         bootstrap=20,
         max_tokens=400,
         gap_days=5,
+        threads=1,
     )
     assert found.config.rank.gap_days == 5
     assert {row["slice"] for row in found.metrics} >= {"enrol"}

@@ -46,7 +46,7 @@ def build_report(found: Found, simulated: bool, config: RankStudyConfig) -> Repo
         title=found.title,
         lead=(*lead, *found.notes),
         simulated=simulated,
-        beats_baseline=None if found.paired else all(_apart(row) for _, row, _ in gaps),
+        beats_baseline=all(_apart(row) for _, row, _ in gaps) if gaps else None,
         facts=(
             Fact(label="Tasks", value=str(len(tasks)), note=", ".join(tasks)),
             Fact(label="Events judged", value=f"{n:,}"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
@@ -543,7 +543,8 @@ class Fewer(Surface):
     def of(cls, surface: Surface, ids: Collection[str]) -> Self:
         """A surface with the answers of some members only; the others stay members of it."""
         wanted = surface.members["id"].is_in(list(ids)).to_numpy()
-        return cls(**vars(surface), told=wanted[surface.member])
+        known = {part.name: getattr(surface, part.name) for part in fields(Surface)}
+        return cls(**known, told=wanted[surface.member])
 
 
 def _trained_anew(trained: Trained, surfaces: Sequence[Surface], **changes: Any) -> Ranker:
