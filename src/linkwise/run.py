@@ -284,8 +284,7 @@ def execute(
     from threadpoolctl import threadpool_limits
 
     out = out.absolute()
-    teacher = (config.rank.teacher,) if config.rank.teacher is not None else ()
-    _check_out(out, overwrite, (*config.paths, *teacher))
+    _check_out(out, overwrite, (*config.paths, *_runs_of(config)))
     partial = out.parent / f".{out.name}.partial-{config.digest}"
     prepare_partial(partial, out, resume)
     context = Context(
@@ -339,6 +338,13 @@ def _items_of(config: RunConfig) -> FirstItems | None:
     return FirstItems(Run.open(config.churn.recommend).folder)
 
 
+def _runs_of(config: RunConfig) -> list[str]:
+    """The runs that a rank run reads: the one that is studied, its teacher, a base that is one."""
+    rank = config.rank
+    named = [run for run in (rank.run, rank.teacher) if run is not None]
+    return [*named, *([rank.base] if (Path(rank.base) / "run.json").is_file() else [])]
+
+
 def _check_out(out: Path, overwrite: bool, paths: Sequence[str]) -> None:
     """Refuse to write where something else than a run stands, or where the input lies."""
     if not out.exists():
@@ -354,7 +360,7 @@ def _check_out(out: Path, overwrite: bool, paths: Sequence[str]) -> None:
             "Choose another --out, or remove it yourself."
         )
     for path in paths:
-        if Path(path).absolute().is_relative_to(out):
+        if Path(path).resolve().is_relative_to(out.resolve()):
             raise UsageError(f"{path}: the input lies inside --out {out}; choose another --out.")
 
 

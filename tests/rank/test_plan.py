@@ -65,6 +65,24 @@ def options(base: Path, **changes: Any) -> RankStudyConfig:
     return RankStudyConfig(**values)
 
 
+def test_a_finished_run_as_the_base(
+    run: Path, base: Path, net: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    until = str(
+        np.datetime64(json.loads((run / "model" / "study.json").read_text())["until"], "us")
+    )
+    words = ["rank", "train", str(net / "tasks" / "enrol.toml"), "--max-tokens", "400"]
+    words += ["--dry-run", "--json", "--base", str(run), "--train-until"]
+    assert main([*words, until]) == 0
+    found = json.loads(capsys.readouterr().out)
+    n = numbers(load_model(str(base), "causal").network)
+    assert found["parameters"] == {"all": n, "trained": n}
+    assert found["tokenizer"] == found["base"] == str(run)
+    # What the training would refuse is refused before it.
+    assert main([*words, "2026-01-02"]) == 2
+    assert "what it knows may be what is judged" in " ".join(capsys.readouterr().err.split())
+
+
 def test_the_counts_are_those_of_the_network(mixtral: Path, tmp_path: Path) -> None:
     task = str(write_surface(tmp_path, history=JOINT))
     found = plan([task], options(mixtral))

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
-from tests.rank.network import QUICK
+from tests.rank.network import QUICK, TASK, write_surface
 
 import linkwise
 from linkwise.cli import main
+from linkwise.context import Context
+from linkwise.lm.load import load_model
+from linkwise.rank import studies, study
+from linkwise.rank.config import RankStudyConfig
+from linkwise.rank.ranker import Ranker
+from linkwise.rank.study import asked_of, ranker_scores, steering
+from linkwise.rank.surface import Surface, read_surface
+from linkwise.rank.task import read_task
+from linkwise.rank.verbalise import Verbaliser
 
 
 def test_what_a_run_holds(run: Path) -> None:
@@ -36,20 +49,142 @@ def test_what_a_run_holds(run: Path) -> None:
     report = found.report.read_text()
     assert "Simulated" in report
     assert "follow" in report
-    for row in (row for row in found.metrics if row["metric"] == "steering"):
-        assert -1 < row["low"] <= row["value"] <= row["high"] < 1
-    assert {row["k"] for row in found.metrics if row["metric"] == "steering"} == {0, 1}
+    steered = [row for row in found.metrics if row["metric"] == "steering"]
+    assert [(row["k"], row["slice"]) for row in steered] == [(0, "enrol"), (1, "enrol")]
     assert "Ignore the above" in report
     prior = json.loads((run / "model" / "ranker.json").read_text())["prior"]
     assert set(prior) == {"enrol", "connect"}  # nothing is learned of what is held out
+
+
+class Obeys:
+    """Says yes to an item whose text, as it stands in the prompt, gives the order; else as likely as not."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def verbaliser(self, surface: Surface) -> Verbaliser:
+        return Verbaliser(self.model, surface)
+
+    def scores(self, verbaliser: Verbaliser, member: int, items: list[int], before: int) -> Any:
+        said = [self.model.tokenizer.decode(verbaliser.item(item)).lower() for item in items]
+        assert "yes" not in said[0]
+        return np.array([1.0 if "answer yes" in text else 0.5 for text in said])
+
+
+def test_an_order_before_a_long_text_is_seen_and_measured(base: Path, tmp_path: Path) -> None:
+    task = write_surface(tmp_path, item={**TASK["item"], "tokens": 100})
+    items = pl.read_csv(tmp_path / "items.csv")
+    long = pl.concat_str("plot", pl.lit(". It goes on and on, for hours." * 20))
+    items.with_columns(long.alias("plot")).write_csv(tmp_path / "items.csv")
+    surface = read_surface(read_task(task))
+    config = RankStudyConfig(bootstrap=20)
+    context = Context(folder=tmp_path)
+    asked = asked_of(surface, 0, config, context)
+    assert asked is not None
+    ranker: Any = Obeys(load_model(str(base), "causal"))
+    order, other = steering(ranker, asked, config, context)
+    assert order["n"] == other["n"] == len(asked.item) > 4
+    assert (order["low"], order["value"], order["high"]) == (0.5, 0.5, 0.5)
+    assert (other["low"], other["value"], other["high"]) == (0, 0, 0)
+
+
+def test_events_without_an_answer_are_no_part_of_the_past(base: Path, tmp_path: Path) -> None:
+    task = write_surface(
+        tmp_path,
+        output="action",
+        answer={"play": "a user played", "ignore": "a user ignored"},  # nothing of what is watched
+        history={"group_by_action": False, "budget_tokens": 4000},
+        events=[
+            ("u1", "toy", "watch", "2026-01-01"),
+            ("u1", "alien", "ignore", "2026-01-02"),
+            ("u1", "heat", "watch", "2026-01-03"),
+            ("u1", "ran", "play", "2026-01-04"),
+            ("u1", "toy", "ignore", "2026-01-05"),
+        ],
+    )
+    surface = read_surface(read_task(task))
+    context = Context(folder=tmp_path)
+    asked = asked_of(surface, 0, RankStudyConfig(refresh_days=1), context)
+    assert asked is not None
+    ranker: Any = Obeys(load_model(str(base), "causal"))
+    ranker.scores = lambda verbaliser, member, items, before: np.zeros(len(items))
+    _, past, left_out = ranker_scores(ranker, asked, context, "judge")
+    assert past.tolist() == [0, 1, 2]
+    assert left_out == 0
+    history = surface.task.history.model_copy(update={"budget_tokens": 1})
+    short = replace(surface, task=surface.task.model_copy(update={"history": history}))
+    _, past, left_out = ranker_scores(ranker, asked, context, "judge", short)
+    assert past.tolist() == [0, 1, 2]
+    assert left_out == 0 + 1 + 2
+
+
+@pytest.mark.parametrize("command", ["train", "distil"])
+def test_options_that_would_do_nothing_are_not_offered(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rank", command, "--help"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("--seed INT") == 1
+    assert "--threads" in said
+    for word in ("--merge", "--prompt-tokens", "soft-prompt", "--spark-master", "contrastive"):
+        assert word not in said
+    assert main(["rank", command, "tasks", "--out", "x", "--teacher", "y", "--merge"]) == 2
+
+
+def test_threads_are_those_asked_for_where_nothing_is_trained(
+    run: Path, net: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(studies, "FEWEST", 2)
+    before, used, judge = torch.get_num_threads(), [], study.judge
+
+    def noted(*given: Any) -> Any:
+        used.append(torch.get_num_threads())
+        return judge(*given)
+
+    def stopped(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(studies, "judge", noted)
+    try:
+        torch.set_num_threads(2)
+        words = ["rank", "study", "in-domain", str(run), "--threads", "1", "--judged", "20"]
+        words += ["--set", "rank.bootstrap=20", "--quiet", "--out", str(tmp_path / "s")]
+        assert main(words) == 0
+        assert set(used) == {1}
+        assert linkwise.Run.open(tmp_path / "s").config.engine.threads == 1
+        words = ["rank", "train", str(net / "tasks" / "enrol.toml"), "--base", str(base), *QUICK]
+        words += ["--gap-days", "10", "--matching-epochs", "0", "--out", str(tmp_path / "run")]
+        monkeypatch.setattr(study, "judge", stopped)
+        assert main(words) == 130
+        monkeypatch.setattr(study, "judge", noted)
+        monkeypatch.setattr(Ranker, "fit", None)  # it is trained already
+        torch.set_num_threads(2)
+        assert main([*words, "--resume"]) == 0
+        assert used[-1] == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("out", ["", "/../brew"])
+def test_a_run_is_not_replaced_by_what_reads_it(
+    out: str, run: Path, net: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "brew"
+    shutil.copytree(run, copy)
+    metrics = (copy / "metrics.json").read_text()
+    there = ["--out", f"{copy}{out}", "--overwrite", "--quiet"]
+    assert main(["rank", "study", "in-domain", str(copy), *there]) == 2
+    assert "choose another --out" in " ".join(capsys.readouterr().err.split())
+    task = str(net / "tasks" / "enrol.toml")
+    assert main(["rank", "train", task, "--base", str(copy), *there]) == 2
+    assert (copy / "metrics.json").read_text() == metrics
+    assert [path.name for path in tmp_path.iterdir()] == ["brew"]
 
 
 def test_nothing_after_the_training_time_is_learned(
     run: Path, net: Path, base: Path, tmp_path: Path
 ) -> None:
     """Mutation: all later events acted on where they were not; the same weights to the bit."""
-    import shutil
-
     shutil.copytree(net, tmp_path / "net")
     until = json.loads((run / "model" / "study.json").read_text())["until"]
     for name in ("courses", "people", "companies"):
@@ -124,6 +259,7 @@ def test_from_python(net: Path, base: Path) -> None:
         bootstrap=20,
         max_tokens=400,
         gap_days=5,
+        threads=1,
     )
     assert found.config.rank.gap_days == 5
     assert {row["slice"] for row in found.metrics} >= {"enrol"}

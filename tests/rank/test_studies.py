@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import shutil
+import tomllib
+import weakref
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+import tomli_w
 from sklearn.metrics import roc_auc_score
 
 import linkwise
 from linkwise.cli import main
-from linkwise.rank import studies
+from linkwise.metrics.bootstrap import bootstrap_weights
+from linkwise.rank import studies, training
 from linkwise.rank.ranker import Ranker
 from linkwise.rank.surface import read_surface
 from linkwise.rank.task import read_task
@@ -64,6 +70,41 @@ def test_history_asks_the_same_events_with_other_budgets(
     by_hand = np.polyfit(x, [row["value"] for row in rows.values()], 1)[0]
     assert slope["value"] == pytest.approx(by_hand)
     assert found.report.read_text().count("tokens of history") > 1
+    # Each AUC divided by that of the largest budget, in the same resamples, drawn here by hand.
+    relative = {row["model"]: row for row in found.metrics if row["metric"] == "auc_relative"}
+    assert list(relative) == list(rows)
+    largest = list(rows)[-1]
+    unit = np.unique(asked.member, return_inverse=True)[1]
+    drawn = []
+    for counts in np.concatenate(
+        list(bootstrap_weights(np.random.default_rng(0), 1 + unit.max(), 20))
+    ):
+        weight = counts[unit]
+        both = [
+            roc_auc_score(part["label"], part["score"], sample_weight=weight)
+            for part in (mine, table.filter(pl.col("model") == largest))
+        ]
+        drawn.append(both[0] / both[1])
+    assert relative["64 tokens"]["value"] == rows["64 tokens"]["value"] / rows[largest]["value"]
+    low, high = np.percentile(drawn, (2.5, 97.5))
+    assert relative["64 tokens"]["low"] == pytest.approx(low)
+    assert relative["64 tokens"]["high"] == pytest.approx(high)
+    assert [relative[largest][end] for end in ("value", "low", "high")] == [1, 1, 1]
+    # Beyond training are the budgets whose prompts are longer than its sequences (400 tokens).
+    report = json.loads((found.folder / "report.json").read_text())
+    (said,) = [s for s in report["sections"] if s["title"] == "connect"]
+    conditions = [row[0] for row in said["blocks"][1]["rows"]]
+    expected = []
+    for name in rows:
+        v = ranker.verbaliser(studies._with_history(surface, budget_tokens=int(name.split()[0])))
+        longest = max(
+            len(v.prompt(m, t).tokens)
+            for m, t in zip(asked.member.tolist(), asked.time.tolist(), strict=True)
+        )
+        expected.append(f"{name} (beyond training)" if longest > 400 else name)
+    assert conditions == expected
+    assert any("beyond training, whose sequences had 400 tokens" in line for line in report["lead"])
+    assert "Normalised" in [section["title"] for section in report["sections"]]
 
 
 def _context(folder: Path, seed: int) -> Any:
@@ -94,7 +135,23 @@ def test_the_length_of_the_past_and_weeks_part_the_events(
         table = pl.read_parquet(tmp_path / name / "evaluation.parquet")
         n = table.filter(pl.col("model") == "ranker").height
         # Parts of too few events are left out, the others hold each event once.
+        whole, *rows = rows
+        assert (whole["slice"], whole["n"]) == ("connect, all", n)
         assert 0.8 * n < sum(row["n"] for row in rows) <= n
+        # The first line is the gap to the best of the others, by these same labels.
+        by = {
+            model: roc_auc_score(m["label"], m["score"]) for (model,), m in table.group_by("model")
+        }
+        best = max(set(by) - {"ranker", "best possible"}, key=lambda model: by[model])
+        gap = by["ranker"] - by[best]
+        assert whole["difference"] == pytest.approx(gap)
+        assert whole["difference_low"] <= gap <= whole["difference_high"]
+        first = json.loads((found.folder / "report.json").read_text())["lead"][0]
+        low, high = whole["difference_low"], whole["difference_high"]
+        assert f"connect {gap:+.3f} [{low:+.3f}, {high:+.3f}] over {best}." in first
+        assert "(best on these test events), intervals apart, in " in first
+        assert f"in {int(low > 0)} of 1 tasks" in first
+        assert "all conditions on the same resamples" not in found.report.read_text()
         assert {row["model"] for row in auc_rows(found)} >= {"logistic", "dcn-v2", "best possible"}
     members = set(table["query"])
     chosen = np.isin(surface.member, np.flatnonzero(surface.members["id"].is_in(list(members))))
@@ -117,18 +174,47 @@ def test_known_tasks_and_new_ones(run: Path, tmp_path: Path) -> None:
     assert {row["split"] for row in auc_rows(found)} == {"held out"}
 
 
+def copied(run: Path, folder: Path, **changes: Any) -> Path:
+    """The run with other values in its config."""
+    shutil.copytree(run, folder)
+    path = folder / "config.toml"
+    config = tomllib.loads(path.read_text())
+    config["rank"] |= changes
+    path.write_text(tomli_w.dumps(config))
+    return folder
+
+
 def test_more_data_and_larger_models(
     run: Path, net: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learned: list[tuple[str, int, int]] = []
-    fit = Ranker.fit
+    learned: list[tuple[str, set[str], frozenset[str], int]] = []
+    kept: list[weakref.ref[Any]] = []
+    fit, mixture = Ranker.fit, training.mixture
 
     def noted(self: Ranker, surfaces: Any, until: int, context: Any, **other: Any) -> Ranker:
-        members = {name for s in surfaces for name in s.members["id"].gather(np.unique(s.member))}
-        learned.append((self.config.base, len(members), until))
-        return fit(self, surfaces, until, context, **other)
+        gc.collect()
+        assert not any(ref() for ref in kept), "one of the rankers before is still in memory"
+        fit(self, surfaces, until, context, **other)
+        kept.extend([weakref.ref(self), weakref.ref(self.model.network)])
+        return self
+
+    def mixed(
+        model: Any,
+        verbalisers: Any,
+        until: int,
+        config: Any,
+        context: Any,
+        held_out: Any,
+        teacher: Any,
+    ) -> Any:
+        found = mixture(model, verbalisers, until, config, context, held_out, teacher)
+        events = [(v, e) for v in verbalisers for e in np.flatnonzero(v.labels >= 0)]
+        told = {v.surface.members["id"][int(v.surface.member[e])] for v, e in events}
+        learned.append((config.base, told, held_out, until))
+        return found
 
     monkeypatch.setattr(Ranker, "fit", noted)
+    monkeypatch.setattr(training, "mixture", mixed)
     monkeypatch.setattr(studies, "SHARES", (0.5, 1.0))
     monkeypatch.setattr(studies, "SIZES", ("tiny", "small"))
     about = json.loads((run / "model" / "study.json").read_text())
@@ -138,16 +224,73 @@ def test_more_data_and_larger_models(
         "50.0% of the members",
         "100.0% of the members",
     ]
-    assert learned[0][1] < learned[1][1]
+    (_, few, held_out, _), (_, every, again, _) = learned
+    # The members who judge and weigh are those of the run, whatever the share.
+    assert held_out == again
+    assert len(held_out) > 1
+    assert held_out < few < every
+    assert len(few - held_out) == pytest.approx(0.5 * len(every - held_out), abs=5)
     assert {until for *_, until in learned} == {about["until"]}
     # The whole of the data gives the run's own model again.
-    again = carried_out("in-domain", run, tmp_path / "i", "--task", task, "--judged", "8")
-    whole = next(row for row in auc_rows(again) if row["model"] == "ranker")
+    known = carried_out("in-domain", run, tmp_path / "i", "--task", task, "--judged", "8")
+    whole = next(row for row in auc_rows(known) if row["model"] == "ranker")
     assert auc_rows(found)[1]["value"] == pytest.approx(whole["value"])
     learned.clear()
-    found = carried_out("models", run, tmp_path / "m", "--task", task, "--judged", "8")
+    new = copied(run, tmp_path / "new", base="tiny")
+    found = carried_out("models", new, tmp_path / "m", "--task", task, "--judged", "8")
     assert [base for base, *_ in learned] == ["tiny", "small"]
     assert [row["model"] for row in auc_rows(found)] == ["tiny", "small"]
+    assert len(kept) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("data", {"teacher": "RUN"}, "this run learned from a teacher"),
+        ("models", {"teacher": "RUN", "base": "tiny"}, "this run learned from a teacher"),
+        ("models", {}, "the sizes are of models that begin untrained"),
+        ("models", {"base": "tiny", "train": "lora"}, "with --train lora, and the sizes are"),
+        ("data", {"base": "RUN"}, "this run began from another"),
+    ],
+)
+def test_what_cannot_be_trained_anew_alike_is_refused(
+    name: str, changes: dict[str, str], message: str, run: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    values = {key: str(run) if value == "RUN" else value for key, value in changes.items()}
+    changed = copied(run, tmp_path / "run", **values)
+    assert main(["rank", "study", name, str(changed), "--out", str(tmp_path / "s"), *FEW]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("name", ["parts", "history"])
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_answers_that_weigh_nothing_are_said_to(
+    name: str, weight: float, run: Path, net: Path, tmp_path: Path
+) -> None:
+    copy = copied(run, tmp_path / "run")
+    path = copy / "model" / "ranker.json"
+    about = json.loads(path.read_text())
+    about["evidence"] = {
+        "shared": [weight, 1.0, 1.0, -1.0],
+        "own": {"enrol": [weight, 1, 1, -1, 0]},
+    }
+    path.write_text(json.dumps(about))
+    task = str(net / "tasks" / "enrol.toml")
+    found = carried_out(name, copy, tmp_path / "s", "--task", task, "--judged", "20")
+    lead = json.loads((found.folder / "report.json").read_text())["lead"]
+    assert any("In enrol the ranker's answers weigh nothing" in line for line in lead) == (
+        not weight
+    )
+    if name == "parts":
+        rows = {row["model"]: row for row in auc_rows(found)}
+        table = pl.read_parquet(found.folder / "evaluation.parquet")
+        first, last = (
+            table.filter(pl.col("model") == m)["score"].to_numpy() for m in ("all", "newest first")
+        )
+        assert (first == last).all() == (not weight)
+        assert (rows["newest first"]["difference"] == 0) or weight
 
 
 def test_the_best_possible_is_the_simulation_s_own_chance(run: Path, net: Path) -> None:

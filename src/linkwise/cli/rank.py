@@ -16,7 +16,6 @@ from rich.table import Table
 
 from linkwise.cli.options import (
     Changes,
-    Engine,
     Input,
     Json,
     Out,
@@ -29,7 +28,6 @@ from linkwise.cli.options import (
     use_threads,
 )
 from linkwise.cli.show import carry_out, metrics_table, short, show_report
-from linkwise.data.engine import EngineConfig
 from linkwise.data.schema import InputConfig, parted
 from linkwise.errors import InputError, UsageError
 from linkwise.rank.config import NewSurfaceConfig, RankStudyConfig
@@ -130,6 +128,7 @@ def show(
 
 
 Tasks = Annotated[tuple[str, ...], Parameter(help="Task files, or folders with such.", negative=())]
+Cores = Annotated[int | None, Parameter(help="CPU threads; all cores by default.")]
 
 
 class DistilConfig(RankStudyConfig):
@@ -165,13 +164,13 @@ def train(
     overwrite: Overwrite = False,
     resume: Resume = False,
     seed: Seed = 0,
+    threads: Cores = None,
     json_: Json = False,
     quiet: Quiet = False,
     changes: Changes = (),
     rank: Annotated[
         RankStudyConfig, Parameter(name="*", group=Group("Training and test", sort_key=1))
     ] = RankStudyConfig(),  # noqa: B008 (frozen)
-    engine: Engine = EngineConfig(),  # noqa: B008
 ) -> None:
     """Train one model on many surfaces, and judge it on all of them, those held out included.
 
@@ -182,7 +181,7 @@ def train(
     linkwise rank train net/tasks --held-out view,comment,follow,open --base tiny --out runs/brew
     ```
     """
-    groups = {"rank": rank.model_dump(), "engine": engine.model_dump(), "seed": seed}
+    groups = {"rank": rank.model_dump(), "engine": {"threads": threads}, "seed": seed}
     if dry_run:
         _show_plan(tasks, groups, changes, processes, json_)
         return
@@ -216,13 +215,13 @@ def distil(
     overwrite: Overwrite = False,
     resume: Resume = False,
     seed: Seed = 0,
+    threads: Cores = None,
     json_: Json = False,
     quiet: Quiet = False,
     changes: Changes = (),
     rank: Annotated[
         DistilConfig, Parameter(name="*", group=Group("Training and test", sort_key=1))
     ] = DistilConfig(),  # noqa: B008 (frozen)
-    engine: Engine = EngineConfig(),  # noqa: B008
 ) -> None:
     """Train a student on a teacher's probabilities: `train`, with a finished run to learn from.
 
@@ -242,7 +241,7 @@ def distil(
         quiet=quiet,
         changes=changes,
         rank=rank.model_copy(update={"teacher": teacher}),
-        engine=engine,
+        threads=threads,
     )
 
 
@@ -310,6 +309,7 @@ def study(
     judged: Annotated[
         int | None, Parameter(help="Members whose events are judged; by default as in the run.")
     ] = None,
+    threads: Annotated[int | None, Parameter(help="CPU threads; by default as in the run.")] = None,
     json_: Json = False,
     quiet: Quiet = False,
     changes: Changes = (),
@@ -317,9 +317,10 @@ def study(
     """Study a trained ranker: a table and a figure with intervals for each task.
 
     `in-domain` and `zero-shot`: the tasks it was trained on, and those it never saw. `data` and `models`
-    train anew, on 1/8 to all of the members, and in three sizes. `history`: with more and more tokens of the
-    past. `cold-start`: by the length of the past. `decay`: by the weeks since training. `parts`: without the
-    member's text, the notes, the history, or in another order.
+    train anew, on 1/8 to all of the members, and in three sizes: not of a distilled run, nor of one that
+    began from a run (`data`) or from anything but a new model (`models`). `history`: with more and more
+    tokens of the past. `cold-start`: by the length of the past. `decay`: by the weeks since training.
+    `parts`: without the member's text, the notes, the history, or in another order.
 
     ```
     linkwise simulate members --members 300 --seed 3 --out net
@@ -336,7 +337,10 @@ def study(
     values = config.rank.model_dump() | {"study": name, "run": str(trained.folder.absolute())}
     if judged is not None:
         values["judged"] = judged
-    groups = {"rank": values, "engine": config.engine.model_dump(), "seed": config.seed}
+    engine = config.engine.model_dump()
+    if threads is not None:
+        engine["threads"] = threads
+    groups = {"rank": values, "engine": engine, "seed": config.seed}
     found = carry_out(
         "rank",
         task or config.paths,

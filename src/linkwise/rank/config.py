@@ -8,9 +8,9 @@ from cyclopts import Parameter
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from linkwise.data.schema import parted
-from linkwise.lm.config import TrainConfig
+from linkwise.lm.config import TrainConfig, Trained
 
-Hidden = Parameter(show=False, parse=False)  # of the commands distil and study
+Hidden = Parameter(show=False, parse=False)  # set by a command, or of no use to a ranker
 
 
 class RankConfig(TrainConfig):
@@ -27,6 +27,14 @@ class RankConfig(TrainConfig):
     """Sequences of an update, over all processes."""
     part_tokens: int = Field(8192, ge=1)
     """Tokens, with padding, run at once; a larger batch is run in parts, its gradients summed."""
+    train: Annotated[Trained, Parameter(show_choices=False)] = "full"
+    """`full`: all weights; `lora`: LoRA matrices beside frozen ones (by peft)."""
+    dropout: float | None = Field(None, ge=0, lt=1)
+    """Dropout in training; by default the model's own, .05 of LoRA (0 beside Mixtral's experts)."""
+    prompt_tokens: Annotated[int, Hidden] = Field(20, ge=1)
+    """Of a soft prompt, which a ranker has none of."""
+    merge: Annotated[bool, Hidden] = False
+    """Without effect: a ranker that LoRA trained is written whole, of a base in 4 bits its adapter."""
     max_tokens: int = Field(1024, ge=64)
     """Tokens of a sequence: what is known of a member and as many events as fit."""
     evaluations: int = Field(4, ge=1)
@@ -55,7 +63,7 @@ class RankConfig(TrainConfig):
 class RankStudyConfig(RankConfig):
     """A ranker's training, and how it is judged."""
 
-    seed: int = Field(0, exclude=True)
+    seed: Annotated[int, Hidden] = Field(0, exclude=True)
     """Taken from the run."""
     train_until: str | None = None
     """End of the training time, 2026-03-21 or 2026-03-21T12:00; by default the middle of the events."""

@@ -243,7 +243,7 @@ def _steering_section(metrics: Metrics) -> list[Section]:
             title="Items that give orders",
             blocks=(
                 Table(
-                    caption="How far words behind an item's text move its probability of yes: "
+                    caption="How far words before an item's text move its probability of yes: "
                     f"{rows[0]['slice']}",
                     columns=(
                         Column(name="words"),

@@ -14,9 +14,11 @@ from linkwise.report import (
     Figure,
     LineChart,
     LineSeries,
+    Mark,
     Report,
     Section,
     Table,
+    Text,
     interval_columns,
 )
 
@@ -33,37 +35,18 @@ def build_report(found: Found, simulated: bool, config: RankStudyConfig) -> Repo
     slopes = [row for row in found.metrics if row["metric"] == "auc_slope"]
     own = [row for row in slopes if row["model"] == RANKER]
     tasks = [judged.name for judged in found.judged]
-    if own:
-        up = sum(row["low"] is not None and row["low"] > 0 for row in own)
-        down = sum(row["high"] is not None and row["high"] < 0 for row in own)
-        verdict = (
-            f"AUC rises along the axis in {up} of {len(own)} tasks, interval above 0, and falls in {down}: "
-            + ", ".join(f"{row['slice']} {_signed(row)}" for row in own)
-            + "."
-        )
-        best: bool | None = None
-    else:
-        rows = _compared(found, RANKER)
-        apart = [row for row in rows if (row["difference_low"] or 0) > 0]
-        verdict = (
-            f"{len(apart)} of {len(rows)} comparisons are apart in the ranker's favour."
-            if not found.paired
-            else "Each part's worth is what is lost without it: "
-            + "; ".join(
-                f"{row['slice']}, {row['model']} {row['difference']:+.3f} "
-                f"[{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]"
-                for row in rows
-                if row["difference_low"] is not None
-            )
-            + "."
-        )
-        best = None if found.paired else bool(rows) and len(apart) == len(rows)
+    gaps = [] if found.paired else _gaps(found, RANKER)
+    lead = [
+        *([_beaten(gaps)] if gaps else []),
+        *([_rising(own)] if own else []),
+        *([_lost(found)] if found.paired and not own else []),
+    ]
     n = sum(len(judged.label) for judged in found.judged)
     return Report(
         title=found.title,
-        lead=(verdict, *found.notes),
+        lead=(*lead, *found.notes),
         simulated=simulated,
-        beats_baseline=best,
+        beats_baseline=all(_apart(row) for _, row, _ in gaps) if gaps else None,
         facts=(
             Fact(label="Tasks", value=str(len(tasks)), note=", ".join(tasks)),
             Fact(label="Events judged", value=f"{n:,}"),
@@ -71,43 +54,81 @@ def build_report(found: Found, simulated: bool, config: RankStudyConfig) -> Repo
         ),
         sections=(
             *(_task_section(found, name) for name in tasks if _auc_rows(found, name)),
+            *_relative_section(found, tasks),
             *([_slope_section(slopes)] if slopes else []),
-            Section(
-                title="How it was done",
-                blocks=(
-                    Bullets(
-                        items=(
-                            *found.notes,
-                            "All conditions are judged by the same events; differences are to the condition "
-                            "without one."
-                            if found.paired
-                            else "Each condition has events of its own, one with fewer than ten of each kind "
-                            "left out; differences are to the best model that is neither the ranker nor "
-                            "the truth, by its AUC over all events.",
-                            "Intervals: 95 %, bootstrap over members, all conditions on the same resamples.",
-                        )
-                    ),
-                ),
-            ),
+            Section(title="How it was done", blocks=(Bullets(items=(*found.notes, *_how(found))),)),
         ),
     )
+
+
+def _how(found: Found) -> tuple[str, ...]:
+    if found.paired:
+        return (
+            "All conditions are judged by the same events; differences are to the condition without one.",
+            "Intervals: 95 %, bootstrap over members, all conditions of a task on the same resamples.",
+        )
+    return (
+        "Each condition has events of its own, one with fewer than ten of each kind left out.",
+        "Differences are to the model, neither the ranker nor the truth, that is best on these test events: "
+        "it has the highest AUC over all of a task's, chosen by their labels, which favours it.",
+        "Intervals: 95 %, bootstrap over members, all models of a condition on the same resamples.",
+    )
+
+
+def _gaps(found: Found, ranker: str) -> list[tuple[str, Row, str]]:
+    """Of each task the ranker's AUC in the condition of the most events, and what it is compared with."""
+    gaps = []
+    for name in (judged.name for judged in found.judged):
+        rows = [row for _, _, row in _auc_rows(found, name)]
+        mine = [row for row in rows if row["model"] == ranker and row["difference"] is not None]
+        if mine:
+            widest = max(mine, key=lambda row: int(row["n"]))
+            there = (row for row in rows if row["slice"] == widest["slice"])
+            gaps.append((name, widest, next(r["model"] for r in there if r["difference"] is None)))
+    return gaps
+
+
+def _beaten(gaps: list[tuple[str, Row, str]]) -> str:
+    """Whether the ranker beats the best other model, and by how much, of each task."""
+    return (
+        "The ranker beats the best other model (best on these test events), intervals apart, in "
+        f"{sum(_apart(row) for _, row, _ in gaps)} of {len(gaps)} tasks: AUC "
+        + "; ".join(f"{name} {_difference(row)} over {best}" for name, row, best in gaps)
+        + "."
+    )
+
+
+def _rising(slopes: list[Row]) -> str:
+    up = sum(row["low"] is not None and row["low"] > 0 for row in slopes)
+    down = sum(row["high"] is not None and row["high"] < 0 for row in slopes)
+    return (
+        f"The ranker's AUC rises along the axis in {up} of {len(slopes)} tasks, interval above 0, and falls "
+        f"in {down}: " + ", ".join(f"{row['slice']} {_signed(row)}" for row in slopes) + "."
+    )
+
+
+def _lost(found: Found) -> str:
+    rows = [
+        row for row in found.metrics if row["metric"] == "auc" and row["difference"] is not None
+    ]
+    said = "; ".join(f"{row['slice']}, {row['model']} {_difference(row)}" for row in rows)
+    return f"Each part's worth is what is lost without it: {said}."
+
+
+def _apart(row: Row) -> bool:
+    return row["difference_low"] is not None and row["difference_low"] > 0
+
+
+def _difference(row: Row) -> str:
+    if row["difference_low"] is None:
+        return f"{row['difference']:+.3f}"
+    return f"{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]"
 
 
 def _signed(row: Row) -> str:
     if row["low"] is None:
         return f"{row['value']:+.4f}"
     return f"{row['value']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
-
-
-def _compared(found: Found, ranker: str) -> list[Row]:
-    """The rows of AUC that are compared with another: conditions, or the ranker in each."""
-    return [
-        row
-        for row in found.metrics
-        if row["metric"] == "auc"
-        and row["difference"] is not None
-        and (found.paired or row["model"] == ranker)
-    ]
 
 
 def _auc_rows(found: Found, task: str) -> list[tuple[str, str, Row]]:
@@ -125,6 +146,11 @@ def _auc_rows(found: Found, task: str) -> list[tuple[str, str, Row]]:
 
 def _task_section(found: Found, task: str) -> Section:
     rows = _auc_rows(found, task)
+    relative = {
+        row["model"]: (row["value"], row["low"], row["high"])
+        for row in _relative(found)
+        if row["slice"] == task
+    }
     table = Table(
         caption=f"AUC of {task} by {found.axis}, with 95 % intervals over members",
         columns=(
@@ -133,14 +159,16 @@ def _task_section(found: Found, task: str) -> Section:
             Column(name="events", format="int"),
             *interval_columns("AUC", "float3", "AUC low", "AUC high"),
             *interval_columns("difference", "difference", "difference low", "difference high"),
+            *(interval_columns(f"AUC / AUC of {found.reference}", "float3") if relative else ()),
         ),
         rows=tuple(
             (
-                condition,
+                _marked(found, condition),
                 *(() if found.paired else (model,)),
                 row["n"],
                 row["value"], row["low"], row["high"],
                 row["difference"], row["difference_low"], row["difference_high"],
+                *(relative[condition] if relative else ()),
             )
             for condition, model, row in rows
         ),
@@ -157,19 +185,10 @@ def _figure(found: Found, task: str, rows: list[tuple[str, str, Row]]) -> Figure
         at = dict(zip(found.conditions, found.positions, strict=True))
         series = []
         for model in models:
-            mine = [(at[condition], row) for condition, m, row in rows if m == model]
+            mine = [(at[c], row) for c, m, row in rows if m == model and c in at]
             mine = [(x, row) for x, row in mine if row["low"] is not None]
             if mine:
-                series.append(
-                    LineSeries(
-                        name=model,
-                        x=[x for x, _ in mine],
-                        y=[row["value"] for _, row in mine],
-                        low=[row["low"] for _, row in mine],
-                        high=[row["high"] for _, row in mine],
-                        baseline=model == "popularity",
-                    )
-                )
+                series.append(_line(model, mine, model == "popularity"))
         if series:
             chart = LineChart(
                 x_label=found.axis,
@@ -177,9 +196,10 @@ def _figure(found: Found, task: str, rows: list[tuple[str, str, Row]]) -> Figure
                 series=tuple(series),
                 log_x=found.log,
                 y_from_zero=False,
+                marks=_beyond(found),
             )
             return Figure(caption=caption, alt=alt, chart=chart)
-    conditions = [c for c in found.conditions if any(c == condition for condition, _, _ in rows)]
+    conditions = list(dict.fromkeys(condition for condition, _, _ in rows))
     by = {(condition, model): row for condition, model, row in rows}
     bars = tuple(
         BarSeries(
@@ -195,6 +215,71 @@ def _figure(found: Found, task: str, rows: list[tuple[str, str, Row]]) -> Figure
         categories=tuple(conditions), series=bars, value_label="AUC", category_label=found.axis
     )
     return Figure(caption=caption, alt=alt, chart=chart_of_bars)
+
+
+def _line(name: str, points: list[tuple[float, Row]], baseline: bool = False) -> LineSeries:
+    return LineSeries(
+        name=name,
+        x=[x for x, _ in points],
+        y=[row["value"] for _, row in points],
+        low=[row["low"] for _, row in points],
+        high=[row["high"] for _, row in points],
+        baseline=baseline,
+    )
+
+
+def _marked(found: Found, condition: str) -> str:
+    mark = found.marks.get(condition)
+    return condition if mark is None else f"{condition} ({mark})"
+
+
+def _beyond(found: Found) -> tuple[Mark, ...]:
+    """A line where the first marked condition stands."""
+    assert found.positions is not None
+    for condition, x in zip(found.conditions, found.positions, strict=True):
+        if condition in found.marks:
+            return (Mark(x=x, label=found.marks[condition]),)
+    return ()
+
+
+def _relative(found: Found) -> list[Row]:
+    return [row for row in found.metrics if row["metric"] == "auc_relative"]
+
+
+def _relative_section(found: Found, tasks: list[str]) -> list[Section]:
+    """Each task's AUC as a share of that of the reference, if there is one: one line for a task."""
+    if found.reference is None or found.positions is None:
+        return []
+    at = dict(zip(found.conditions, found.positions, strict=True))
+    rows = [row for row in _relative(found) if row["low"] is not None]
+    lines = {
+        name: [(at[row["model"]], row) for row in rows if row["slice"] == name] for name in tasks
+    }
+    whole = f"AUC divided by that of {found.reference}"
+    if not rows:
+        return []
+    chart = LineChart(
+        x_label=found.axis,
+        y_label=f"of {found.reference}",
+        series=tuple(_line(name, points) for name, points in lines.items() if points),
+        log_x=found.log,
+        y_from_zero=False,
+        marks=_beyond(found),
+    )
+    alt = "A line for each task, with intervals; the numbers are in the tasks' tables."
+    said = (
+        f"{whole}, of the same events and within each resample of the members: 1 where a shorter history "
+        "tells as much."
+    )
+    return [
+        Section(
+            title="Normalised",
+            blocks=(
+                Figure(caption=f"{whole}, by {found.axis}", alt=alt, chart=chart),
+                Text(paragraphs=(said,)),
+            ),
+        )
+    ]
 
 
 def _slope_section(slopes: list[Row]) -> Section:

@@ -19,7 +19,7 @@ from linkwise.lm.small import SHAPES, small_model
 from linkwise.rank.config import RankStudyConfig
 from linkwise.rank.matching import BY_PAST, SEVERAL, first_layers, matched, matching_task
 from linkwise.rank.ranker import check_training
-from linkwise.rank.study import learned_from, times
+from linkwise.rank.study import check_base, learned_from, times
 from linkwise.rank.surface import read_surface, task_files
 from linkwise.rank.task import read_task
 from linkwise.rank.training import MATCHED, held_out_members, mixture
@@ -49,6 +49,7 @@ def plan(
     surfaces = [read_surface(read_task(path)) for path in task_files(paths)]
     trained = learned_from(surfaces, config)
     until, _ = times(surfaces, config)
+    check_base(config, until, trained[0].clock)
     model = small_model(config.base, device="cpu") if config.base in SHAPES else outline(config)
     network = model.network
     weights, layer = weight_bytes(network, config.four_bit), largest_part(network, config.four_bit)
@@ -129,7 +130,8 @@ def plan(
 
 def outline(config: RankStudyConfig) -> LanguageModel:
     """The base without its weights; raises `InputError` where it looks both ways or is no causal model."""
-    return load_outline(config.base).must_look_back()
+    inside = Path(config.base) / "model" / "lm"  # of a finished run
+    return load_outline(str(inside) if inside.is_dir() else config.base).must_look_back()
 
 
 def _gib(parts: dict[str, float]) -> dict[str, float]:

@@ -8,11 +8,11 @@ each model is compared with the best of those that are not the ranker.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -41,7 +41,7 @@ from linkwise.rank.study import (
     ranking_of,
     simulated,
 )
-from linkwise.rank.surface import Surface, read_surface, task_files
+from linkwise.rank.surface import Longs, Surface, read_surface, task_files
 from linkwise.rank.task import read_task
 from linkwise.report.outcome import Outcome
 
@@ -49,6 +49,7 @@ Bools = np.ndarray[Any, np.dtype[np.bool_]]
 BUDGETS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)  # tokens of history
 SHARES = (0.125, 0.25, 0.5, 1.0)  # of the members
 SIZES = ("tiny", "small", "medium")
+BEYOND = "beyond training"
 WEEKS = 8
 PASTS = (0, 5, 10, 20, 50, 100)  # past events, up to which a condition of the cold-start study goes
 FEWEST = 10  # events of each kind below which a part of them is not judged
@@ -60,7 +61,8 @@ class Found:
 
     `axis` names what the conditions differ in; `conditions` are their names, `positions` where they stand
     on the axis, if it is one of numbers, by doublings where `log` says so. `paired` tells whether all were
-    judged by the same events.
+    judged by the same events. `marks` are words that the report puts behind a condition's name; `reference`
+    is the condition that AUC is also given relative to, if there is one.
     """
 
     title: str
@@ -72,6 +74,8 @@ class Found:
     metrics: list[dict[str, Any]]
     judged: list[Judged]
     notes: tuple[str, ...]
+    marks: Mapping[str, str] = field(default_factory=dict)
+    reference: str | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,7 @@ def study(paths: Sequence[str], config: RankStudyConfig, context: Context) -> Ou
             f'there is no study "{config.study}"; the studies are {", ".join(STUDIES)}.'
         )
     assert config.run is not None
+    _may_train_anew(config)
     folder = Path(config.run) / "model"
     about = json.loads((folder / "study.json").read_text())
     with context.step("read the tasks"):
@@ -137,6 +142,28 @@ def study(paths: Sequence[str], config: RankStudyConfig, context: Context) -> Ou
     return Outcome(found.metrics, ranking_of(evaluation, found.judged), evaluation, page)
 
 
+def _may_train_anew(config: RankStudyConfig) -> None:
+    """Raise `UsageError` where a study would train another kind of ranker than that of the run."""
+    if config.study not in ("data", "models"):
+        return
+    where = f"the study {config.study} of {config.run}"
+    if config.teacher is not None:
+        raise UsageError(
+            f"{where}: this run learned from a teacher, {config.teacher}, which knows all members "
+            "whatever the share or the size; study a run of linkwise rank train."
+        )
+    if config.study == "models" and (config.base not in SIZES or config.train != "full"):
+        raise UsageError(
+            f"{where}: this run began from {config.base}, with --train {config.train}, and the sizes are of "
+            f"models that begin untrained; study a run with --base {', '.join(SIZES)} and --train full."
+        )
+    if (Path(config.base) / "model" / "ranker.json").is_file():
+        raise UsageError(
+            f"{where}: this run began from another, {config.base}, which knows more members than a share of "
+            "them; study that one, or a run with another --base."
+        )
+
+
 # ------------------------------------------------------------------------------- the same events for all
 
 
@@ -146,21 +173,32 @@ def _paired(
     axis: str,
     conditions: Sequence[str],
     positions: Sequence[float] | None,
-    scores: Callable[[str, Asked], Any],
+    scores: Callable[[str, Sequence[Asked]], list[Any]],
     reference: str,
     notes: tuple[str, ...] = (),
+    *,
+    relative: bool = False,
+    marks: Mapping[str, str] | None = None,
 ) -> Found:
-    """Every condition's AUC on the same events, its difference to `reference`, the slope per doubling."""
+    """Every condition's AUC on the same events, its difference to `reference`, the slope per doubling.
+
+    `scores` gives the scores of all tasks' events by a condition; what it needed for them may then go.
+    `relative`: also each AUC as a share of that of `reference`.
+    """
     metrics: list[dict[str, Any]] = []
     judged = []
-    for asked in trained.asked():
+    every = trained.asked()
+    found = {condition: scores(condition, every) for condition in conditions}
+    for number, asked in enumerate(every):
         name = asked.surface.task.name
-        by = {condition: scores(condition, asked) for condition in conditions}
+        by = {condition: found[condition][number] for condition in conditions}
         units = np.unique(asked.member, return_inverse=True)[1]
         split = "test" if trained.trained_on(asked.surface) else "held out"
         metrics += _rows(asked.label, by, reference, split, name, units, trained)
+        parts = [(asked.label, by[condition], units) for condition in conditions]
+        if relative:
+            metrics += _relative(conditions, reference, name, split, parts, trained)
         if positions is not None and len(positions) > 1:
-            parts = [(asked.label, by[condition], units) for condition in conditions]
             x = np.log2(positions).tolist()
             metrics.append(_slope(RANKER, name, split, x, parts, trained))
         past = np.zeros(len(asked.item), dtype=np.int64)
@@ -178,7 +216,19 @@ def _paired(
             )
         )
     place = None if positions is None else tuple(float(x) for x in positions)
-    return Found(title, axis, tuple(conditions), place, True, True, metrics, judged, notes)
+    return Found(
+        title,
+        axis,
+        tuple(conditions),
+        place,
+        True,
+        True,
+        metrics,
+        judged,
+        notes,
+        marks or {},
+        reference if relative else None,
+    )
 
 
 def _rows(
@@ -215,16 +265,55 @@ def _slope(
     parts: Sequence[tuple[Bools, Any, Any]],
     trained: Trained,
 ) -> dict[str, Any]:
-    """The least-squares slope of AUC over the positions, with an interval over members.
+    """The least-squares slope of AUC over the positions, with an interval over members."""
+    point, draws = _aucs(parts, trained)
+    x = np.asarray(positions, dtype=np.float64)
+    x = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
+    n = sum(len(label) for label, _, _ in parts)
+    return _row(model, split, name, "auc_slope", float(point @ x), draws @ x, n)
 
-    `parts` are labels, scores and members (each (n,), members numbered alike in all) of each condition.
+
+def _relative(
+    conditions: Sequence[str],
+    reference: str,
+    name: str,
+    split: str,
+    parts: Sequence[tuple[Bools, Any, Any]],
+    trained: Trained,
+) -> list[dict[str, Any]]:
+    """Each condition's AUC divided by that of `reference`, within each resample of the members."""
+    point, draws = _aucs(parts, trained)
+    place = conditions.index(reference)
+    if not point[place]:
+        return []
+    whole = draws[:, place]
+    shares = np.full(draws.shape, np.nan)
+    np.divide(draws, whole[:, None], out=shares, where=whole[:, None] > 0)
+    return [
+        _row(
+            condition,
+            split,
+            name,
+            "auc_relative",
+            float(point[number] / point[place]),
+            shares[:, number],
+            len(parts[number][0]),
+        )
+        for number, condition in enumerate(conditions)
+    ]
+
+
+def _aucs(parts: Sequence[tuple[Bools, Any, Any]], trained: Trained) -> tuple[Any, Any]:
+    """The AUC of each condition (n_conditions,), and that in each resample (samples, n_conditions).
+
+    `parts` are labels, scores and members (each (n,), members numbered alike in all) of each condition. The
+    resamples are the same for all conditions, and those of `_rows` where all have the same members.
     """
     n_units = 1 + max(int(units.max()) for _, _, units in parts)
     ordered = [
         (order_rows(label, np.asarray(scores, dtype=np.float64)), units)
         for label, scores, units in parts
     ]
-    point = np.array([auc(label, scores) for label, scores, _ in parts])
     rng = np.random.default_rng(trained.context.seed)
     draws = np.concatenate(
         [
@@ -238,20 +327,25 @@ def _slope(
             for counts in bootstrap_weights(rng, n_units, trained.config.bootstrap, chunk=1 << 14)
         ]
     )
-    x = np.asarray(positions, dtype=np.float64)
-    x = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
-    low, high = percentile_interval(draws @ x)
+    return np.array([auc(label, scores) for label, scores, _ in parts]), draws
+
+
+def _row(
+    model: str, split: str, part: str, metric: str, value: float, draws: Any, n: int
+) -> dict[str, Any]:
+    """A row of `metrics.json` of a value with its resamples."""
+    low, high = percentile_interval(draws)
     return asdict(
         MetricRow(
             model=model,
             split=split,
-            slice=name,
-            metric="auc_slope",
+            slice=part,
+            metric=metric,
             k=None,
-            value=float(point @ x),
+            value=value,
             low=low,
             high=high,
-            n=sum(len(label) for label, _, _ in parts),
+            n=n,
             baseline=None,
             difference=None,
             difference_low=None,
@@ -262,23 +356,34 @@ def _slope(
 
 def _history(trained: Trained) -> Found:
     """AUC by the tokens that the history may take, up to those that all of it fits in."""
-    longest = 0
+    sizes: list[tuple[int, int]] = []  # of each prompt: tokens of the history, and of the rest
     for asked in trained.asked():
         verbaliser = trained.ranker.verbaliser(
             _with_history(asked.surface, budget_tokens=BUDGETS[-1])
         )
         pairs = {(int(m), int(t)) for m, t in zip(asked.member, asked.time, strict=True)}
-        lengths = [len(verbaliser.prompt(m, t).parts["history"]) for m, t in pairs]
-        longest = max(longest, *lengths)
+        for m, t in pairs:
+            prompt = verbaliser.prompt(m, t)
+            history = len(prompt.parts["history"])
+            sizes.append((history, len(prompt.tokens) - history))
+    longest = max(history for history, _ in sizes)
     fits = [budget for budget in BUDGETS if budget < longest]
     budgets = BUDGETS[: len(fits) + 1]
     names = [f"{budget} tokens" for budget in budgets]
+    # Of a sequence of training the history is a part, as it is of a prompt.
+    most = trained.ranker.config.max_tokens
+    marks = {
+        name: BEYOND
+        for name, budget in zip(names, budgets, strict=True)
+        if max(min(history, budget) + rest for history, rest in sizes) > most
+    }
+    beyond = (
+        f"{', '.join(marks)}: beyond training, whose sequences had {most:,} tokens at most (--max-tokens), "
+        "prompts included; the longest prompts here have more."
+    )
 
-    def scores(condition: str, asked: Asked) -> Any:
-        budget = budgets[names.index(condition)]
-        surface = _with_history(asked.surface, budget_tokens=budget)
-        words = f"judge {asked.surface.task.name}, {condition}"
-        return ranker_scores(trained.ranker, asked, trained.context, words, surface)[0]
+    def surface_of(condition: str, surface: Surface) -> Surface:
+        return _with_history(surface, budget_tokens=budgets[names.index(condition)])
 
     return _paired(
         trained,
@@ -286,12 +391,60 @@ def _history(trained: Trained) -> Found:
         "tokens of history",
         names,
         [float(budget) for budget in budgets],
-        scores,
+        _asked_as(trained, surface_of),
         names[-1],
         (
             "The same model, the same events; the history takes so many tokens at most. The longest history "
             f"of those judged has {longest:,} tokens. The slope is of AUC per doubling.",
+            *([beyond] if marks else []),
+            *_unheard(
+                trained,
+                "a larger budget changes no more than which past items these are, and they may stand in any "
+                "order",
+            ),
         ),
+        relative=True,
+        marks=marks,
+    )
+
+
+def _asked_as(
+    trained: Trained, surface_of: Callable[[str, Surface], Surface]
+) -> Callable[[str, Sequence[Asked]], list[Any]]:
+    """What scores all tasks' events by the same ranker, their surfaces said as a condition says them."""
+
+    def scores(condition: str, every: Sequence[Asked]) -> list[Any]:
+        said = [surface_of(condition, asked.surface) for asked in every]
+        return _scores_of(trained.ranker, every, condition, trained.context, said)
+
+    return scores
+
+
+def _scores_of(
+    ranker: Ranker,
+    every: Sequence[Asked],
+    condition: str,
+    context: Context,
+    surfaces: Sequence[Surface | None] | None = None,
+) -> list[Any]:
+    """A ranker's scores of all tasks' events, under a condition."""
+    said = [None] * len(every) if surfaces is None else surfaces
+    words = f"judge {{}}, {condition}"
+    return [
+        ranker_scores(ranker, asked, context, words.format(asked.surface.task.name), surface)[0]
+        for asked, surface in zip(every, said, strict=True)
+    ]
+
+
+def _unheard(trained: Trained, words: str) -> tuple[str, ...]:
+    """A note for where the ranker's answers weigh nothing, so that much of a prompt cannot count."""
+    evidence = trained.ranker.evidence_
+    names = [s.task.name for s in trained.surfaces if s.task.output == "yes-no"]
+    if evidence is None or evidence.hears or not names:
+        return ()
+    return (
+        f"In {', '.join(names)} the ranker's answers weigh nothing: its vectors of the member's text and of "
+        f"the past items alone tell, and {words}.",
     )
 
 
@@ -306,19 +459,17 @@ def _parts(trained: Trained) -> Found:
     if any(surface.task.notes for surface in trained.surfaces):
         conditions.insert(2, "no notes")
 
-    def scores(condition: str, asked: Asked) -> Any:
-        surface = asked.surface
+    def surface_of(condition: str, surface: Surface) -> Surface:
         if condition == "no member text":
             member = surface.task.member.model_copy(update={"template": ""})
-            surface = replace(surface, task=surface.task.model_copy(update={"member": member}))
-        elif condition == "no notes":
-            surface = replace(surface, task=surface.task.model_copy(update={"notes": ()}))
-        elif condition == "no history":
-            surface = _with_history(surface, budget_tokens=0)
-        elif condition == "newest first":
-            surface = _with_history(surface, order="newest-first")
-        words = f"judge {asked.surface.task.name}, {condition}"
-        return ranker_scores(trained.ranker, asked, trained.context, words, surface)[0]
+            return replace(surface, task=surface.task.model_copy(update={"member": member}))
+        if condition == "no notes":
+            return replace(surface, task=surface.task.model_copy(update={"notes": ()}))
+        if condition == "no history":
+            return _with_history(surface, budget_tokens=0)
+        if condition == "newest first":
+            return _with_history(surface, order="newest-first")
+        return surface
 
     return _paired(
         trained,
@@ -326,31 +477,41 @@ def _parts(trained: Trained) -> Found:
         "prompt",
         conditions,
         None,
-        scores,
+        _asked_as(trained, surface_of),
         "all",
         (
             "The same model, not trained anew, asked by prompts that lack a part, or have it otherwise.",
+            *_unheard(
+                trained,
+                "without the notes, or with the newest first, nothing can differ: no difference there says "
+                "nothing of what they are worth",
+            ),
         ),
     )
 
 
 def _data(trained: Trained) -> Found:
     """AUC by the share of the members that were learned from."""
+    from linkwise.rank.training import held_out_members
+
     taught = [surface for surface in trained.every if trained.trained_on(surface)]
-    ids = sorted({name for surface in taught for name in surface.members["id"]})
+    # The same members judge each training, and weigh answers and vectors, whatever the share.
+    judging = held_out_members(
+        [trained.ranker.verbaliser(surface) for surface in taught],
+        trained.until,
+        trained.context.seed,
+    )
+    ids = sorted({name for surface in taught for name in surface.members["id"]} - judging)
     order = trained.context.rng("members learned from").permutation(len(ids))
-    rankers: dict[str, Ranker] = {}
     names = [f"{share:.1%} of the members" for share in SHARES]
-    for name, share in zip(names, SHARES, strict=True):
-        some = {ids[place] for place in order[: round(share * len(ids))]}
-        fewer = [_of_members(surface, some) for surface in taught]
-        ranker = Ranker(trained.config.ranker(trained.context.seed))
-        rankers[name] = ranker.fit(fewer, trained.until, trained.context)
 
-    def scores(condition: str, asked: Asked) -> Any:
-        words = f"judge {asked.surface.task.name}, {condition}"
-        return ranker_scores(rankers[condition], asked, trained.context, words)[0]
+    def scores(condition: str, every: Sequence[Asked]) -> list[Any]:
+        n = round(SHARES[names.index(condition)] * len(ids))
+        told = judging | {ids[place] for place in order[:n]}
+        fewer = [Fewer.of(surface, told) for surface in taught]
+        return _scores_of(_trained_anew(trained, fewer), every, condition, trained.context)
 
+    most = trained.config.sequences
     return _paired(
         trained,
         "What more data is worth",
@@ -359,32 +520,54 @@ def _data(trained: Trained) -> Found:
         [100 * share for share in SHARES],
         scores,
         names[0],
-        ("Trained anew on each share, all else as in the run. The slope is of AUC per doubling.",),
+        (
+            f"Trained anew on what each share of {len(ids):,} members did, all else as in the run: the "
+            f"{len(judging):,} members held out, who judge the training, are the same, and descriptions of "
+            "members and items are read of all. The slope is of AUC per doubling.",
+            *([f"No training learns from more than {most:,} sequences."] if most else []),
+        ),
     )
 
 
-def _of_members(surface: Surface, ids: set[str]) -> Surface:
-    """A surface with the events of some members only."""
-    wanted = surface.members["id"].is_in(list(ids)).to_numpy()
-    return surface.only(wanted[surface.member])
+@dataclass(frozen=True)
+class Fewer(Surface):
+    """A surface of which the answers to some events alone are known: `told` (n_events,)."""
+
+    told: Bools
+
+    def labels(self) -> Longs:
+        """The answer to each event (n_events,); -1 where it is not told."""
+        return np.where(self.told, super().labels(), -1)
+
+    @classmethod
+    def of(cls, surface: Surface, ids: Collection[str]) -> Self:
+        """A surface with the answers of some members only; the others stay members of it."""
+        wanted = surface.members["id"].is_in(list(ids)).to_numpy()
+        known = {part.name: getattr(surface, part.name) for part in fields(Surface)}
+        return cls(**known, told=wanted[surface.member])
+
+
+def _trained_anew(trained: Trained, surfaces: Sequence[Surface], **changes: Any) -> Ranker:
+    """Another ranker of the run's own parameters, but for changes, learned from some surfaces."""
+    config = trained.config.model_copy(update=changes)
+    ranker = Ranker(config.ranker(trained.context.seed))
+    return ranker.fit(surfaces, trained.until, trained.context)
 
 
 def _models(trained: Trained) -> Found:
     """AUC by the size of the model."""
+    from linkwise.lm.small import small_model
+
     taught = [surface for surface in trained.every if trained.trained_on(surface)]
-    rankers: dict[str, Ranker] = {}
     sizes = []
     for size in SIZES:
-        changed = trained.config.model_copy(update={"base": size})
-        ranker = Ranker(changed.ranker(trained.context.seed))
-        rankers[size] = ranker.fit(taught, trained.until, trained.context)
-        weights = dict(ranker.model.network.named_parameters())
-        words = ranker.model.network.get_input_embeddings().weight.numel()
-        sizes.append(sum(p.numel() for p in weights.values()) - words)
+        network = small_model(size, device="cpu").network
+        words = network.get_input_embeddings().weight.numel()
+        sizes.append(sum(p.numel() for p in network.parameters()) - words)
 
-    def scores(condition: str, asked: Asked) -> Any:
-        words = f"judge {asked.surface.task.name}, {condition}"
-        return ranker_scores(rankers[condition], asked, trained.context, words)[0]
+    def scores(condition: str, every: Sequence[Asked]) -> list[Any]:
+        ranker = _trained_anew(trained, taught, base=condition)
+        return _scores_of(ranker, every, condition, trained.context)
 
     said = ", ".join(f"{name} {n:,}" for name, n in zip(SIZES, sizes, strict=True))
     return _paired(
@@ -418,7 +601,8 @@ def _parted(
 ) -> Found:
     """AUC of every model in each part of the events, its difference to the best other model, and slopes.
 
-    `part_of` gives the number of each event's condition (n,), -1 for one of none.
+    `part_of` gives the number of each event's condition (n,), -1 for one of none. Where no condition holds
+    all events of a task, they are one more, without a place on the axis.
     """
     metrics: list[dict[str, Any]] = []
     for found in judged:
@@ -427,12 +611,15 @@ def _parted(
         best = _best_other(found)
         split = "test" if found.trained else "held out"
         kept = []
-        for number, condition in enumerate(conditions):
-            rows = part == number
+        parts_of = [(condition, part == number) for number, condition in enumerate(conditions)]
+        if not any(rows.all() for _, rows in parts_of):
+            parts_of = [("all", np.ones(len(part), dtype=np.bool_)), *parts_of]
+        for condition, rows in parts_of:
             acted = int(found.label[rows].sum())
             if min(acted, int(rows.sum()) - acted) < FEWEST:
                 continue
-            kept.append(number)
+            if condition in conditions:
+                kept.append(conditions.index(condition))
             mine = {model: scores[rows] for model, scores in found.scores.items()}
             name = f"{found.name}, {condition}"
             metrics += _rows(found.label[rows], mine, best, split, name, units[rows], trained)
@@ -536,8 +723,8 @@ def _cold_start(trained: Trained) -> Found:
         middle,
         lambda found: np.searchsorted(PASTS, found.past, side="left"),
         (
-            "Past events of a member on the task's own surface. Slopes are of AUC per doubling of the past, "
-            "one event added.",
+            "Past events of a member on the task's own surface, that the task has an answer to. Slopes are "
+            "of AUC per doubling of the past, one event added.",
         ),
         log=True,
     )
