@@ -1,0 +1,71 @@
+"""`Space`: the vectors of a surface's members and items, each made once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from linkwise.rank.verbalise import Verbaliser
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+CENTRED = 512  # members, and items, drawn at random, about whose mean vectors all others are taken
+SHRUNK = 3  # items of no direction that a mean of past items begins with
+
+
+class Space:
+    """The vectors of a surface's members and items, each made once: their leading numbers, of length one."""
+
+    def __init__(self, model: Any, verbaliser: Verbaliser, size: int | None) -> None:
+        self.model, self.verbaliser, self.size = model, verbaliser, size
+        self._known: dict[bool, dict[int, Floats]] = {False: {}, True: {}}  # members, items
+        surface, rng = verbaliser.surface, np.random.default_rng(0)
+
+        def some(n: int) -> list[int]:
+            drawn: list[int] = np.sort(rng.choice(n, min(n, CENTRED), replace=False)).tolist()
+            return drawn
+
+        self.items_mean = self._mean(some(len(surface.items)), items=True)
+        self.described = bool(verbaliser.task.member.template)
+        described = some(len(surface.members)) if self.described else []
+        self.members_mean = self._mean(described, items=False)
+
+    def _mean(self, rows: Sequence[int], *, items: bool) -> Floats:
+        found: Floats = self._of(rows, items=items).sum(axis=0) / max(1, len(rows))
+        return found
+
+    def of_items(self, items: Sequence[int]) -> Floats:
+        """Items' vectors (n, size)."""
+        return self._of([int(item) for item in items], items=True)
+
+    def of_member(self, member: int, before: int | None) -> Floats:
+        """The description, items acted on and items passed by before a time, as vectors (3, size)."""
+        found = np.zeros((3, len(self.items_mean)))
+        if self.described:
+            found[0] = self._of([member], items=False)[0] - self.members_mean
+        for row, past in enumerate(self.verbaliser.past(member, before), 1):
+            if len(past):
+                gone = self.of_items(past.tolist()) - self.items_mean
+                found[row] = gone.sum(axis=0) / (len(past) + SHRUNK)
+        return found
+
+    def _of(self, rows: Sequence[int], *, items: bool) -> Floats:
+        import torch
+
+        from linkwise.rank.matching import leading, text_vectors
+
+        known = self._known[items]
+        say, start = (
+            self.verbaliser.item if items else self.verbaliser.member,
+            self.model.text_start(),
+        )
+        new = [row for row in dict.fromkeys(rows) if row not in known]
+        with torch.inference_mode():
+            for at in range(0, len(new), 64):
+                some = new[at : at + 64]
+                vectors = text_vectors(self.model, [[*start, *say(row)] for row in some])
+                made = leading(vectors, self.size or vectors.shape[1]).double().cpu().numpy()
+                known.update(zip(some, made, strict=True))
+        width = self.size or int(self.model.network.config.hidden_size)
+        return np.array([known[row] for row in rows]).reshape(len(rows), width)
