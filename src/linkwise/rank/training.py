@@ -237,7 +237,11 @@ def mixture(
         judging = [row for row, name in enumerate(owners) if name in held_out]
         chosen = [*rng.choice(taught, config.sequences, replace=False), *judging]
         examples, owners = ([of[row] for row in sorted(chosen)] for of in (examples, owners))
-    n_tokens = sum(len(example.tokens) for example in examples)
+    n_tokens = sum(
+        len(example.tokens)
+        for example, name in zip(examples, owners, strict=True)
+        if name not in held_out
+    )
     texts = text_examples(verbalisers, config.text, n_tokens, until, rng)
     out = np.array([name in held_out for name in owners] + [False] * len(texts), dtype=np.bool_)
     surfaces = [verbaliser.surface for verbaliser in verbalisers]
