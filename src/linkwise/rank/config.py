@@ -46,7 +46,7 @@ class RankConfig(TrainConfig):
     its last answer only."""
     text: float = Field(0.05, ge=0, le=1)
     """Share of the tokens that are texts of members and items alone, read word by word."""
-    matching_epochs: int = Field(2, ge=0)
+    matching_epochs: int = Field(3, ge=0)
     """Passes over what was acted on, before any answer is learned, to find each item among a batch's."""
     matching_rate: float = Field(2e-3, gt=0)
     """Adam's largest step in these."""

@@ -12,7 +12,7 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 FEWEST = 20  # events of each kind below which nothing is weighed
 # What tells of an action, and whether more of it speaks for (1) or against (-1) an action in general.
 SIGNS = {"answer": 1, "described": 1, "acted": 1, "passed": -1}
-OWN = 0.5  # standard deviation of a task's own weights about the shared ones, of columns of deviation one
+OWN = 0.1  # standard deviation of a task's own weights about the shared ones, of columns of deviation one
 
 
 @dataclass(frozen=True)

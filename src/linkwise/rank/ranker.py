@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 KEPT = 8  # prompts whose keys and values are kept between requests
-WEIGHED = 4000  # events of members held out by which answers and vectors are weighed
+WEIGHED = 20_000  # events of members held out by which answers and vectors are weighed
 UNWEIGHED = (
     1.0,
     1.0,
