@@ -208,8 +208,9 @@ def test_more_data_and_larger_models(
         teacher: Any,
     ) -> Any:
         found = mixture(model, verbalisers, until, config, context, held_out, teacher)
-        events = [(v, e) for v in verbalisers for e in np.flatnonzero(v.labels >= 0)]
-        told = {v.surface.members["id"][int(v.surface.member[e])] for v, e in events}
+        # Answers, matches and texts are all drawn from events: of these members, and of no others.
+        surfaces = [v.surface for v in verbalisers]
+        told = {name for s in surfaces for name in s.members["id"].gather(np.unique(s.member))}
         learned.append((config.base, told, held_out, until))
         return found
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -41,11 +41,10 @@ from linkwise.rank.study import (
     ranking_of,
     simulated,
 )
-from linkwise.rank.surface import Longs, Surface, read_surface, task_files
+from linkwise.rank.surface import Bools, Surface, read_surface, task_files
 from linkwise.rank.task import read_task
 from linkwise.report.outcome import Outcome
 
-Bools = np.ndarray[Any, np.dtype[np.bool_]]
 BUDGETS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)  # tokens of history
 SHARES = (0.125, 0.25, 0.5, 1.0)  # of the members
 SIZES = ("tiny", "small", "medium")
@@ -508,8 +507,9 @@ def _data(trained: Trained) -> Found:
     def scores(condition: str, every: Sequence[Asked]) -> list[Any]:
         n = round(SHARES[names.index(condition)] * len(ids))
         told = judging | {ids[place] for place in order[:n]}
-        fewer = [Fewer.of(surface, told) for surface in taught]
-        return _scores_of(_trained_anew(trained, fewer), every, condition, trained.context)
+        fewer = [_events_of(surface, told) for surface in taught]
+        ranker = _trained_anew(trained, fewer, judging)
+        return _scores_of(ranker, every, condition, trained.context)
 
     most = trained.config.sequences
     return _paired(
@@ -522,36 +522,29 @@ def _data(trained: Trained) -> Found:
         names[0],
         (
             f"Trained anew on what each share of {len(ids):,} members did, all else as in the run: the "
-            f"{len(judging):,} members held out, who judge the training, are the same, and descriptions of "
-            "members and items are read of all. The slope is of AUC per doubling.",
+            f"{len(judging):,} members held out, who judge the training, are the same. Nothing is learned "
+            "of the others, nor of items that they alone met. The slope is of AUC per doubling.",
             *([f"No training learns from more than {most:,} sequences."] if most else []),
         ),
     )
 
 
-@dataclass(frozen=True)
-class Fewer(Surface):
-    """A surface of which the answers to some events alone are known: `told` (n_events,)."""
-
-    told: Bools
-
-    def labels(self) -> Longs:
-        """The answer to each event (n_events,); -1 where it is not told."""
-        return np.where(self.told, super().labels(), -1)
-
-    @classmethod
-    def of(cls, surface: Surface, ids: Collection[str]) -> Self:
-        """A surface with the answers of some members only; the others stay members of it."""
-        wanted = surface.members["id"].is_in(list(ids)).to_numpy()
-        known = {part.name: getattr(surface, part.name) for part in fields(Surface)}
-        return cls(**known, told=wanted[surface.member])
+def _events_of(surface: Surface, ids: Collection[str]) -> Surface:
+    """A surface with the events of some members only; the others stay members of it."""
+    wanted = surface.members["id"].is_in(list(ids)).to_numpy()
+    return surface.only(wanted[surface.member])
 
 
-def _trained_anew(trained: Trained, surfaces: Sequence[Surface], **changes: Any) -> Ranker:
+def _trained_anew(
+    trained: Trained,
+    surfaces: Sequence[Surface],
+    held_out: frozenset[str] | None = None,
+    **changes: Any,
+) -> Ranker:
     """Another ranker of the run's own parameters, but for changes, learned from some surfaces."""
     config = trained.config.model_copy(update=changes)
     ranker = Ranker(config.ranker(trained.context.seed))
-    return ranker.fit(surfaces, trained.until, trained.context)
+    return ranker.fit(surfaces, trained.until, trained.context, held_out=held_out)
 
 
 def _models(trained: Trained) -> Found:
