@@ -19,7 +19,7 @@ import linkwise
 from linkwise.cli import main
 from linkwise.context import Context
 from linkwise.lm.load import load_model
-from linkwise.rank import studies, study
+from linkwise.rank import conditions, slices, study
 from linkwise.rank.config import RankStudyConfig
 from linkwise.rank.ranker import Ranker
 from linkwise.rank.study import asked_of, ranker_scores, steering
@@ -134,7 +134,7 @@ def test_options_that_would_do_nothing_are_not_offered(
 def test_threads_are_those_asked_for_where_nothing_is_trained(
     run: Path, net: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(studies, "FEWEST", 2)
+    monkeypatch.setattr(conditions, "FEWEST", 2)
     before, used, judge = torch.get_num_threads(), [], study.judge
 
     def noted(*given: Any) -> Any:
@@ -144,7 +144,7 @@ def test_threads_are_those_asked_for_where_nothing_is_trained(
     def stopped(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(studies, "judge", noted)
+    monkeypatch.setattr(slices, "judge", noted)
     try:
         torch.set_num_threads(2)
         words = ["rank", "study", "in-domain", str(run), "--threads", "1", "--judged", "20"]

@@ -19,8 +19,10 @@ from sklearn.metrics import roc_auc_score
 import linkwise
 from linkwise.cli import main
 from linkwise.metrics.bootstrap import bootstrap_weights
-from linkwise.rank import studies, training
+from linkwise.rank import conditions, prompts, scaling, training
+from linkwise.rank.baselines import DAY
 from linkwise.rank.ranker import Ranker
+from linkwise.rank.study import asked_of
 from linkwise.rank.surface import read_surface
 from linkwise.rank.task import read_task
 
@@ -29,7 +31,7 @@ FEW = ["--quiet", "--set", "rank.bootstrap=20"]
 
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(studies, "FEWEST", 2)
+    monkeypatch.setattr(conditions, "FEWEST", 2)
 
 
 def carried_out(name: str, run: Path, out: Path, *words: str) -> Any:
@@ -55,9 +57,9 @@ def test_history_asks_the_same_events_with_other_budgets(
     assert rows["64 tokens"]["value"] == pytest.approx(roc_auc_score(mine["label"], mine["score"]))
     ranker = Ranker.load(run / "model")
     surface = read_surface(read_task(task))
-    short = studies._with_history(surface, budget_tokens=64)
+    short = prompts._with_history(surface, budget_tokens=64)
     about = json.loads((run / "model" / "study.json").read_text())
-    asked = studies.asked_of(surface, about["test_from"], found.config.rank, _context(tmp_path, 0))
+    asked = asked_of(surface, about["test_from"], found.config.rank, _context(tmp_path, 0))
     assert asked is not None
     v = ranker.verbaliser(short)
     for row in range(0, len(asked.item), 7):
@@ -93,16 +95,16 @@ def test_history_asks_the_same_events_with_other_budgets(
     # Beyond training are the budgets whose prompts are longer than its sequences (400 tokens).
     report = json.loads((found.folder / "report.json").read_text())
     (said,) = [s for s in report["sections"] if s["title"] == "connect"]
-    conditions = [row[0] for row in said["blocks"][1]["rows"]]
+    named = [row[0] for row in said["blocks"][1]["rows"]]
     expected = []
     for name in rows:
-        v = ranker.verbaliser(studies._with_history(surface, budget_tokens=int(name.split()[0])))
+        v = ranker.verbaliser(prompts._with_history(surface, budget_tokens=int(name.split()[0])))
         longest = max(
             len(v.prompt(m, t).tokens)
             for m, t in zip(asked.member.tolist(), asked.time.tolist(), strict=True)
         )
         expected.append(f"{name} (beyond training)" if longest > 400 else name)
-    assert conditions == expected
+    assert named == expected
     assert any("beyond training, whose sequences had 400 tokens" in line for line in report["lead"])
     assert "Normalised" in [section["title"] for section in report["sections"]]
 
@@ -155,13 +157,9 @@ def test_the_length_of_the_past_and_weeks_part_the_events(
         assert {row["model"] for row in auc_rows(found)} >= {"logistic", "dcn-v2", "best possible"}
     members = set(table["query"])
     chosen = np.isin(surface.member, np.flatnonzero(surface.members["id"].is_in(list(members))))
-    late = (
-        chosen
-        & (surface.time >= about["until"])
-        & (surface.time < about["until"] + 56 * studies.DAY)
-    )
+    late = chosen & (surface.time >= about["until"]) & (surface.time < about["until"] + 56 * DAY)
     assert n == late.sum()
-    week = (surface.time[late] - about["until"]) // (7 * studies.DAY)
+    week = (surface.time[late] - about["until"]) // (7 * DAY)
     for row in rows:
         assert row["n"] == (week == int(row["slice"].split()[-1]) - 1).sum()
 
@@ -208,15 +206,16 @@ def test_more_data_and_larger_models(
         teacher: Any,
     ) -> Any:
         found = mixture(model, verbalisers, until, config, context, held_out, teacher)
-        events = [(v, e) for v in verbalisers for e in np.flatnonzero(v.labels >= 0)]
-        told = {v.surface.members["id"][int(v.surface.member[e])] for v, e in events}
+        # Answers, matches and texts are all drawn from events: of these members, and of no others.
+        surfaces = [v.surface for v in verbalisers]
+        told = {name for s in surfaces for name in s.members["id"].gather(np.unique(s.member))}
         learned.append((config.base, told, held_out, until))
         return found
 
     monkeypatch.setattr(Ranker, "fit", noted)
     monkeypatch.setattr(training, "mixture", mixed)
-    monkeypatch.setattr(studies, "SHARES", (0.5, 1.0))
-    monkeypatch.setattr(studies, "SIZES", ("tiny", "small"))
+    monkeypatch.setattr(scaling, "SHARES", (0.5, 1.0))
+    monkeypatch.setattr(scaling, "SIZES", ("tiny", "small"))
     about = json.loads((run / "model" / "study.json").read_text())
     task = str(net / "tasks" / "connect.toml")
     found = carried_out("data", run, tmp_path / "d", "--task", task, "--judged", "8")

@@ -23,7 +23,7 @@ from linkwise.report import (
 )
 
 if TYPE_CHECKING:
-    from linkwise.rank.studies import Found
+    from linkwise.rank.conditions import Found
 
 Row = dict[str, Any]
 

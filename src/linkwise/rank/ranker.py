@@ -106,11 +106,14 @@ class Ranker:
         *,
         team: Any = None,
         teacher: Teacher | None = None,
+        held_out: frozenset[str] | None = None,
     ) -> Self:
         """Learn from all events before `until` (as `Surface.time`), those of all surfaces mixed.
 
-        Of a `teacher` also its probabilities of their answers. Raises `InputError` where there is no event to
-        learn from, or two tasks have one name.
+        Of a `teacher` also its probabilities of their answers. What the members of `held_out` (ids) did is
+        not learned, but judges the training, and weighs answers and vectors; by default they are the
+        `held_out_members`. Raises `InputError` where there is no event to learn from, or two tasks have one
+        name.
         """
         from linkwise.lm.fit import fit
         from linkwise.rank.training import held_out_members, mixture
@@ -124,7 +127,8 @@ class Ranker:
         prepared = self._begin("auto" if team is None else team.device.type)
         self._model = prepared.model
         verbalisers = [Verbaliser(prepared.model, surface) for surface in surfaces]
-        held_out = held_out_members(verbalisers, until, context.seed)
+        if held_out is None:
+            held_out = held_out_members(verbalisers, until, context.seed)
         with context.step("say the records"):
             room = {"max_tokens": prepared.model.at_most(self.config.max_tokens)}
             within = self.config.model_copy(update=room)
