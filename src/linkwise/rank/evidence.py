@@ -12,6 +12,7 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 FEWEST = 20  # events of each kind below which nothing is weighed
 # What tells of an action, and whether more of it speaks for (1) or against (-1) an action in general.
 SIGNS = {"answer": 1, "described": 1, "acted": 1, "passed": -1}
+NEGLIGIBLE = 0.05  # weight of answers of deviation one, below which they are not worth asking for
 OWN = 0.1  # standard deviation of a task's own weights about the shared ones, of columns of deviation one
 
 
@@ -63,27 +64,50 @@ def weigh(tasks: Sequence[str], told: Floats, acted: Floats) -> Evidence | None:
 
     `tasks` (n) are the tasks' names. Weights that tasks share have the sign of `SIGNS`; each task's own may
     differ from them as far as its events say so (ridge), in any direction: what is dismissed may go with
-    the member as well as what is liked. Answers count the same for all tasks, never less than nothing. None
-    where there are too few events to tell.
+    the member as well as what is liked. Answers count the same for all tasks, never less than nothing, and
+    not at all where they move next to nothing. None where there are too few events to tell.
     """
-    from scipy.optimize import minimize
-    from scipy.special import expit, log_expit
-
     if min(acted.sum(), (1 - acted).sum()) < FEWEST:
         return None
     names = sorted(set(tasks))
     of = np.eye(len(names))[[names.index(name) for name in tasks]]
-    scale = told.std(axis=0)
+    # About each task's mean: what tells tasks apart is the offsets' to say, and ranks nothing.
+    means = (of.T @ told) / of.sum(axis=0)[:, None]  # (n_tasks, 4)
+    within = told - of @ means
+    scale = within.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
-    scaled = told / scale
-    n, m = len(names), len(SIGNS)
-    differing = (scaled[:, None, 1:] * of[:, :, None]).reshape(len(told), -1)
+    shared, own, offsets = _fitted(within / scale, of, acted, hears=True)
+    if shared[0] < NEGLIGIBLE:
+        shared, own, offsets = _fitted(within / scale, of, acted, hears=False)
+    weights = (shared + np.pad(own, ((0, 0), (1, 0)))) / scale  # (n_tasks, 4)
+    offsets = offsets - (weights * means).sum(axis=1)
+    return Evidence(
+        tuple((shared / scale).tolist()),
+        {name: (*weights[k].tolist(), float(offsets[k])) for k, name in enumerate(names)},
+    )
+
+
+def _fitted(
+    scaled: Floats, of: Floats, acted: Floats, *, hears: bool
+) -> tuple[Floats, Floats, Floats]:
+    """Shared weights (4,), what each task's own differ by (n_tasks, 3), and offsets (n_tasks,).
+
+    `scaled` (n, 4) are columns of deviation one, `of` (n, n_tasks) is 1 for a row's task; without `hears`
+    the answers' weight is 0.
+    """
+    from scipy.optimize import minimize
+    from scipy.special import expit, log_expit
+
+    n, m = of.shape[1], len(SIGNS)
+    differing = (scaled[:, None, 1:] * of[:, :, None]).reshape(len(scaled), -1)
     design = np.concatenate([scaled, differing, of], axis=1)
     # So weak a ridge only keeps weights finite where a column tells all, or a task has one answer.
     ridge = np.array([0.01] * m + [OWN**-2] * (n * (m - 1)) + [0.01] * n)
     bounds: list[tuple[float | None, float | None]] = [
         (0, None) if sign > 0 else (None, 0) for sign in SIGNS.values()
     ]
+    if not hears:
+        bounds[0] = (0, 0)
     bounds += [(None, None)] * (n * m)
     sign = 2 * acted - 1
 
@@ -92,20 +116,13 @@ def weigh(tasks: Sequence[str], told: Floats, acted: Floats) -> Evidence | None:
         gradient = -design.T @ (sign * expit(-odds)) + ridge * weights
         return float(-log_expit(odds).sum() + ridge @ weights**2 / 2), gradient
 
-    start = np.zeros(design.shape[1])
     found = minimize(
-        loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 1000}
+        loss,
+        np.zeros(design.shape[1]),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
+        options={"maxiter": 1000},
     ).x
-    shared, rest = found[:m], found[m:]
-    own, offsets = rest[: n * (m - 1)].reshape(n, m - 1), rest[n * (m - 1) :]
-    return Evidence(
-        tuple((shared / scale).tolist()),
-        {
-            name: (
-                float(shared[0] / scale[0]),
-                *((shared[1:] + own[k]) / scale[1:]).tolist(),
-                float(offsets[k]),
-            )
-            for k, name in enumerate(names)
-        },
-    )
+    shared, own, offsets = np.split(found, [m, n * (m - 1) + m])
+    return shared, own.reshape(n, m - 1), offsets
