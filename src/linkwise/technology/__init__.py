@@ -1,0 +1,1 @@
+"""Which technologies, never combined before, will be? Patents, codes, what chance combines."""
