@@ -172,6 +172,8 @@ class Ranker:
             "epochs": self.config.matching_epochs,
             "learning_rate": self.config.matching_rate,
             "batch_size": self.config.matching_batch,
+            # A small hold-out's loss goes up and down; more looks at it would only end training sooner.
+            "evaluations": 1,
         }
         shared = {name: getattr(self.config, name) for name in FitConfig.model_fields}
         return (
