@@ -28,7 +28,7 @@ def roll_up(code: str, level: Level) -> str | None:
 
     None where the text is no IPC or CPC symbol, or not one as deep as the level.
     """
-    text = TAIL.sub("", code.strip().upper())
+    text = TAIL.sub("", code.strip().upper()).rstrip("/")  # `A47B/`: no group was given
     found = FIXED.fullmatch(text) or SPELLED.fullmatch(text)
     if found is None:
         return None
