@@ -207,17 +207,12 @@ def _training_section(ranker: Ranker) -> list[Section]:
             title="Training",
             blocks=(
                 Figure(
-                    caption="Loss of an answer, by updates",
-                    alt="Lines of the loss in training and on members held out, by the number of updates.",
+                    caption="Loss of an answer on members held out, by updates",
+                    alt="A line of the loss on members held out, by the number of updates.",
                     chart=LineChart(
                         x_label="updates",
                         y_label="nats",
                         series=(
-                            LineSeries(
-                                name="training",
-                                x=[int(entry["step"]) for entry in history],
-                                y=[entry["loss"] for entry in history],
-                            ),
                             LineSeries(
                                 name="held out",
                                 x=[int(entry["step"]) for entry in history],
@@ -266,8 +261,11 @@ def _evidence_section(ranker: Ranker) -> list[Section]:
     found = ranker.evidence_
     if found is None:
         return []
-    rows: list[tuple[Any, ...]] = [(task, *weights) for task, weights in found.own.items()]
-    rows.append(("any other", *found.shared, float(np.mean([w[-1] for w in found.own.values()]))))
+    other = (*found.shared, float(np.mean([weights[-1] for weights in found.own.values()])))
+    rows = [
+        (task, *(round(weight, 2) for weight in weights))
+        for task, weights in {**found.own, "any other": other}.items()
+    ]
     return [
         Section(
             title="What the scores are made of",
