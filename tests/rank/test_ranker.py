@@ -299,6 +299,14 @@ def slow_vector(model: LanguageModel, tokens: list[int]) -> Any:
     return mean / np.linalg.norm(mean)
 
 
+def test_a_description_without_room_behind_it_is_said(model: LanguageModel, tmp_path: Path) -> None:
+    path = write_surface(tmp_path, history=JOINT)
+    v = Verbaliser(model, read_surface(read_task(path)))
+    room = len(v.instruction) + len(v.question) + 20
+    with pytest.raises(InputError, match="leaves room for an event"):
+        mixture(model, [v], LATE, RankConfig(max_tokens=room), HERE)
+
+
 def test_what_was_acted_on_is_found_among_the_batch_s_items(
     model: LanguageModel, tmp_path: Path
 ) -> None:

@@ -206,6 +206,7 @@ def mixture(
     rng = context.rng("rank mixture")
     examples: list[Example] = []
     owners: list[str] = []
+    narrow = False
     for number, verbaliser in enumerate(verbalisers):
         told = len(verbaliser.instruction) + len(verbaliser.question)
         if told + MARGIN > config.max_tokens:
@@ -222,6 +223,7 @@ def mixture(
             surface = verbaliser.surface
             known = np.unique(surface.member[(surface.time < until) & (verbaliser.labels >= 0)])
             cut = len(known) - len(set(names))
+            narrow = narrow or cut > 0
             if cut:
                 context.progress.say(
                     f"{verbaliser.task.name}: {cut:,} of {len(known):,} members are not learned from: their "
@@ -229,6 +231,11 @@ def mixture(
                 )
         examples += some
         owners += names
+    if not examples and narrow:
+        raise InputError(
+            f"no member's description leaves room for an event in {config.max_tokens} tokens; raise "
+            "--max-tokens, or shorten the instruction or the member's template."
+        )
     if not examples:
         raise InputError("no member has an answered event before the end of the training time.")
     answered = _answered(verbalisers, examples, config)
