@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from linkwise.technology.codes import LEVELS, roll_up, roll_up_all, split_codes
+from linkwise.data.codes import LEVELS, roll_up, roll_up_all, split_codes
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
