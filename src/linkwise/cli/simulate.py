@@ -12,6 +12,7 @@ from linkwise.cli.options import Quiet
 from linkwise.cli.show import progress
 from linkwise.data.simulate_members import MembersSimulation, simulate_members
 from linkwise.data.simulate_music import MusicSimulation, holds_simulation, simulate_music
+from linkwise.data.simulate_patents import PatentsSimulation, simulate_patents
 
 
 def music(
@@ -63,9 +64,29 @@ def members(
         print(f"Simulated network: {out}", file=sys.stderr)
 
 
+def patents(
+    *,
+    out: Annotated[str, Parameter(help="Folder of the patents; must not exist yet.")],
+    quiet: Quiet = False,
+    simulation: Annotated[PatentsSimulation, Parameter(name="*")] = PatentsSimulation(),  # noqa: B008
+) -> None:
+    """Simulate patents with technology codes: fields approach each other, and are combined some years later.
+
+    ```
+    linkwise simulate patents --patents 10000 --codes 300 --seed 5 --out pat
+    ```
+
+    The numbers are simulated; truth.parquet has how near any two codes were in each year.
+    """
+    simulate_patents(simulation, Path(out))
+    if not quiet:
+        print(f"Simulated patents: {out}", file=sys.stderr)
+
+
 def add_to(app: App) -> None:
     """Add the verb to the command line."""
     verb = App(name="simulate", help="Make simulated logs, with the truth beside them.")
     verb.command(music)
     verb.command(members)
+    verb.command(patents)
     app.command(verb)
