@@ -102,7 +102,7 @@ def _write(config: PatentsSimulation, folder: Path) -> None:
     year = np.sort(rng.choice(years, size=config.patents))
     tables = []
     for at in years:
-        now, before = places(at), places(at - LAG)
+        now, before = places(float(at)), places(float(at - LAG))
         numbers = np.flatnonzero(year == at)
         for start in range(0, len(numbers), CHUNK):
             some = numbers[start : start + CHUNK]
@@ -117,7 +117,7 @@ def _write(config: PatentsSimulation, folder: Path) -> None:
         {
             "code": symbols * len(years),
             "year": np.repeat(years, config.codes).astype(np.int32),
-            "position": np.concatenate([places(at - LAG) for at in years]).tolist(),
+            "position": np.concatenate([places(float(at - LAG)) for at in years]).tolist(),
         }
     ).write_parquet(folder / "truth.parquet")
     about = {
