@@ -246,12 +246,21 @@ def top_share_draws(
         raise UsageError(
             f"share is {share}; expected a number in (0, 1], such as 0.05 for the top 5 %."
         )
+    drawn = cumulated.total[:, -1]
+    # 0.07 x 100 is 7.000000000000001 in binary: without the allowance its ceiling were 8.
+    places = np.maximum(np.ceil(share * drawn - 1e-9), 1.0)  # (b,)
+    found = top_draws(rows, cumulated, places, ties)
+    return found / places, _ratio(found * drawn, places * cumulated.positive[:, -1])
+
+
+def top_draws(rows: OrderedRows, cumulated: Cumulated, places: Floats, ties: Ties) -> Floats:
+    """Positives among the first `places` (b,) of each resample (b,), which has at least as many.
+
+    Raises `UsageError` for an unknown rule of ties.
+    """
     if ties not in ("pessimistic", "expected"):
         raise UsageError(f'ties is "{ties}"; expected "pessimistic" or "expected".')
     total, positive = cumulated
-    drawn = total[:, -1]
-    # 0.07 x 100 is 7.000000000000001 in binary: without the allowance its ceiling were 8.
-    places = np.maximum(np.ceil(share * drawn - 1e-9), 1.0)  # (b,)
     last = np.array(
         [np.searchsorted(row, count) for row, count in zip(total, places, strict=True)],
         dtype=np.intp,
@@ -267,8 +276,27 @@ def top_share_draws(
         taken = np.maximum(open_places - (tied - positive_tied), 0.0)
     else:
         taken = open_places * positive_tied / tied
-    found = positive_above + taken
-    return found / places, _ratio(found * drawn, places * positive[:, -1])
+    return np.asarray(positive_above + taken)
+
+
+def partial_auc_draws(rows: OrderedRows, cumulated: Cumulated, most: float) -> Floats:
+    """Area under the ROC curve up to a false-positive rate of `most`, standardised (McClish 1989) (b,).
+
+    0.5 is chance and 1 perfect, as for the whole. NaN where a resample holds one class only.
+    """
+    total, positive = cumulated
+    before, through = positive[:, rows.hit_positive_starts], positive[:, rows.hit_positive_ends]
+    n_positive = positive[:, -1]
+    n_negative = (total[:, -1] - n_positive)[:, None]
+    left = _ratio(total[:, rows.hit_starts] - before, n_negative + np.zeros_like(before))  # (b, H)
+    right = _ratio(total[:, rows.hit_ends] - through, n_negative + np.zeros_like(before))
+    # A level's positives rise along the level's width, and count fully from there on.
+    rising = np.clip(most - left, 0, right - left)
+    width = np.maximum(right - left, np.finfo(np.float64).tiny)
+    area = rising**2 / (2 * width) + np.clip(most - right, 0, None)
+    found = _ratio(np.einsum("bh,bh->b", through - before, area), n_positive)
+    least, best = most**2 / 2, most
+    return np.asarray(0.5 * (1 + (found - least) / (best - least)))
 
 
 def probability_columns(
