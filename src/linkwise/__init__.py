@@ -18,16 +18,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from linkwise.data.events import Events, read_events
     from linkwise.errors import LinkwiseError
-    from linkwise.run import Run, churn, rank, recommend, score
+    from linkwise.run import Run, churn, forecast, rank, recommend, score
 
 __version__ = "0.1.0"
-__all__ = ["Events", "LinkwiseError", "Run", "churn", "rank", "read_events", "recommend", "score"]
+__all__ = [
+    "Events",
+    "LinkwiseError",
+    "Run",
+    "churn",
+    "forecast",
+    "rank",
+    "read_events",
+    "recommend",
+    "score",
+]
 
 _HOMES = {
     "Events": "linkwise.data.events",
     "read_events": "linkwise.data.events",
     "LinkwiseError": "linkwise.errors",
     "Run": "linkwise.run",
+    "forecast": "linkwise.run",
     "score": "linkwise.run",
 }
 _VERBS = ("churn", "rank", "recommend")

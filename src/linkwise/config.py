@@ -12,14 +12,18 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from linkwise.churn.config import ChurnConfig
+from linkwise.data.documents import DocumentsConfig
 from linkwise.data.engine import EngineConfig
 from linkwise.data.interactions import InteractionsConfig
 from linkwise.data.schema import InputConfig
 from linkwise.errors import UsageError
 from linkwise.rank.config import RankStudyConfig
 from linkwise.recommend.config import RecommendConfig
+from linkwise.technology.config import ForecastConfig
 
-VERBS = ("churn", "recommend", "rank")
+VERBS = ("churn", "recommend", "rank", "forecast")
+# What each verb reads its records by; a surface's own file says how its records are read.
+READS = {"churn": "input", "recommend": "input", "rank": None, "forecast": "documents"}
 
 
 class RunConfig(BaseModel):
@@ -27,19 +31,20 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    verb: Literal["churn", "recommend", "rank"] = "churn"
+    verb: Literal["churn", "recommend", "rank", "forecast"] = "churn"
     paths: tuple[str, ...] = Field(min_length=1)
     seed: int = 0
     input: InputConfig = InputConfig()
+    documents: DocumentsConfig = DocumentsConfig()
     engine: EngineConfig = EngineConfig()
     churn: ChurnConfig = ChurnConfig()
     recommend: RecommendConfig = RecommendConfig()
     rank: RankStudyConfig = RankStudyConfig()
+    forecast: ForecastConfig = ForecastConfig()
 
     def values(self) -> dict[str, Any]:
         """The nested values that the run depends on: not those of other verbs."""
-        # A surface's own file says how its records are read.
-        others = set(VERBS) - {self.verb} | ({"input"} if self.verb == "rank" else set())
+        others = {*VERBS, "input", "documents"} - {self.verb, READS[self.verb]}
         return self.model_dump(mode="json", by_alias=True, exclude=others)
 
     @property
@@ -135,11 +140,12 @@ def sorted_options(verb: str, options: dict[str, Any]) -> dict[str, dict[str, An
         "churn": ChurnConfig,
         "recommend": RecommendConfig,
         "rank": RankStudyConfig,
+        "forecast": ForecastConfig,
     }
-    own = studies[verb]
-    groups: dict[str, type[BaseModel]] = {"input": InputConfig, "engine": EngineConfig, verb: own}
-    if verb == "rank":
-        del groups["input"]
+    readers: dict[str, type[BaseModel]] = {"input": InputConfig, "documents": DocumentsConfig}
+    groups: dict[str, type[BaseModel]] = {"engine": EngineConfig, verb: studies[verb]}
+    if (reads := READS[verb]) is not None:
+        groups = {reads: readers[reads], **groups}
     found: dict[str, dict[str, Any]] = {name: {} for name in groups}
     for option, value in options.items():
         if verb == "recommend" and option in InteractionsConfig.model_fields:

@@ -35,6 +35,7 @@ log = logging.getLogger("linkwise")
 FORMAT_VERSION = 1
 PACKAGES = (
     "duckdb",
+    "gensim",
     "implicit",
     "lightgbm",
     "narwhals",
@@ -189,6 +190,28 @@ def rank(
     return _carry_out("rank", tasks, out, seed, options, flags)
 
 
+def forecast(
+    patents: Any,
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Run:
+    """Forecast which technology codes will be combined, judged on the past. See `docs/forecast.md`.
+
+    `patents` is a path, several, or a frame with one row per patent. `options` are the fields of
+    `DocumentsConfig` (``codes="cpc_code", level="subclass"``), `ForecastConfig` (``lm="minilm",
+    embed="2006-2010"``) and `EngineConfig`.
+
+    Raises `UsageError`, `InputError` or `ResourceError`, each saying what, where, got and mend.
+    """
+    flags = {"overwrite": overwrite, "resume": resume, "progress": progress}
+    return _carry_out("forecast", patents, out, seed, options, flags)
+
+
 def _carry_out(
     verb: str,
     log: Any,
@@ -320,6 +343,10 @@ def _study(config: RunConfig, context: Context) -> Outcome:
         from linkwise.rank.study import study as rank_study
 
         return rank_study(config.paths, config.rank, context)
+    if config.verb == "forecast":
+        from linkwise.technology.study import study as forecast_study
+
+        return forecast_study(config.paths, config.documents, config.forecast, context)
     if config.verb == "recommend":
         from linkwise.recommend.study import study as recommend_study
 

@@ -16,7 +16,19 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from linkwise import __version__
-from linkwise.cli import churn, compare, data, doctor, lm, rank, recommend, report, run, simulate
+from linkwise.cli import (
+    churn,
+    compare,
+    data,
+    doctor,
+    forecast,
+    lm,
+    rank,
+    recommend,
+    report,
+    run,
+    simulate,
+)
 from linkwise.errors import Interrupted, LinkwiseError, UsageError
 
 HELP = """Predict links: what a person will choose next, who is about to leave.
@@ -44,7 +56,19 @@ def build() -> App:
         ],
         default_parameter=cyclopts.Parameter(negative=(), consume_multiple=False),
     )
-    for module in (churn, recommend, rank, lm, compare, simulate, data, report, run, doctor):
+    for module in (
+        churn,
+        recommend,
+        rank,
+        forecast,
+        lm,
+        compare,
+        simulate,
+        data,
+        report,
+        run,
+        doctor,
+    ):
         module.add_to(app)
     app.register_install_completion_command(add_to_startup=False)
     return app

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from linkwise.metrics.binary import (
     Floats,
     OrderedRows,
+    Ties,
     auc_draws,
     average_precision_draws,
     check_labels,
@@ -147,7 +148,7 @@ def _draws(
         there = drawn >= 1
         if there.any():
             part = type(cumulated)(cumulated.total[there], cumulated.positive[there])
-            ties = "expected" if trivial else "pessimistic"
+            ties: Ties = "expected" if trivial else "pessimistic"
             top[there] = top_draws(rows, part, at[there], ties) / at[there]
         found["precision_at", k] = top
     return found

@@ -1,1 +1,1 @@
-"""Which technologies, never combined before, will be? Patents, codes, what chance combines."""
+"""Technologies: which codes will stand together on patents, by texts, tokens, graphs and chance."""

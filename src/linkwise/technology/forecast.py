@@ -1,0 +1,164 @@
+"""Pairs of codes never combined before: which there are, which came true, and what foretells them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from linkwise.technology.anchors import (
+    RULES,
+    Singles,
+    cosines,
+    ppmi_vectors,
+    walk_vectors,
+    word2vec_vectors,
+)
+from linkwise.technology.config import ForecastConfig
+from linkwise.technology.corpus import Bools, Corpus, Longs, Years
+from linkwise.technology.null_model import Totals, totals, validate
+from linkwise.technology.vectors import Floats, YearlySums
+
+FEW = 50  # pairs above the null, below which the label is the unadjusted p-value
+LOOSE = 0.05
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of codes (n,), by their numbers, the first the lesser."""
+
+    first: Longs
+    second: Longs
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def some(self, rows: Longs | Bools) -> Pairs:
+        """Those of some rows."""
+        return Pairs(self.first[rows], self.second[rows])
+
+
+def never_combined(corpus: Corpus, codes: Bools, until: int) -> Pairs:
+    """All pairs of some codes that no patent up to a year carries together."""
+    own = np.flatnonzero(codes)
+    a, b = np.triu_indices(len(own), 1)
+    first, second = own[a], own[b]
+    n = len(corpus.names)
+    together = corpus.together(corpus.until(until)).tocoo()
+    seen = np.sort(together.row.astype(np.int64) * n + together.col)
+    key = first * n + second
+    if len(seen):
+        place = np.minimum(np.searchsorted(seen, key), len(seen) - 1)
+        fresh = seen[place] != key
+        first, second = first[fresh], second[fresh]
+    return Pairs(first.astype(np.int64), second.astype(np.int64))
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Which pairs stand above chance in a window: `validated` (n,) after Benjamini-Hochberg, `p` (n,)."""
+
+    validated: Bools
+    p: Floats
+    observed: Longs
+    totals: Totals
+
+    @property
+    def strict(self) -> bool:
+        """Whether enough pairs pass Benjamini-Hochberg to be measured by."""
+        return int(self.validated.sum()) >= FEW
+
+    @property
+    def positive(self) -> Bools:
+        """The label: validated pairs, or, where these are few, those with an unadjusted p below .05."""
+        return self.validated if self.strict else np.asarray(self.p < LOOSE)
+
+    @property
+    def name(self) -> str:
+        """The label in words."""
+        return "above the null model" if self.strict else "unadjusted p < .05"
+
+
+def came_true(corpus: Corpus, pairs: Pairs, window: Years, config: ForecastConfig) -> Labels:
+    """How pairs stand to the null model in a window; a pair that is never together there has p = 1."""
+    sets = corpus.code_sets(corpus.within(window))
+    table = validate(sets, config.alpha, config.method)
+    names = np.array(corpus.names)
+    n = len(names)
+    first = np.searchsorted(names, table["a"].to_numpy())
+    second = np.searchsorted(names, table["b"].to_numpy())
+    key = np.minimum(first, second) * n + np.maximum(first, second)
+    order = np.argsort(key)
+    key = key[order]
+    wanted = pairs.first * n + pairs.second
+    place = np.minimum(np.searchsorted(key, wanted), max(0, len(key) - 1))
+    found = key[place] == wanted if len(key) else np.zeros(len(pairs), dtype=np.bool_)
+    row = order[place] if len(key) else place
+
+    def column(name: str, missing: float) -> Any:
+        if not len(key):
+            return np.full(len(pairs), missing)
+        return np.where(found, table[name].to_numpy()[row], missing)
+
+    return Labels(
+        column("validated", 0).astype(np.bool_),
+        column("p_value", 1.0).astype(np.float64),
+        column("observed", 0).astype(np.int64),
+        totals(sets),
+    )
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What scores may be made of: patents' codes, and per language model the sums of vectors by year.
+
+    `rows` are vectors of codes that have no year: the rows of technology tokens.
+    """
+
+    corpus: Corpus
+    yearly: Mapping[str, YearlySums]
+    rows: Mapping[str, Floats]
+    seed: int
+
+    def scores(
+        self, pairs: Pairs, embed: Years, done: Callable[[int], None] = lambda n: None
+    ) -> dict[str, Singles]:
+        """Every score of pairs (n,), of what is known up to the end of a window."""
+        first, second = pairs.first, pairs.second
+        found: dict[str, Singles] = {}
+        for name, sums in self.yearly.items():
+            found[name] = cosines(sums.mean(embed)[0], first, second)
+            done(len(found))
+        for name, vectors in self.rows.items():
+            found[name] = cosines(vectors, first, second)
+        patents = self.corpus.within(embed)
+        together = self.corpus.together(patents)
+        sets = self.corpus.code_sets(patents)
+        names = self.corpus.names
+        longest = max((len(codes) for codes in sets), default=1)
+        found["PPMI vectors"] = cosines(ppmi_vectors(together), first, second)
+        found["word2vec"] = cosines(
+            word2vec_vectors(sets, names, self.seed, window=longest), first, second
+        )
+        found["random walks"] = cosines(walk_vectors(together, names, self.seed), first, second)
+        for name, rule in RULES.items():
+            found[name] = rule(together, first, second)
+        done(len(found))
+        return found
+
+    def signals(self, pairs: Pairs, embed: Years, scores: Mapping[str, Singles]) -> pl.DataFrame:
+        """What the learned scorer weighs: all scores, the trends of the vectors' cosines, both degrees."""
+        columns: dict[str, Any] = dict(scores)
+        earlier = embed.before(embed.length)
+        for name, sums in self.yearly.items():
+            vectors, there = sums.mean(earlier)
+            was = cosines(vectors, pairs.first, pairs.second).astype(np.float64)
+            was[~(there[pairs.first] & there[pairs.second])] = np.nan
+            columns[f"trend of {name}"] = scores[name] - was
+        degree = self.corpus.degrees(self.corpus.within(embed))
+        a, b = degree[pairs.first], degree[pairs.second]
+        columns["lesser degree"], columns["greater degree"] = np.minimum(a, b), np.maximum(a, b)
+        return pl.DataFrame({k: np.asarray(v, dtype=np.float64) for k, v in columns.items()})

@@ -1,0 +1,118 @@
+"""Vectors of codes from the texts of their patents, year by year, so that any window of years is a sum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from linkwise.technology.corpus import Bools, Corpus, Longs, Years
+
+if TYPE_CHECKING:
+    from linkwise.lm.encode import Encoder
+    from linkwise.technology.tokens import TokenReader
+
+Singles = np.ndarray[Any, np.dtype[np.float32]]
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def unit(vectors: Floats) -> Floats:
+    """Vectors of length one; a vector of zeros stays so."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.maximum(length, np.finfo(np.float64).tiny))
+
+
+@dataclass
+class YearlySums:
+    """What is summed for each year and code: `total` (n_years, n_codes, size), `count` (n_years, n_codes)."""
+
+    first_year: int
+    total: Singles
+    count: Longs
+
+    @classmethod
+    def empty(cls, years: Years, n_codes: int, size: int) -> YearlySums:
+        """Nothing summed yet."""
+        return cls(
+            years.first,
+            np.zeros((years.length, n_codes, size), dtype=np.float32),
+            np.zeros((years.length, n_codes), dtype=np.int64),
+        )
+
+    def add(self, year: Longs, code: Longs, vectors: Floats | Singles) -> None:
+        """Count vectors (n, size) in for their years and codes."""
+        key = (year - self.first_year) * self.count.shape[1] + code
+        np.add.at(self.total.reshape(-1, self.total.shape[2]), key, vectors.astype(np.float32))
+        np.add.at(self.count.reshape(-1), key, 1)
+
+    def mean(self, window: Years) -> tuple[Floats, Bools]:
+        """Vectors of length one of the codes in a window (n_codes, size), and which have any (n_codes,).
+
+        About their mean: what all patents share is what two codes are never told apart by.
+        """
+        first = max(0, window.first - self.first_year)
+        part = slice(first, max(first, window.last - self.first_year + 1))
+        there = self.count[part].sum(axis=0) > 0
+        found = self.total[part].sum(axis=0, dtype=np.float64)
+        found[there] /= self.count[part].sum(axis=0)[there, None]
+        if there.any():
+            found[there] -= found[there].mean(axis=0)
+        return unit(found), there
+
+
+def text_sums(
+    encoder: Encoder,
+    texts: list[str],
+    corpus: Corpus,
+    years: Years,
+    max_tokens: int,
+    advance: Callable[[int], None] = lambda done: None,
+) -> tuple[YearlySums, Singles]:
+    """The vectors of the patents that carry a code, summed, of the years asked for; and those vectors.
+
+    The second (n_patents, size) are zeros for patents of other years. A patent's vector is the mean of its
+    tokens' last states, of length one.
+    """
+    rows = np.flatnonzero(corpus.within(years))
+    vectors = np.zeros((len(texts), encoder.size), dtype=np.float32)
+    chunk = 4096
+    for start in range(0, len(rows), chunk):
+        some = rows[start : start + chunk]
+        vectors[some] = encoder.embed([texts[row] for row in some], max_tokens=max_tokens)
+        advance(start + len(some))
+    sums = YearlySums.empty(years, len(corpus.names), encoder.size)
+    kept = corpus.within(years)[corpus.patent]
+    for start in range(0, int(kept.sum()), 1 << 16):
+        links = np.flatnonzero(kept)[start : start + (1 << 16)]
+        patent = corpus.patent[links]
+        sums.add(corpus.year[patent], corpus.code[links], vectors[patent])
+    return sums, vectors
+
+
+def token_sums(
+    reader: TokenReader,
+    texts: list[str],
+    corpus: Corpus,
+    years: Years,
+    max_tokens: int,
+    advance: Callable[[int], None] = lambda done: None,
+) -> YearlySums:
+    """The last states of technology tokens in their patents, summed, of the years asked for."""
+    rows = np.flatnonzero(corpus.within(years))
+    own = {name: place for place, name in enumerate(reader.codes)}
+    to_own = np.array([own.get(name, -1) for name in corpus.names], dtype=np.int64)
+    back = np.full(len(reader.codes), -1, dtype=np.int64)
+    back[to_own[to_own >= 0]] = np.flatnonzero(to_own >= 0)
+    bounds = np.searchsorted(corpus.patent, np.arange(len(corpus.year) + 1))
+    codes = [to_own[corpus.code[bounds[row] : bounds[row + 1]]] for row in rows]
+    codes = [some[some >= 0] for some in codes]
+    size = int(reader.model.network.config.hidden_size)
+    sums = YearlySums.empty(years, len(corpus.names), size)
+
+    def take(patent: Longs, code: Longs, states: Floats) -> None:
+        sums.add(corpus.year[rows[patent]], back[code], states)
+
+    reader.each([texts[row] for row in rows], codes, max_tokens, take, advance=advance)
+    return sums
