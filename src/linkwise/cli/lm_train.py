@@ -15,6 +15,7 @@ from cyclopts import Group, Parameter
 from linkwise.cli.options import Json, Overwrite, Quiet, Resume, Seed, Threads, use_threads
 from linkwise.cli.show import progress
 from linkwise.context import Context
+from linkwise.data.documents import DocumentsConfig, TextPart
 from linkwise.errors import InputError, Interrupted, UsageError
 from linkwise.folders import prepare_partial, whole_or_not
 from linkwise.lm.config import AdaptConfig, TuneConfig
@@ -27,8 +28,10 @@ As = Annotated[
         name="--as", help="Make a causal model of a masked one, warm-started from its weights."
     ),
 ]
+PATENTS = Group("Patents (technology-tokens)", sort_key=2)
 TRAINING = Parameter(name="*", group=Group("Training", sort_key=1))
-Device = Annotated[Literal["auto", "cpu", "cuda"], Parameter(help="Where to train.")]
+Place = Literal["auto", "cpu", "cuda"]
+Device = Annotated[Place, Parameter(help="Where to train.")]
 
 
 def adapt(
@@ -46,6 +49,23 @@ def adapt(
     title_column: Annotated[
         str, Parameter(help="Column with the title, which mlm-hybrid hides.")
     ] = "title",
+    until: Annotated[
+        int | None,
+        Parameter(
+            help="Last year of the texts to learn from; the model says so, and a forecast holds it to that."
+        ),
+    ] = None,
+    text: Annotated[
+        TextPart, Parameter(group=PATENTS, help="What is read of a patent, behind its title.")
+    ] = "abstract",
+    code_titles: Annotated[
+        str | None,
+        Parameter(
+            group=PATENTS,
+            help="Table of the codes' titles (columns code and title), which new tokens begin from.",
+        ),
+    ] = None,
+    documents: Annotated[DocumentsConfig, Parameter(name="*", group=PATENTS)] = DocumentsConfig(),  # noqa: B008
     model: Model = "minilm",
     as_: As = None,
     device: Device = "auto",
@@ -66,7 +86,13 @@ def adapt(
 
     One text in twenty is held out to stop by. On several GPUs or machines, start it with torchrun:
     torchrun --nproc-per-node 4 -m linkwise lm adapt ... From a decoder to an embedding model (LLM2Vec):
-    mntp, then contrastive on what it wrote.
+    mntp, then contrastive on what it wrote. Technology tokens for a forecast, of patents with codes:
+
+    ```
+    linkwise simulate patents --patents 1000 --codes 60 --seed 5 --out small
+    linkwise lm adapt --model minilm --texts small/patents.parquet --objective technology-tokens \
+      --until 2005 --epochs 1 --max-tokens 64 --out models/tt
+    ```
     """
     from linkwise.data.texts import read_texts
 
@@ -76,7 +102,13 @@ def adapt(
         from linkwise.data.items import spoken_title
         from linkwise.lm import adapt as lm
 
+        if training.objective == "technology-tokens":
+            return _technology_tokens(
+                texts, documents, text, code_titles, until, model, training, context, team, device
+            )
         table = read_texts(texts, column)
+        if until is not None:
+            table = _of_years(table, texts, documents.year or "year", until)
         hybrid = training.objective == "mlm-hybrid"
         if hybrid and title_column not in table.columns:
             raise InputError(
@@ -92,10 +124,80 @@ def adapt(
             model, head, training, as_causal=as_ == "causal", device=_place(device, team)
         )
         plain = table["text"].to_list()
+        prepared.model.about["until"] = lm.known_until(prepared.model.about, until)
         fitted = lm.adapt(prepared.model, plain, training, context, titles=titles, team=team)
         return prepared, fitted
 
     _train(work, options, out, seed, threads, device, overwrite, resume, quiet, json_)
+
+
+def _of_years(table: Any, texts: str, column: str, until: int) -> Any:
+    """Rows up to a year."""
+    import polars as pl
+
+    if column not in table.columns:
+        raise InputError(
+            f'{texts}: no column "{column}" for --until; name the year\'s with --year. The columns are '
+            f"{', '.join(table.columns)}."
+        )
+    year = table[column].cast(pl.String).str.slice(0, 4).cast(pl.Int32, strict=False)
+    kept = table.filter(year <= until)
+    if not len(kept):
+        raise InputError(f'{texts}: no text is of {until} or before, by its column "{column}".')
+    return kept
+
+
+def _technology_tokens(
+    texts: str,
+    documents: DocumentsConfig,
+    part: TextPart,
+    code_titles: str | None,
+    until: int | None,
+    model: str,
+    training: AdaptConfig,
+    context: Context,
+    team: Any,
+    device: Place,
+) -> tuple[Any, Any]:
+    """Technology tokens learned beside a masked model, and put into it."""
+    from linkwise.data.documents import read_code_titles, read_documents
+    from linkwise.lm.adapt import Prepared, known_until
+    from linkwise.lm.fit import fit
+    from linkwise.lm.load import load_model
+    from linkwise.lm.objectives import set_dropout
+    from linkwise.technology.tokens import TechnologyTokens
+
+    found = read_documents(texts, documents)
+    last = until if until is not None else int(found.table["year"].max())  # type: ignore[arg-type]
+    kept = found.table["year"] <= last
+    table = found.table.filter(kept)
+    some = [row for row, there in zip(found.texts(part), kept, strict=True) if there]
+    codes = table["codes"].to_list()
+    names = sorted({code for own in codes for code in own})
+    if len(names) < 2:
+        raise InputError(
+            f"{texts}: {len(names)} technology codes up to {last}; expected two or more. Name their column "
+            "with --codes."
+        )
+    titles = {} if code_titles is None else read_code_titles(code_titles)
+    loaded = load_model(model, "masked", device=_place(device, team))
+    about = {
+        "until": known_until(loaded.about, until),
+        "level": documents.level,
+        "text": part,
+    }
+    if training.dropout is not None:
+        set_dropout(loaded.network, training.dropout)
+    part_of = training.train
+    assert part_of != "soft-prompt"
+    tokens = TechnologyTokens(
+        loaded, names, titles, part_of, layout=training.layout, rank=training.rank,
+        dropout=training.dropout,
+    )  # fmt: skip
+    rows = tokens.rows_of(some, codes, training.max_tokens)
+    fitted = fit(tokens, tokens.task(rows), training, context, "adapt technology-tokens", team=team)
+    tokens.settle(about)
+    return Prepared(loaded, None, model, training), fitted
 
 
 def tune(
@@ -158,9 +260,9 @@ PASSING = ("out", "overwrite", "resume", "quiet", "json_", "threads", "read_text
 """What may differ between an interrupted training and the one that goes on with it."""
 
 
-def _place(device: str, team: Any) -> str:
+def _place(device: Place, team: Any) -> Place:
     """The device of this process."""
-    return device if team is None else team.device.type
+    return device if team is None else "cuda" if team.device.type == "cuda" else "cpu"
 
 
 def _train(

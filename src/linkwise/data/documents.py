@@ -70,8 +70,8 @@ class Documents:
     """Documents, one row each.
 
     `table` has `id` (text, each once), `title`, `abstract`, `claims` (text, empty where there is none),
-    `year` (int) and `codes` (list of text, each once). `opaque` are codes that are no IPC or CPC symbols, kept as
-    they are; `ledger` says what was left out, and how often.
+    `year` (int) and `codes` (list of text, each once). `opaque` are codes that are no IPC or CPC symbols,
+    kept as they are; `ledger` says what was left out, and how often.
     """
 
     table: pl.DataFrame

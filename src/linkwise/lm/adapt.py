@@ -178,6 +178,17 @@ def prepare(
     return Prepared(model, wrapped, name, config)
 
 
+def known_until(about: dict[str, Any], until: int | None) -> int | None:
+    """The last year that a model may know of, tuned on texts up to `until` from one with `about`; or None.
+
+    A base that was not tuned here does not count: what it was pre-trained on has no year.
+    """
+    if until is None or "objective" not in about:
+        return until
+    before: int | None = about.get("until")
+    return None if before is None else max(before, until)
+
+
 def write(prepared: Prepared, folder: Path, **about: Any) -> None:
     """Write what was trained: a whole model, or an adapter beside the name of its base."""
     model, wrapped = prepared.model, prepared.wrapped

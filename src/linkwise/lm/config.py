@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from linkwise.errors import UsageError
 
-Trained = Literal["full", "lora", "soft-prompt"]
-Objective = Literal["mlm", "mlm-hybrid", "clm", "mntp", "contrastive"]
+Trained = Literal["full", "lora", "soft-prompt", "new"]
+Objective = Literal["mlm", "mlm-hybrid", "clm", "mntp", "contrastive", "technology-tokens"]
 
 
 class FitConfig(BaseModel):
@@ -41,9 +41,11 @@ class TrainConfig(FitConfig):
     """What of a model is trained, and how."""
 
     train: Trained = "full"
-    """All weights, LoRA matrices beside frozen ones, or a soft prompt before a frozen model (by peft)."""
+    """All weights, LoRA matrices beside frozen ones, a soft prompt before a frozen model (by peft), or the
+    new rows of the vocabulary alone (technology tokens)."""
     learning_rate: float = Field(2e-4, gt=0)
-    """Adam's largest step; by default 1e-2 with a soft prompt, and 1e-5 with contrastive."""
+    """Adam's largest step; by default 1e-2 with a soft prompt, 1e-5 with contrastive; of technology tokens
+    1e-2 (new), 1e-3 (lora) and 3e-4 (full)."""
     rank: int = Field(16, ge=1)
     """Rank of LoRA matrices."""
     prompt_tokens: int = Field(20, ge=1)
@@ -81,14 +83,31 @@ class AdaptConfig(TrainConfig):
 
     objective: Objective = "mlm"
     """`mlm` masked words; `mlm-hybrid` words, or the title at a synopsis's end; `clm` the next token; `mntp`
-    masked words of a decoder that looks both ways; `contrastive` two dropouts of one text."""
+    masked words of a decoder that looks both ways; `contrastive` two dropouts of one text;
+    `technology-tokens` hidden codes of a patent, each a word of its own."""
+    layout: Literal["before", "after"] = "before"
+    """Where a patent's technology tokens stand: before its text or after it."""
 
     @model_validator(mode="before")
     @classmethod
     def _contrastive(cls, values: Any) -> Any:
         if isinstance(values, dict) and values.get("objective") == "contrastive":
             return {"learning_rate": 1e-5, "dropout": 0.1, **values}
+        if isinstance(values, dict) and values.get("objective") == "technology-tokens":
+            rates = {"new": 1e-2, "lora": 1e-3}
+            return {"learning_rate": rates.get(values.get("train", "full"), 3e-4), **values}
         return values
+
+    @model_validator(mode="after")
+    def _tokens(self) -> Self:
+        tokens = self.objective == "technology-tokens"
+        if self.train == "new" and not tokens:
+            raise UsageError("--train new goes with --objective technology-tokens.")
+        if tokens and (self.train == "soft-prompt" or self.four_bit):
+            raise UsageError(
+                "technology tokens are trained with --train new, lora or full, and not in 4 bits."
+            )
+        return self
 
 
 class TuneConfig(TrainConfig):

@@ -172,7 +172,7 @@ def years_read(corpus: Corpus, plan: Plan, config: ForecastConfig) -> Years:
 
 def check_model(name: str, about: dict[str, Any], plan: Plan, config: ForecastConfig) -> str | None:
     """What must be said of what a model may know; raises `UsageError` where it was tuned past the cutoff."""
-    until = about.get("until", config.tuned_until)
+    until = about.get("until") or config.tuned_until
     last = plan.embed.last
     if until is not None and until > last:
         raise UsageError(
@@ -180,7 +180,7 @@ def check_model(name: str, about: dict[str, Any], plan: Plan, config: ForecastCo
             f"{last}; use a "
             f"model tuned with --until {last} or earlier, or later windows."
         )
-    if config.tuned_until is not None and about.get("until", 0) > config.tuned_until:
+    if config.tuned_until is not None and (about.get("until") or 0) > config.tuned_until:
         raise UsageError(
             f"{name} was tuned on patents up to {about['until']}, not {config.tuned_until} (--tuned-until)."
         )
