@@ -124,7 +124,7 @@ def adapt(
             model, head, training, as_causal=as_ == "causal", device=_place(device, team)
         )
         plain = table["text"].to_list()
-        prepared.model.about["until"] = lm.known_until(prepared.model.about, until)
+        lm.note_until(prepared.model.about, until)
         fitted = lm.adapt(prepared.model, plain, training, context, titles=titles, team=team)
         return prepared, fitted
 
@@ -161,7 +161,7 @@ def _technology_tokens(
 ) -> tuple[Any, Any]:
     """Technology tokens learned beside a masked model, and put into it."""
     from linkwise.data.documents import read_code_titles, read_documents
-    from linkwise.lm.adapt import Prepared, known_until
+    from linkwise.lm.adapt import Prepared, note_until
     from linkwise.lm.fit import fit
     from linkwise.lm.load import load_model
     from linkwise.lm.objectives import set_dropout
@@ -181,11 +181,7 @@ def _technology_tokens(
         )
     titles = {} if code_titles is None else read_code_titles(code_titles)
     loaded = load_model(model, "masked", device=_place(device, team))
-    about = {
-        "until": known_until(loaded.about, until),
-        "level": documents.level,
-        "text": part,
-    }
+    note_until(loaded.about, until)
     if training.dropout is not None:
         set_dropout(loaded.network, training.dropout)
     part_of = training.train
@@ -196,7 +192,7 @@ def _technology_tokens(
     )  # fmt: skip
     rows = tokens.rows_of(some, codes, training.max_tokens)
     fitted = fit(tokens, tokens.task(rows), training, context, "adapt technology-tokens", team=team)
-    tokens.settle(about)
+    tokens.settle({"level": documents.level, "text": part})
     return Prepared(loaded, None, model, training), fitted
 
 

@@ -35,8 +35,8 @@ USUAL: dict[str, tuple[str, ...]] = {
     "family": ("family", "family_id", "docdb_family_id"),
 }  # fmt: skip
 YEARS = (1600, 2100)
-# What stands behind a title of the IPC: its version, and references cut off in the middle.
-BEHIND_TITLE = re.compile(r"\s*(?:\[[\d,.\s]*\]|\([^)]*)\s*$")
+# What stands behind a title of the IPC: its version and all after it, and references cut off in the middle.
+BEHIND_TITLE = re.compile(r"\s*(?:\[[\d,\s]*(?:\d{4}\.\d{2})?\].*|\([^)]*)\s*$")
 
 
 class DocumentsConfig(BaseModel):

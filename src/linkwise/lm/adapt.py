@@ -178,15 +178,17 @@ def prepare(
     return Prepared(model, wrapped, name, config)
 
 
-def known_until(about: dict[str, Any], until: int | None) -> int | None:
-    """The last year that a model may know of, tuned on texts up to `until` from one with `about`; or None.
+def note_until(about: dict[str, Any], until: int | None) -> None:
+    """Note the last year that a model may know of, tuned on texts up to `until` from one with `about`.
 
-    A base that was not tuned here does not count: what it was pre-trained on has no year.
+    Nothing is noted where it is not known. A base that was not tuned here does not count: what it was
+    pre-trained on has no year.
     """
-    if until is None or "objective" not in about:
-        return until
-    before: int | None = about.get("until")
-    return None if before is None else max(before, until)
+    before = about.pop("until", None)
+    if "objective" in about and until is not None:
+        until = None if before is None else max(before, until)
+    if until is not None:
+        about["until"] = until
 
 
 def write(prepared: Prepared, folder: Path, **about: Any) -> None:
