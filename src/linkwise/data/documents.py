@@ -36,7 +36,7 @@ USUAL: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 YEARS = (1600, 2100)
 # What stands behind a title of the IPC: its version and all after it, and references cut off in the middle.
-BEHIND_TITLE = re.compile(r"\s*(?:\[[\d,\s]*(?:\d{4}\.\d{2})?\].*|\([^)]*)\s*$")
+BEHIND_TITLE = re.compile(r"\s*(?:\[[\d,.\s]*\].*|\([^)]*)\s*$")
 
 
 class DocumentsConfig(BaseModel):
