@@ -108,7 +108,8 @@ def build_report(
 
 def _verdict(first: Judged, chosen: str, plan: Plan) -> tuple[tuple[str, ...], bool | None]:
     if first.metrics is None:
-        why = " ".join(first.notes) or f"No patent is of {plan.forecast} yet."
+        yet = () if plan.judged else (f"No patent is of {plan.forecast} yet.",)
+        why = " ".join([*yet, *first.notes])
         return (
             f"{len(first.pairs):,} pairs of codes were never combined up to {plan.embed.last}; they "
             "are ranked "

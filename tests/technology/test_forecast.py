@@ -1,0 +1,250 @@
+"""Pairs never combined, what came true, and the whole study: against sets, and by changing the future."""
+
+from __future__ import annotations
+
+import json
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import linkwise
+from linkwise.data.simulate_patents import PatentsSimulation, simulate_patents
+from linkwise.errors import InputError, UsageError
+from linkwise.run import Run
+from linkwise.technology.config import ForecastConfig
+from linkwise.technology.corpus import Years, corpus_of
+from linkwise.technology.forecast import came_true, never_combined
+from linkwise.technology.null_model import validate
+from linkwise.technology.study import check_model, plan_of
+
+WINDOWS = {"embed": "2006-2010", "forecast": "2011-2015"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = PatentsSimulation(patents=4000, codes=200, seed=5)
+    return simulate_patents(config, tmp_path_factory.mktemp("patents") / "pat")
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return linkwise.forecast(
+        folder / "patents.parquet",
+        out=tmp_path_factory.mktemp("runs") / "fc",
+        bootstrap=50,
+        code_titles=str(folder / "codes.tsv"),
+        also_level="subclass",
+        **WINDOWS,
+    )
+
+
+def drawn(seed: int) -> tuple[list[int], list[list[str]]]:
+    rng = np.random.default_rng(seed)
+    years = rng.integers(2000, 2010, size=300).tolist()
+    sets = [
+        sorted({f"C{k}" for k in rng.integers(14, size=rng.integers(1, 5))}) for _ in range(300)
+    ]
+    return years, sets
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pairs_and_labels_are_those_of_sets(seed: int) -> None:
+    years, sets = drawn(seed)
+    corpus = corpus_of(years, pl.Series(sets))
+    codes = corpus.degrees(corpus.within(Years(2003, 2004))) > 0
+    pairs = never_combined(corpus, codes, 2004)
+    seen = {p for y, s in zip(years, sets, strict=True) if y <= 2004 for p in combinations(s, 2)}
+    there = sorted({c for y, s in zip(years, sets, strict=True) if 2003 <= y <= 2004 for c in s})
+    names = corpus.names
+    found = {(names[a], names[b]) for a, b in zip(pairs.first, pairs.second, strict=True)}
+    assert found == {p for p in combinations(there, 2) if p not in seen}
+    labels = came_true(corpus, pairs, Years(2005, 2009), ForecastConfig())
+    late = [s for y, s in zip(years, sets, strict=True) if y >= 2005]
+    table = {(r["a"], r["b"]): r for r in validate(late).iter_rows(named=True)}
+    for k, (a, b) in enumerate(zip(pairs.first, pairs.second, strict=True)):
+        row = table.get((names[a], names[b]))
+        assert labels.p[k] == (1.0 if row is None else row["p_value"])
+        assert labels.observed[k] == sum({names[a], names[b]} <= set(s) for s in late)
+    assert not labels.strict
+    assert labels.name == "unadjusted p < .05"
+
+
+def test_the_run_has_the_shape_of_every_run(run: Run, folder: Path) -> None:
+    assert run.ranking.columns == ["model", "query", "item", "score", "rank"]
+    evaluation = pl.read_parquet(run.folder / "evaluation.parquet")
+    assert evaluation.columns == ["model", "slice", "query", "item", "rank", "score", "label"]
+    rows = {(r["model"], r["metric"], r["slice"]): r for r in run.metrics if r["k"] in (None, 100)}
+    from sklearn.metrics import roc_auc_score
+
+    for (model,), own in evaluation.group_by("model"):
+        row = rows[model, "auc", "codes"]
+        assert row["value"] == pytest.approx(roc_auc_score(own["label"], own["score"]))
+        assert row["low"] < row["value"] < row["high"]
+    assert rows["random", "auc", "codes"]["difference_high"] < 0.1
+    assert rows["best possible", "auc", "codes"]["value"] > 0.85  # the simulation's own nearness
+    report = run.report.read_text()
+    if {r["slice"] for r in run.metrics} == {"codes"}:  # too few pairs of fields came true to be measured
+        assert "Not measurable: " in report
+    pairs = pl.read_parquet(run.folder / "pairs.parquet")
+    assert pairs["rank"].to_list() == list(range(1, 201))
+    assert all(pairs["title_a"])
+    page = run.report.read_text()
+    assert "Simulated" in page
+    assert "expected by chance" in page
+
+
+def test_the_first_patent_that_combined_a_pair_is_looked_up(run: Run, folder: Path) -> None:
+    pairs = pl.read_parquet(run.folder / "pairs.parquet")
+    patents = pl.read_parquet(folder / "patents.parquet").unique(
+        "family", keep="first", maintain_order=True
+    )
+    later = patents.filter(pl.col("year") > 2010).sort("year", maintain_order=True)
+    assert pairs["first_combined_by"].null_count() < len(pairs)
+    for row in pairs.iter_rows(named=True):
+        both = later.filter(
+            pl.col("codes").list.contains(row["a"]) & pl.col("codes").list.contains(row["b"])
+        )
+        if not len(both):
+            assert row["first_combined_by"] is None
+            continue
+        first = both.row(0, named=True)
+        assert row["first_combined_by"] == f"{first['id']} ({first['year']})"
+    true = pairs.filter("came_true")
+    assert true["first_combined_by"].null_count() == 0
+
+
+def changed_future(folder: Path, out: Path) -> Path:
+    """The same patents, with every code, text and year of what comes after 2010 changed."""
+    rng = np.random.default_rng(0)
+    patents = pl.read_parquet(folder / "patents.parquet")
+    late = patents["year"] > 2010
+    codes = patents["codes"].to_list()
+    pool = sorted({c for own in codes for c in own})
+    new = [
+        [pool[k] for k in rng.choice(len(pool), 3, replace=False)] if after else own
+        for own, after in zip(codes, late, strict=True)
+    ]
+    patents.with_columns(
+        codes=pl.Series(new),
+        title=pl.when(late).then(pl.lit("a cat")).otherwise("title"),
+        abstract=pl.when(late).then(pl.lit("says meow")).otherwise("abstract"),
+        year=pl.when(late).then(2026 - pl.col("year")).otherwise(0)
+        + pl.when(late).then(2000).otherwise("year"),
+    ).with_columns(year=pl.col("year").clip(None, 2015)).write_parquet(out)
+    return out
+
+
+def test_nothing_after_the_embedding_years_reaches_a_score(
+    folder: Path, bert: Path, tmp_path: Path
+) -> None:
+    """Not even the learned scorer's: its own forecast window ends with the embedding years."""
+    future = changed_future(folder, tmp_path / "patents.parquet")
+    assert (pl.read_parquet(future)["year"] > 2010).sum() > 500
+    found = []
+    for number, path in enumerate((folder / "patents.parquet", future)):
+        run = linkwise.forecast(
+            path, out=tmp_path / f"run{number}", bootstrap=20, lm=str(bert), max_tokens=24,
+            code_titles=None, **WINDOWS,
+        )  # fmt: skip
+        found.append(run)
+    rankings = [run.ranking.filter(pl.col("model") != "best possible") for run in found]
+    assert "learned" in set(rankings[0]["model"])
+    assert rankings[0].equals(rankings[1])
+    assert found[0].metrics != found[1].metrics
+    for name in ("vectors.safetensors", "boosting.txt"):
+        both = [(run.folder / "model" / name) for run in found]
+        assert both[0].read_bytes() == both[1].read_bytes()
+
+
+def test_a_window_without_patents_is_forecast_and_not_judged(folder: Path, tmp_path: Path) -> None:
+    run = linkwise.forecast(
+        folder / "patents.parquet", out=tmp_path / "run", embed="2011-2015", forecast="2016-2020"
+    )
+    assert run.metrics == []
+    pairs = pl.read_parquet(run.folder / "pairs.parquet")
+    assert "came_true" not in pairs.columns
+    assert "No patent is of 2016-2020 yet" in run.report.read_text()
+
+
+def test_codes_without_a_score_are_listed(tmp_path: Path) -> None:
+    years, sets = drawn(1)
+    sets = [
+        [*s, "NEW"] if y >= 2005 else [*s, "OLD"] if y < 2003 else s
+        for y, s in zip(years, sets, strict=True)
+    ]
+    path = tmp_path / "p.parquet"
+    pl.DataFrame({"year": years, "codes": sets}).write_parquet(path)
+    run = linkwise.forecast(
+        path, out=tmp_path / "r", embed="2003-2004", forecast="2005-2009", bootstrap=20
+    )
+    report = json.loads((run.folder / "report.json").read_text())
+    table = next(
+        block for section in report["sections"] for block in section["blocks"]
+        if block.get("caption") == "Codes that no score can be given to"
+    )  # fmt: skip
+    assert ["first on a patent after 2004", 1, "NEW"] in table["rows"]
+    assert ["on no patent of 2003-2004", 1, "OLD"] in table["rows"]
+    assert "codes are no IPC or CPC symbols" in run.report.read_text()
+
+
+def frame(**columns: Any) -> pl.DataFrame:
+    return pl.DataFrame(columns)
+
+
+def test_bad_input_says_what_and_how_to_mend(tmp_path: Path) -> None:
+    def run(table: pl.DataFrame, **options: Any) -> None:
+        linkwise.forecast(table, out=tmp_path / "out", **options)
+
+    years = list(range(2000, 2016))
+    with pytest.raises(InputError, match="none of the patents has a code"):
+        run(frame(year=years, abstract=["words"] * 16))
+    with pytest.raises(InputError, match="has exactly one, so nothing was ever combined"):
+        run(frame(year=years, codes=[["A01B1"]] * 16))
+    good = frame(year=years, codes=[["A01B1", "C08F4"], ["H04L9", "G06F1"]] * 8)
+    with pytest.raises(
+        InputError, match=r"no patent with codes is of the years 1980-1985 \(--embed\)"
+    ):
+        run(good, embed="1980-1985", forecast="2011-2015")
+    with pytest.raises(UsageError, match="it must come after"):
+        run(good, embed="2006-2010", forecast="2010-2015")
+    with pytest.raises(UsageError, match="expected years, such as 2006-2010"):
+        run(good, embed="2010-2006")
+    with pytest.raises(InputError, match="nothing is left to forecast"):
+        run(frame(year=years, codes=[["A01B1", "C08F4"]] * 16))
+    with pytest.raises(UsageError, match="is no symbol as deep as that"):
+        run(good.with_columns(codes=pl.Series([["x", "y"], ["z", "w"]] * 8)), also_level="class")
+    assert not (tmp_path / "out").exists()
+
+
+def test_windows_not_given_are_the_last_years() -> None:
+    corpus = corpus_of(list(range(1990, 2016)), pl.Series([["A", "B"]] * 26))
+    plan = plan_of(corpus, ForecastConfig())
+    assert (str(plan.embed), str(plan.forecast)) == ("2006-2010", "2011-2015")
+    plan = plan_of(corpus, ForecastConfig(embed="2004-2008"))
+    assert str(plan.forecast) == "2009-2015"
+    plan = plan_of(corpus, ForecastConfig(forecast="2013"))
+    assert str(plan.embed) == "2008-2012"
+    # The learned scorer's own windows end before the real forecast begins.
+    plan = plan_of(corpus, ForecastConfig(embed="2004-2006", forecast="2009-2012"))
+    assert str(plan.learn_forecast) == "2003-2006"
+    assert plan.learn_embed.last < plan.learn_forecast.first
+
+
+def test_a_model_that_may_know_the_future_is_refused_or_named() -> None:
+    corpus = corpus_of(list(range(1990, 2016)), pl.Series([["A", "B"]] * 26))
+    config = ForecastConfig(**WINDOWS)
+    plan = plan_of(corpus, config)
+    with pytest.raises(UsageError, match="was tuned on patents up to 2012, and the forecast"):
+        check_model("m", {"objective": "mlm", "until": 2012}, plan, config)
+    note = check_model("m", {"objective": "mlm"}, plan, config)
+    assert note is not None
+    assert "does not say until which year" in note
+    assert "pre-trained" in str(check_model("minilm", {}, plan, config))
+    told = ForecastConfig(**WINDOWS, tuned_until=2005)
+    assert "pre-trained" in str(check_model("m", {"objective": "mlm", "until": 2005}, plan, told))
+    with pytest.raises(UsageError, match=r"up to 2008, not 2005 \(--tuned-until\)"):
+        check_model("m", {"objective": "mlm", "until": 2008}, plan, told)
