@@ -22,11 +22,22 @@ from typing import Any
 import numpy as np
 
 SIZE, TOPICS, WORDS, CODES = 384, 60, 30, 10  # WORDS and CODES are those of each topic
-SPREAD = 0.08  # of a number of a vector about its topic's; centres have length 1
+SPREAD = 0.2  # of a number of a vector about its topic's; centres have length 1
 
 
-def make(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[str], list[set[str]]]:
-    """Vectors (n, 384), topics (n,), texts of 12 words, and sets of one to four codes."""
+def vocabulary(n: int, rng: np.random.Generator) -> list[str]:
+    """n made-up words of three syllables, all different."""
+    syllables = [a + b for a in "bdfgklmnprstvz" for b in "aeiou"]
+    places = rng.choice(len(syllables) ** 3, n, replace=False)
+    return [
+        "".join(syllables[i] for i in np.unravel_index(place, [len(syllables)] * 3)) for place in places
+    ]  # fmt: skip
+
+
+def make(
+    n: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, list[str], list[set[str]], list[list[str]]]:
+    """Vectors (n, 384), topics (n,), texts of 12 words, sets of one to four codes; words of topics."""
     rng = np.random.default_rng(seed)
     share = 1 / (np.arange(TOPICS) + 20.0)
     topic = rng.choice(TOPICS, n, p=share / share.sum())
@@ -37,19 +48,21 @@ def make(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[str], list[set
         mine = topic[first : first + 10_000]
         noise = rng.standard_normal((len(mine), SIZE), dtype=np.float32)
         vectors[first : first + len(mine)] = centres[mine] + np.float32(SPREAD) * noise
+    known = vocabulary(2000 + TOPICS * WORDS, rng)
+    general, own = known[:2000], [known[2000 + t * WORDS :][:WORDS] for t in range(TOPICS)]
     common = (2000 * rng.random((n, 6)) ** 3).astype(int)
     telling = (WORDS * rng.random((n, 6)) ** 2).astype(int)
     texts = [
-        " ".join([*(f"common{word}x" for word in c), *(f"topic{t}word{word}x" for word in w)])
+        " ".join([*(general[i] for i in c), *(own[t][i] for i in w)])
         for t, c, w in zip(topic.tolist(), common.tolist(), telling.tolist(), strict=True)
     ]
-    own = rng.integers(CODES, size=(n, 4))
-    sizes = rng.integers(1, 5, size=n)
+    code = rng.integers(CODES, size=(n, 4)).tolist()
+    sizes = rng.integers(1, 5, size=n).tolist()
     codes = [
-        {f"T{t:02d}/{code}" for code in row[:size]}
-        for t, row, size in zip(topic.tolist(), own.tolist(), sizes.tolist(), strict=True)
+        {f"T{t:02d}/{one}" for one in row[:size]}
+        for t, row, size in zip(topic.tolist(), code, sizes, strict=True)
     ]
-    return vectors, topic, texts, codes
+    return vectors, topic, texts, codes, own
 
 
 def measure(n: int, seed: int, page: Path | None) -> dict[str, Any]:
@@ -78,7 +91,7 @@ def measure(n: int, seed: int, page: Path | None) -> dict[str, Any]:
 
     config = MapConfig()
     with step("making the data"):
-        vectors, planted, texts, code_sets = make(n, seed)
+        vectors, planted, texts, code_sets, vocabularies = make(n, seed)
     with step("principal components"):
         components = principal_components(vectors, config.components)
     with step("layout"):
@@ -106,7 +119,7 @@ def measure(n: int, seed: int, page: Path | None) -> dict[str, Any]:
     right = []
     for topic, said in found.table.select("topic", "words").iter_rows():
         most = np.bincount(planted[found.labels == topic]).argmax()
-        right += [word.startswith(f"topic{most}word") for word in said]
+        right += [word in vocabularies[most] for word in said]
     return {
         "points": n,
         "steps": steps,

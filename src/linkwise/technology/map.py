@@ -107,8 +107,10 @@ def principal_components(vectors: np.ndarray[Any, Any], k: int) -> Singles:
 
 
 def _pieces(vectors: np.ndarray[Any, Any]) -> Iterator[tuple[int, Floats]]:
+    """Each piece's first row, and the piece less the first of all vectors: what is the same is exactly 0."""
+    origin = np.array(vectors[0], dtype=np.float64)
     for first in range(0, len(vectors), ROWS):
-        yield first, np.array(vectors[first : first + ROWS], dtype=np.float64)
+        yield first, np.array(vectors[first : first + ROWS], dtype=np.float64) - origin
 
 
 def layout(
