@@ -1,7 +1,9 @@
 """The map of 650,000 patents on one core: seconds of each step, peak memory, planted topics found again.
 
-Vectors of 384 numbers lie around the centres of 60 topics of unlike sizes; texts are a topic's words among
-common ones, and codes belong to topics. Written are the files that the dashboard reads.
+Vectors of 384 numbers belong to 60 topics of unlike sizes in 12 fields. They vary along a few directions of
+their topic, as texts do, and a little along all; one in four lies towards another topic of its field. Texts
+are a topic's words among common ones, and codes belong to topics. Written are the files that the dashboard
+reads.
 
     python benchmarks/map.py --points 20000
 """
@@ -22,7 +24,12 @@ from typing import Any
 import numpy as np
 
 SIZE, TOPICS, WORDS, CODES = 384, 60, 30, 10  # WORDS and CODES are those of each topic
-SPREAD = 0.2  # of a number of a vector about its topic's; centres have length 1
+FIELDS, WAYS = 12, 6  # fields of topics, and directions along which a topic's vectors vary
+APART, ALONG, AROUND = (
+    0.8,
+    0.35,
+    0.02,
+)  # topics of a field, vectors along a direction, and along any axis
 
 
 def vocabulary(n: int, rng: np.random.Generator) -> list[str]:
@@ -41,13 +48,24 @@ def make(
     rng = np.random.default_rng(seed)
     share = 1 / (np.arange(TOPICS) + 20.0)
     topic = rng.choice(TOPICS, n, p=share / share.sum())
-    centres = rng.normal(size=(TOPICS, SIZE)).astype(np.float32)
-    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+
+    def directions(k: int) -> np.ndarray:  # (k, SIZE), of length 1
+        found = rng.standard_normal((k, SIZE), dtype=np.float32)
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+    centres = directions(FIELDS)[np.arange(TOPICS) % FIELDS] + APART * directions(TOPICS)
+    ways = ALONG * directions(TOPICS * WAYS).reshape(TOPICS, WAYS, SIZE)
     vectors = np.empty((n, SIZE), dtype=np.float32)
     for first in range(0, n, 10_000):
         mine = topic[first : first + 10_000]
-        noise = rng.standard_normal((len(mine), SIZE), dtype=np.float32)
-        vectors[first : first + len(mine)] = centres[mine] + np.float32(SPREAD) * noise
+        piece = AROUND * rng.standard_normal((len(mine), SIZE), dtype=np.float32)
+        amounts = rng.standard_normal((len(mine), WAYS), dtype=np.float32)
+        lean = rng.uniform(0, 0.45, (len(mine), 1)) * (rng.random((len(mine), 1)) < 0.25)
+        other = (mine + FIELDS * rng.integers(1, TOPICS // FIELDS, len(mine))) % TOPICS
+        piece += (lean * (centres[other] - centres[mine])).astype(np.float32)
+        for t in range(TOPICS):
+            piece[mine == t] += centres[t] + amounts[mine == t] @ ways[t]
+        vectors[first : first + len(mine)] = piece
     known = vocabulary(2000 + TOPICS * WORDS, rng)
     general, own = known[:2000], [known[2000 + t * WORDS :][:WORDS] for t in range(TOPICS)]
     common = (2000 * rng.random((n, 6)) ** 3).astype(int)

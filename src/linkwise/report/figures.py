@@ -37,7 +37,7 @@ from linkwise.report.document import (
 )
 from linkwise.report.inline import inline
 from linkwise.report.labels import Labels, columns_of, cut, tick
-from linkwise.report.limits import MAX_BARS, MAX_POINTS, MAX_SERIES, Floats, every, thin
+from linkwise.report.limits import MAX_BARS, MAX_NAMES, MAX_POINTS, MAX_SERIES, Floats, every, thin
 from linkwise.report.looks import BASE, CARD, FIRST, GRID, HATCHES, INK, MUTED, SERIES, looks
 from linkwise.report.scatter import colours, room, window
 
@@ -284,7 +284,7 @@ class _Drawing:
         groups = [np.column_stack([group.x, group.y])[::step] for group in chart.series]
         left, below, width = window(np.concatenate(groups))
         axes.set(xlim=(left, left + width), ylim=(below, below + width))
-        size = float(np.clip(150 / np.sqrt(sum(map(len, groups))), 2.0, 6.0))
+        size = float(np.clip(180 / np.sqrt(sum(map(len, groups))), 2.0, 6.0))
         centres = np.array([np.median(points, axis=0) for points in groups])
         named = [i for i, group in enumerate(chart.series) if not group.baseline]
         colour = dict(zip(named, colours(centres[named]), strict=True))
@@ -294,19 +294,14 @@ class _Drawing:
             strokes[2::3] = np.nan
             look = {"color": SERIES[colour[i]] if i in colour else BASE, "linewidth": size}
             alpha = 0.75 if i in colour else 0.3
-            axes.plot(*strokes.T, solid_capstyle="round", alpha=alpha, **look)
-        labels = [self.label(chart.series[i].name, NOTE) for i in named]
-        sizes = [
-            ((columns_of(cut(chart.series[i].name, NOTE)) + 1) * _CHARACTER, 1.25 * TEXT)
-            for i in named
-        ]
-        at = (centres[named] - (left, below)) / width * side
-        for label, place in zip(labels, room(at, sizes, side), strict=True):
+            (path,) = axes.plot(*strokes.T, solid_capstyle="round", alpha=alpha, **look)
+            path.get_path().should_simplify = False  # it would leave out dots
+        written = [cut(chart.series[i].name, NOTE) for i in named[:MAX_NAMES]]
+        sizes = [((columns_of(name) + 1) * _CHARACTER, 1.25 * TEXT) for name in written]
+        at = (centres[named[:MAX_NAMES]] - (left, below)) / width * side
+        for name, place in zip(written, room(at, sizes, side), strict=True):
             if place is not None:
-                axes.annotate(
-                    label, (0, 0), place, xycoords="axes fraction", textcoords="offset points",
-                    color=INK, ha="center", va="center",
-                )  # fmt: skip
+                self._note(name, (0, 0), "axes fraction", place, ha="center", va="center")
 
     def _name(self, x: str, y: str) -> None:
         """Name the axes: x below; y on top, where it reads without turning one's head."""

@@ -13,6 +13,7 @@ MAX_SERIES = 8
 MAX_BARS = 40  # categories
 MAX_POINTS = 1000  # per line
 MAX_DOTS = 5000  # of a map
+MAX_NAMES = 20  # written on it
 
 
 def left_out(chart: Chart) -> str:
@@ -21,8 +22,11 @@ def left_out(chart: Chart) -> str:
     if isinstance(chart, ScatterChart):
         if (step := every(chart)) > 1:
             said.append(f"Of each group one point in {step:,} is drawn.")
-        if sum(not group.baseline for group in chart.series) > 1:
-            said.append("A name that would cover another is left out.")
+        if (named := sum(not group.baseline for group in chart.series)) > 1:
+            some = (
+                f"The first {MAX_NAMES} of {named} names are" if named > MAX_NAMES else "Names are"
+            )
+            said.append(f"{some} written where they cover no other.")
         return " ".join(said)
     if not isinstance(chart, HistogramChart) and len(chart.series) > MAX_SERIES:
         said.append(f"The first {MAX_SERIES} of {len(chart.series)} series are drawn.")

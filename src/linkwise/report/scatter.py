@@ -35,7 +35,7 @@ def colours(centres: Floats) -> list[int]:
 def room(
     centres: Floats, sizes: Sequence[tuple[float, float]], side: float
 ) -> list[tuple[float, float] | None]:
-    """The middles of labels on a square, each at its group's centre or just off it; None: no room.
+    """The middles of labels on a square, each just off its group's centre, or on it; None: no room.
 
     `centres` (n, 2), `sizes` (width and height) and `side` have one unit. The first labels choose first, and
     none covers another or leaves the square.
@@ -44,7 +44,7 @@ def room(
     taken: list[tuple[float, float, float, float]] = []  # x, y, width, height
     for (x, y), (width, height) in zip(centres.tolist(), sizes, strict=True):
         middle = min(max(x, width / 2), side - width / 2)
-        places = [(middle, y + step * height) for step in (0, 0.5, -0.5, 1, -1)]
+        places = [(middle, y + step * height) for step in (0.75, -0.75, 0, 1.4, -1.4)]
         free = (
             (a, b)
             for a, b in places
