@@ -46,12 +46,13 @@ def planted(n: int, size: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[
     return vectors.astype(np.float32), field, texts
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def drawn() -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Coordinates, planted fields and texts of 400 patents."""
-    pytest.importorskip("umap")
-    vectors, field, texts = planted(400, 60, 1)
-    return layout(principal_components(vectors, 50), MapConfig(), 3), field, texts
+    """Coordinates, planted fields and texts of 400 patents, as if a layout had made them."""
+    _, field, texts = planted(400, 1, 1)
+    at = np.array([[0, 0], [4, 1], [1, 5], [6, 6]])[field]
+    noise = np.random.default_rng(1).normal(size=(400, 2))
+    return (at + 0.4 * noise).astype(np.float32), field, texts
 
 
 # ------------------------------------------------------------------------------------------ components
@@ -93,14 +94,17 @@ def test_bad_vectors_are_named() -> None:
 # ---------------------------------------------------------------------------------------------- layout
 
 
-def test_one_seed_gives_one_map(drawn: tuple[np.ndarray, np.ndarray, list[str]]) -> None:
-    vectors, _, _ = planted(400, 60, 1)
+@pytest.mark.slow  # as are all that import umap: it compiles itself each time
+def test_one_seed_gives_one_map_in_which_fields_are_topics() -> None:
+    vectors, field, texts = planted(400, 60, 1)
     components = principal_components(vectors, 50)
     told: list[int] = []
-    again = layout(components, MapConfig(), 3, told.append)
-    assert again.dtype == np.float32
-    assert again.tobytes() == drawn[0].tobytes()
-    assert layout(components, MapConfig(), 4).tobytes() != again.tobytes()
+    first = layout(components, MapConfig(), 3, told.append)
+    assert first.dtype == np.float32
+    assert layout(components, MapConfig(), 3).tobytes() == first.tobytes()
+    assert layout(components, MapConfig(), 4).tobytes() != first.tobytes()
+    found = topics(first, texts, MapConfig())
+    assert adjusted_rand_score(field, found.labels) > 0.9
     assert told == sorted(told)
     assert told[-1] == 100
 
@@ -118,7 +122,9 @@ def test_one_seed_gives_one_map_of_many() -> None:
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("n", [1, 2, 14, 15, 16, 40])
+@pytest.mark.parametrize(
+    "n", [1, 2, 14, 15, *(pytest.param(n, marks=pytest.mark.slow) for n in (16, 40))]
+)
 def test_few_points_are_mapped(n: int) -> None:
     vectors, _, texts = planted(n, 8, n)
     components = principal_components(vectors, 50)
@@ -132,6 +138,7 @@ def test_few_points_are_mapped(n: int) -> None:
     figure(coordinates, found, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "vectors",
     [
