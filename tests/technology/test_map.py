@@ -335,3 +335,9 @@ def test_the_figure_says_what_it_shows(
     sections = [Section(title="m", blocks=[part])]
     report = Report(title="t", lead=["l"], simulated=True, beats_baseline=None, sections=sections)
     assert "Map of 100 of 400 patents" in render(report)
+
+
+def test_a_topic_is_called_by_two_different_words() -> None:
+    assert maps._name(3, ["image", "images", "camera", "lens"]) == "image, camera"
+    assert maps._name(3, ["image", "images"]) == "image"
+    assert maps._name(3, []) == "topic 3"

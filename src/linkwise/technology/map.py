@@ -29,9 +29,8 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 Longs = np.ndarray[Any, np.dtype[np.int64]]
 ROWS = 16_384  # vectors taken into float64 at once
 WORDS = 10  # that name a topic
-NAMED = 2  # of them, on the figure
 DRAWN = 5000  # patents on the figure
-CORE = 10  # neighbours of a point whose distance is its density
+CORE = 5  # neighbours of a point whose distance is its density
 NO_TOPIC = -1
 
 _PURPOSE = "a map"
@@ -68,7 +67,7 @@ class MapConfig(BaseModel):
     min_dist: float = Field(0.1, ge=0, le=1)
     """How close points may lie on the map, where 10 is about the width of a map of one cluster."""
     min_topic: int | None = Field(None, ge=2)
-    """Patents of the smallest topic; by default the square root of all, and at least 5."""
+    """Patents of the smallest topic; by default half the square root of all, and at least 5."""
 
 
 def principal_components(vectors: np.ndarray[Any, Any], k: int) -> Singles:
@@ -220,12 +219,14 @@ def topics(coordinates: Singles, texts: Sequence[str], config: MapConfig) -> Top
 
 def _clusters(coordinates: Singles, config: MapConfig) -> Longs:
     n = len(coordinates)
-    smallest = config.min_topic or max(5, math.isqrt(n))
+    smallest = config.min_topic or max(5, math.isqrt(n) // 2)
     if n < 2 * smallest or np.ptp(coordinates) == 0:  # not two areas
         return np.full(n, NO_TOPIC, dtype=np.int64)
     hdbscan = optional("fast_hdbscan", "map", "topics of a map")
     # Left to itself, the density of a point is that of as many neighbours as the smallest topic has: tables
-    # of 650,000 x 800.
+    # of 650,000 x 400. On 3,731 real patents (TF-IDF vectors) 5 neighbours and half the square root gave 29 topics, of which
+    # the largest had a fifth of the patents; 10 and the square root gave 9, one with two thirds. Leaves of
+    # the tree, instead of the most stable clusters, left a third of the patents without a topic.
     found = hdbscan.HDBSCAN(
         min_cluster_size=smallest, min_samples=min(CORE, smallest), reproducible=True
     ).fit(coordinates.astype(np.float64))
@@ -446,4 +447,7 @@ def figure(coordinates: Singles, found: Topics, seed: int) -> Figure:
 
 
 def _name(topic: int, said: Sequence[str]) -> str:
-    return ", ".join(said[:NAMED]) or f"topic {topic}"
+    """Two words, the second no longer form of the first."""
+    if not said:
+        return f"topic {topic}"
+    return ", ".join([said[0], *[word for word in said[1:] if not word.startswith(said[0])][:1]])
