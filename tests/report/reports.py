@@ -20,6 +20,8 @@ from linkwise.report import (
     ReliabilityChart,
     ReliabilitySeries,
     Report,
+    ScatterChart,
+    ScatterSeries,
     Section,
     Table,
     Text,
@@ -92,6 +94,12 @@ def charts(text: str = "name") -> dict[str, Chart]:
             x_label=text,
             y_label=text,
             interval=text,
+        ),
+        "scatter": ScatterChart(
+            series=[
+                ScatterSeries(name=text, x=[0.25, 1.5, 3], y=[2, 2.5, 2]),
+                ScatterSeries(name=text + "2", x=[1.125], y=[0], baseline=True),
+            ]
         ),
     }  # fmt: skip
 

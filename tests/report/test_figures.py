@@ -19,11 +19,22 @@ from linkwise.report import (
     Mark,
     ReliabilityChart,
     ReliabilitySeries,
+    ScatterChart,
+    ScatterSeries,
     svg,
 )
 from linkwise.report.labels import Labels, columns_of, cut, tick
-from linkwise.report.limits import MAX_BARS, MAX_POINTS, MAX_SERIES, left_out, thin
-from linkwise.report.looks import COLOURS, looks
+from linkwise.report.limits import (
+    MAX_BARS,
+    MAX_DOTS,
+    MAX_NAMES,
+    MAX_POINTS,
+    MAX_SERIES,
+    left_out,
+    thin,
+)
+from linkwise.report.looks import COLOURS, SERIES, looks
+from linkwise.report.scatter import colours, room, window
 
 SVG = "{http://www.w3.org/2000/svg}"
 CHARTS = charts()
@@ -123,6 +134,75 @@ def test_histogram_heights_follow_counts() -> None:
     assert len(svg(many, "alt")) < 60_000
 
 
+def dots(drawn: str, colour: str) -> np.ndarray:
+    """Where the dots of one colour stand."""
+    paths = [
+        e for e in ElementTree.fromstring(drawn).iter(SVG + "path") if colour in e.get("style", "")
+    ]
+    (path,) = [e for e in paths if "stroke-linecap: round" in e.get("style", "")]
+    return np.array(re.findall(r"M\s*([\d.]+) ([\d.]+)", path.get("d", "")), dtype=float)
+
+
+def test_each_point_of_a_map_is_drawn_on_one_scale() -> None:
+    rng = np.random.default_rng(1)
+    near = rng.normal(size=(200, 2)) * (3, 1)
+    series = [
+        ScatterSeries(name="near", x=near[:, 0], y=near[:, 1]),
+        ScatterSeries(name="none", x=[30, 31], y=[5, 5], baseline=True),
+    ]
+    drawn = svg(ScatterChart(series=series), "alt")
+    found = dots(drawn, COLOURS["c1"][0])
+    assert found.shape == near.shape, "many dots in one place are not simplified away"
+    scale = (found[1:] - found[0]) / (near[1:] - near[0])
+    np.testing.assert_allclose(scale[:, 0], -scale[:, 1], rtol=0.1)
+    assert len(dots(drawn, COLOURS["base"][0])) == 2
+    assert texts(drawn) == ["near"], "points of no group go without a name, and there are no axes"
+
+
+def test_a_map_of_many_points_is_thinned_and_stays_small() -> None:
+    points = np.random.default_rng(0).normal(size=(3 * MAX_DOTS, 2))
+    chart = ScatterChart(series=[ScatterSeries(name="a", x=points[:, 0], y=points[:, 1])])
+    drawn = svg(chart, "alt")
+    assert len(dots(drawn, COLOURS["c1"][0])) == MAX_DOTS
+    assert len(drawn) < 250_000
+    assert left_out(chart) == "Of each group one point in 3 is drawn."
+
+
+def test_names_on_a_map_do_not_cover_each_other() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        centres = rng.uniform(0, 400, size=(60, 2))
+        sizes = [(float(width), 15.0) for width in rng.uniform(20, 500, size=60)]
+        places = room(centres, sizes, 400)
+        boxes = [(*p, *size) for p, size in zip(places, sizes, strict=True) if p is not None]
+        assert len(boxes) > 5
+        for i, (x, y, width, height) in enumerate(boxes):
+            assert width / 2 <= x <= 400 - width / 2
+            assert height / 2 <= y <= 400 - height / 2
+            for c, d, w, h in boxes[:i]:
+                assert abs(x - c) >= (width + w) / 2 or abs(y - d) >= (height + h) / 2
+    many = [
+        ScatterSeries(name=f"name {i}", x=[10 * (i % 5)], y=[10 * i]) for i in range(MAX_NAMES + 5)
+    ]
+    written = texts(svg(ScatterChart(series=many), "alt"))
+    assert "name 0" in written
+    assert f"name {MAX_NAMES}" not in written
+    assert f"The first {MAX_NAMES} of {MAX_NAMES + 5} names" in left_out(ScatterChart(series=many))
+
+
+def test_neighbours_on_a_map_differ_in_colour() -> None:
+    centres = np.random.default_rng(0).normal(size=(80, 2))
+    found = np.array(colours(centres))
+    assert set(found) == set(range(len(SERIES)))
+    distance = np.linalg.norm(centres[:, None] - centres[None], axis=2) + 9 * np.eye(80)
+    assert (found != found[distance.argmin(axis=1)]).all()
+    assert colours(np.zeros((0, 2))) == []
+
+
+def test_a_map_of_one_place_has_a_window() -> None:
+    assert window(np.array([[3.0, 4.0]])) == (2.5, 3.5, 1.0)
+
+
 def test_colour_never_stands_alone() -> None:
     found = looks([False] * MAX_SERIES + [True] * 3)
     keys = {(str(look["linestyle"]), look.get("marker")) for look in found}
@@ -155,11 +235,14 @@ def test_colours_stand_out_from_the_ground(scheme: int) -> None:
         BarChart(categories=["", "b"], series=[BarSeries(name="", values=[None, 0])], value_label=""),
         HistogramChart(edges=[1, 2, 1000], counts=[0, 0], x_label="", y_label="", log_x=True, log_y=True),
         ReliabilityChart(series=[ReliabilitySeries(name="m", count=[0], **{name: [None] for name in BINS})]),
+        ScatterChart(series=[ScatterSeries(name="x" * 500, x=[1, 1], y=[2, 2])]),
+        ScatterChart(series=[ScatterSeries(name="", x=[1e300, -1e300], y=[0, 1], baseline=True)]),
     ],
-    ids=["gaps", "log gaps", "one point", "huge", "all of time", "zone", "no bar", "no count", "no bin"],
+    ids=["gaps", "log gaps", "one point", "huge", "all of time", "zone", "no bar", "no count", "no bin",
+         "one place", "no group"],
 )  # fmt: skip
 def test_poor_data_are_drawn_all_the_same(
-    chart: LineChart | BarChart | HistogramChart | ReliabilityChart,
+    chart: LineChart | BarChart | HistogramChart | ReliabilityChart | ScatterChart,
 ) -> None:
     ElementTree.fromstring(svg(chart, "alt"))
 

@@ -214,8 +214,31 @@ class ReliabilityChart(_Model):
     interval: PlainText = "95 % interval"
 
 
+class ScatterSeries(_Model):
+    """A group of points of a map; its name is written at the median of its points."""
+
+    name: PlainText
+    x: Amounts = Field(min_length=1)
+    y: Amounts
+    baseline: bool = False
+    """Draw it grey, and without its name: points of no group."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_count("y", self.y, len(self.x), "values of x")
+        return self
+
+
+class ScatterChart(_Model):
+    """Points on a map, the most important group first: near means alike, so no axes are drawn."""
+
+    kind: Literal["scatter"] = "scatter"
+    series: tuple[ScatterSeries, ...] = Field(min_length=1)
+
+
 Chart = Annotated[
-    LineChart | BarChart | HistogramChart | ReliabilityChart, Field(discriminator="kind")
+    LineChart | BarChart | HistogramChart | ReliabilityChart | ScatterChart,
+    Field(discriminator="kind"),
 ]
 
 # ------------------------------------------------------------------------------------------------- blocks

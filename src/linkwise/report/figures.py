@@ -33,11 +33,13 @@ from linkwise.report.document import (
     Reference,
     ReliabilityChart,
     ReliabilitySeries,
+    ScatterChart,
 )
 from linkwise.report.inline import inline
 from linkwise.report.labels import Labels, columns_of, cut, tick
-from linkwise.report.limits import MAX_BARS, MAX_POINTS, MAX_SERIES, Floats, thin
-from linkwise.report.looks import CARD, FIRST, GRID, HATCHES, INK, MUTED, looks
+from linkwise.report.limits import MAX_BARS, MAX_NAMES, MAX_POINTS, MAX_SERIES, Floats, every, thin
+from linkwise.report.looks import BASE, CARD, FIRST, GRID, HATCHES, INK, MUTED, SERIES, looks
+from linkwise.report.scatter import colours, room, window
 
 WIDTH, HEIGHT = 5.4, 3.3  # inches; 72 units of the view box each
 TEXT = 12.5  # pt; 11 pixels on a phone
@@ -80,6 +82,8 @@ def svg(chart: Chart, alt: str, prefix: str = "figure") -> str:
                 drawing.histogram(chart)
             case ReliabilityChart():
                 drawing.reliability(chart)
+            case ScatterChart():
+                drawing.scatter(chart)
         file = io.StringIO()
         canvas.print_svg(file, metadata={"Date": None})
     return inline(file.getvalue(), alt, prefix, drawing.label.originals)
@@ -91,6 +95,8 @@ def _height(chart: Chart) -> float:
         rows = min(len(chart.categories), MAX_BARS)
         per_row = 0.6 + 0.4 * min(len(chart.series), MAX_SERIES)
         return max(1.9, 0.9 + 0.27 * rows * per_row)
+    if isinstance(chart, ScatterChart):
+        return WIDTH
     return 3.8 if isinstance(chart, ReliabilityChart) else HEIGHT
 
 
@@ -269,6 +275,33 @@ class _Drawing:
         self._name(chart.x_label, chart.y_label)
         if len(series) > 1:
             self._legend(handles, series)
+
+    def scatter(self, chart: ScatterChart) -> None:
+        axes, step = self.axes, every(chart)
+        side = 72 * WIDTH  # of the square, pt
+        axes.set_axis_off()
+        axes.set_position((0, 0, 1, 1))
+        groups = [np.column_stack([group.x, group.y])[::step] for group in chart.series]
+        left, below, width = window(np.concatenate(groups))
+        axes.set(xlim=(left, left + width), ylim=(below, below + width))
+        size = float(np.clip(180 / np.sqrt(sum(map(len, groups))), 2.0, 6.0))
+        centres = np.array([np.median(points, axis=0) for points in groups])
+        named = [i for i, group in enumerate(chart.series) if not group.baseline]
+        colour = dict(zip(named, colours(centres[named]), strict=True))
+        for i in sorted(range(len(groups)), key=named.__contains__):  # the grey below
+            # A stroke without length and with a round end is a dot: one path for all, not one element each.
+            strokes = np.repeat(groups[i], 3, axis=0)
+            strokes[2::3] = np.nan
+            look = {"color": SERIES[colour[i]] if i in colour else BASE, "linewidth": size}
+            alpha = 0.75 if i in colour else 0.3
+            (path,) = axes.plot(*strokes.T, solid_capstyle="round", alpha=alpha, **look)
+            path.get_path().should_simplify = False  # it would leave out dots
+        written = [cut(chart.series[i].name, NOTE) for i in named[:MAX_NAMES]]
+        sizes = [((columns_of(name) + 1) * _CHARACTER, 1.25 * TEXT) for name in written]
+        at = (centres[named[:MAX_NAMES]] - (left, below)) / width * side
+        for name, place in zip(written, room(at, sizes, side), strict=True):
+            if place is not None:
+                self._note(name, (0, 0), "axes fraction", place, ha="center", va="center")
 
     def _name(self, x: str, y: str) -> None:
         """Name the axes: x below; y on top, where it reads without turning one's head."""

@@ -5,18 +5,29 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from linkwise.report.document import BarChart, Chart, HistogramChart, LineChart
+from linkwise.report.document import BarChart, Chart, HistogramChart, LineChart, ScatterChart
 
 Floats = NDArray[np.float64]
 
 MAX_SERIES = 8
 MAX_BARS = 40  # categories
 MAX_POINTS = 1000  # per line
+MAX_DOTS = 5000  # of a map
+MAX_NAMES = 20  # written on it
 
 
 def left_out(chart: Chart) -> str:
     """What of `chart` is in its data but not drawn, in words; empty if all is drawn."""
     said = []
+    if isinstance(chart, ScatterChart):
+        if (step := every(chart)) > 1:
+            said.append(f"Of each group one point in {step:,} is drawn.")
+        if (named := sum(not group.baseline for group in chart.series)) > 1:
+            some = (
+                f"The first {MAX_NAMES} of {named} names are" if named > MAX_NAMES else "Names are"
+            )
+            said.append(f"{some} written where they cover no other.")
+        return " ".join(said)
     if not isinstance(chart, HistogramChart) and len(chart.series) > MAX_SERIES:
         said.append(f"The first {MAX_SERIES} of {len(chart.series)} series are drawn.")
     if isinstance(chart, BarChart) and len(chart.categories) > MAX_BARS:
@@ -24,6 +35,11 @@ def left_out(chart: Chart) -> str:
     if isinstance(chart, LineChart) and any(len(s.x) > MAX_POINTS for s in chart.series):
         said.append(f"Lines are thinned to {MAX_POINTS:,} points that keep highs and lows.")
     return " ".join(said)
+
+
+def every(chart: ScatterChart) -> int:
+    """Draw each how manyth point of a map, so that there are not too many."""
+    return -(-sum(len(group.x) for group in chart.series) // MAX_DOTS)
 
 
 def thin(y: Floats, n: int) -> NDArray[np.int64]:

@@ -26,7 +26,7 @@ COLOURS = {
 }
 
 _HEX = {name: light for name, (light, _) in COLOURS.items()}
-INK, MUTED, GRID, CARD = (_HEX[name] for name in ("ink", "muted", "grid", "card"))
+INK, MUTED, GRID, CARD, BASE = (_HEX[name] for name in ("ink", "muted", "grid", "card", "base"))
 SERIES = [_HEX[f"c{i}"] for i in range(1, 7)]
 FIRST = SERIES[0]
 

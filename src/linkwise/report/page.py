@@ -25,6 +25,7 @@ from linkwise.report.document import (
     LineChart,
     ReliabilityChart,
     Report,
+    ScatterChart,
     Table,
     Text,
 )
@@ -180,7 +181,7 @@ def _lines(chart: Chart) -> list[str]:
 def _drawn_note(chart: Chart) -> str:
     """What a reader must know to read the drawing."""
     said = left_out(chart)
-    if isinstance(chart, HistogramChart):
+    if isinstance(chart, HistogramChart | ScatterChart):
         return said
     if isinstance(chart, ReliabilityChart) or any(s.low is not None for s in chart.series):
         shape = "Bands" if isinstance(chart, LineChart) else "Error bars"

@@ -16,6 +16,7 @@ from linkwise.report.document import (
     HistogramChart,
     LineChart,
     ReliabilityChart,
+    ScatterChart,
     Table,
 )
 
@@ -153,6 +154,10 @@ def data_of(chart: Chart) -> Table:
             columns = {"model": [m.name for m in chart.series for _ in m.predicted]}
             for field in ("predicted", "observed", "low", "high", "count"):
                 columns[field] = [value for m in chart.series for value in getattr(m, field)]
+        case ScatterChart():
+            columns = {"group": [group.name for group in chart.series for _ in group.x]}
+            for axis in ("x", "y"):
+                columns[axis] = [value for group in chart.series for value in getattr(group, axis)]
     return _table(columns)
 
 
