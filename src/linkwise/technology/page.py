@@ -69,6 +69,7 @@ def build_report(
     config: ForecastConfig,
     documents: Documents,
     vectors: Vectors,
+    drawn: Figure | None,
     simulated: bool,
 ) -> Report:
     """The page: the verdict, the models, the list with its reasons, how sure it is, and how it was done."""
@@ -97,7 +98,8 @@ def build_report(
         sections=(
             *(_models_section(of, metrics, plan) for of in judged if of.metrics is not None),
             _list_section(listed, chosen, first, plan),
-            *_sure_section(first, chosen),
+            *_sure_section(first),
+            *([] if drawn is None else [Section(title="The map", blocks=(drawn,))]),
             _null_section(judged, plan),
             _codes_section(first, documents),
             _published_section(),
@@ -295,7 +297,7 @@ def _named(code: str, title: str) -> str:
     return f"{code} ({short})" if title else code
 
 
-def _sure_section(first: Judged, chosen: str) -> list[Section]:
+def _sure_section(first: Judged) -> list[Section]:
     """How often pairs of a cosine were combined, by tenths of the pairs."""
     if first.labels is None:
         return []

@@ -25,6 +25,7 @@ from linkwise.technology.vectors import Floats, YearlySums, text_sums, token_sum
 
 if TYPE_CHECKING:
     from linkwise.estimators.tabular import Boosting
+    from linkwise.report import Figure
 
 BASELINE = "common neighbours"
 TRIVIAL = ("random", *RULES)
@@ -119,10 +120,43 @@ def study(
         listed = list_pairs(first, chosen, found, titles, vectors, plan, config)
     listed.write_parquet(context.folder / "pairs.parquet")
     save_model(first, vectors, plan, context.folder / "model")
+    drawn = None if not config.map else draw_map(found, corpus, titles, vectors, plan, context)
     page = build_report(
-        judged, metrics, listed, chosen, plan, config, found, vectors, is_simulated(paths)
+        judged, metrics, listed, chosen, plan, config, found, vectors, drawn, is_simulated(paths)
     )
     return Outcome(metrics, ranking_of(first), evaluation_of(first), page)
+
+
+def draw_map(
+    documents: Documents,
+    corpus: Corpus,
+    titles: dict[str, str],
+    vectors: Vectors,
+    plan: Plan,
+    context: Context,
+) -> Figure:
+    """The map of the patents of the embedding years and their codes, written beside the report.
+
+    Raises `UsageError` without a language model.
+    """
+    from linkwise.technology import map as maps
+
+    if not vectors.patents:
+        raise UsageError("--map draws the vectors of a language model; name one with --lm.")
+    each = next(iter(vectors.patents.values()))
+    rows = np.flatnonzero(corpus.within(plan.embed))
+    settings = maps.MapConfig()
+    with context.step("draw the map", 100):
+        components = maps.principal_components(each[rows], settings.components)
+        at = maps.layout(components, settings, context.seed, context.progress.advance)
+        some = documents.table[rows]
+        texts = (some["title"] + " " + some["abstract"]).to_list()
+        topics = maps.topics(at, texts, settings)
+        codes = maps.place(at, topics.labels, some["codes"].to_list())
+        maps.write_map(
+            context.folder, some["id"].to_list(), some["title"].to_list(), at, topics, codes, titles
+        )
+        return maps.figure(at, topics, context.seed)
 
 
 def check_codes(corpus: Corpus, documents: Documents) -> None:
