@@ -1,0 +1,377 @@
+"""`Documents`: patents and other texts with their year and codes, validated where they are read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from linkwise.data.bad_rows import printable
+from linkwise.data.codes import LEVELS, Level, roll_up
+from linkwise.data.document_tables import (
+    MEND,
+    TEXTS,
+    choose_columns,
+    find_tables,
+    read_rows,
+    typed,
+)
+from linkwise.data.texts import read_table
+from linkwise.errors import InputError
+
+Text = Literal["abstract", "claims", "both"]
+
+# A year, or a date whose year it is: 2013, 20131217, 2013/12/17, 2013-12, 2013-12-17 also with a time.
+YEAR = (
+    r"^(\d{4})(?:[-/]?(?:0[1-9]|1[0-2])[-/]?(?:0[1-9]|[12]\d|3[01])(?:[T ].*)?|-(?:0[1-9]|1[0-2]))?"
+    r"(?:\.0+)?$"
+)
+FIRST_YEAR, LAST_YEAR = 1600, 2100
+NO_FAMILY = ("", "0", "-1")  # what patent offices' tables write where no family is known
+
+# The rules of the ledger, in the order in which they are kept.
+UNREADABLE = "rows that cannot be read"
+NO_ID = "rows without an id"
+NO_YEAR = "rows without a year"
+DUPLICATE = "rows of an id that was there"
+JOINED = "rows joined to an earlier one of their id"
+FAMILY = "later members of a family"
+SHALLOW = "codes less deep than the level"
+NO_CODE = "documents without a code, which stay"
+LEDGER = (UNREADABLE, NO_ID, NO_YEAR, DUPLICATE, JOINED, FAMILY, SHALLOW, NO_CODE)
+
+
+class DocumentsConfig(BaseModel):
+    """How documents are read from tables: what the columns are called, and what is taken of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    id: str | None = None
+    """Column with the document's id; by default found by its usual names, as all columns are. Without one
+    the rows are numbered."""
+    title: str | None = None
+    """Column with the title."""
+    abstract: str | None = None
+    """Column with the abstract, or with title and abstract in one."""
+    claims: str | None = None
+    """Column with the claims."""
+    year: str | None = None
+    """Column with the year, or with a date, which is reduced to its year."""
+    codes: str | None = None
+    """Column with the classification codes: lists, or texts separated by commas, semicolons or bars."""
+    family: str | None = None
+    """Column with the family's id; the earliest document of each family is kept."""
+    level: Level | None = None
+    """How far codes are rolled up; none: they are kept as they stand."""
+    text: Text = "abstract"
+    """What is read of a document: its title always leads."""
+    on_bad_row: Literal["error", "skip"] = "error"
+    """What a row that is malformed, or has no id, no year or another document's id does: stop, naming file
+    and row, or be dropped and counted."""
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> Self:
+        if self.claims is not None and self.text == "abstract":
+            raise ValueError(
+                "--claims has no effect where no claims are read; add --text claims or --text both"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Validated documents, in memory.
+
+    `table` has one row per document, in the order of the files, with the columns
+
+    - `id`: text, unique
+    - `title`, `abstract`, `claims`: text, empty where there is none; claims only where they were asked for
+    - `year`: int32; null in all rows where the files have no column of years
+    - `codes`: a list of texts, each once, in order; empty where there is none
+
+    `opaque` are the codes that are no IPC or CPC symbols and stayed as they are although a level was asked,
+    sorted. `ledger` counts what was left out, by rule; every rule of `LEDGER` is in it.
+    """
+
+    table: pl.DataFrame
+    opaque: tuple[str, ...]
+    ledger: Mapping[str, int]
+    files: tuple[Path, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Which column of the files became which of the table, and the family: `codes` from cpc_code."""
+    at_hand: tuple[str, ...] = ()
+    """All columns of the files."""
+
+    def texts(self, which: Text) -> list[str]:
+        """Title and abstract, claims or both of each document as one text; empty where there is nothing.
+
+        Raises `InputError` where claims are asked for and no document has any.
+        """
+        if which != "abstract" and not (self.table["claims"] != "").any():
+            raise InputError(
+                f"{self._name()}: no document has claims. Read them with --text claims or --text both, from "
+                f"a table that has them{self._columns()}."
+            )
+        parts = {"abstract": ("title", "abstract"), "claims": ("title", "claims"), "both": TEXTS}
+        joined = pl.lit("")
+        for part in parts[which]:
+            mark = (
+                pl.when(joined.str.contains(r"[.!?:;]$")).then(pl.lit(" ")).otherwise(pl.lit(". "))
+            )
+            alone = (joined == "") | (pl.col(part) == "")
+            between = pl.when(alone).then(pl.lit("")).otherwise(mark)
+            joined = pl.concat_str(joined, between, pl.col(part))
+        return self.table.select(joined.alias("text"))["text"].to_list()
+
+    def check_codes(self) -> None:
+        """Raise `InputError`, saying why, where no document has a code."""
+        if (self.table["codes"].list.len() > 0).any():
+            return
+        if "codes" not in self.columns:
+            raise InputError(
+                f"{self._name()}: no column of codes was found. Name it with --codes{self._columns()}."
+            )
+        column, shallow = self.columns["codes"], self.ledger[SHALLOW]
+        if shallow:
+            raise InputError(
+                f"{self._name()}: no document has a code as deep as the level asked; the {shallow:,} of "
+                f'column "{column}" are all less deep. Ask for a higher one with --level: one of '
+                f"{', '.join(LEVELS)}."
+            )
+        raise InputError(
+            f'{self._name()}: no document has a code: column "{column}" is empty throughout. Name another '
+            f"with --codes{self._columns()}."
+        )
+
+    def check_years(self) -> None:
+        """Raise `InputError` where the documents have no years."""
+        if self.table["year"].null_count():
+            raise InputError(
+                f"{self._name()}: no column of years was found. Name it, or one of dates, with "
+                f"--year{self._columns()}."
+            )
+
+    def _name(self) -> str:
+        if not self.files:
+            return "the documents"
+        more = f" and {len(self.files) - 1} more" if len(self.files) > 1 else ""
+        return f"{self.files[0]}{more}"
+
+    def _columns(self) -> str:
+        return f"; the columns are {', '.join(self.at_hand)}" if self.at_hand else ""
+
+
+def read_documents(
+    paths: str | Path | Sequence[str | Path], config: DocumentsConfig | None = None
+) -> Documents:
+    """Read documents from tables: Parquet, CSV, TSV or JSON lines, all but Parquet also as .gz and .zst.
+
+    One file, several, or folders of them, all with the same columns. Rows of one id that differ in nothing
+    but their codes (one row per document and code) are joined. Of a family the earliest year stays, of that
+    the first row, with its own codes. Codes are rolled up to `config.level`.
+
+    Raises `InputError` for files that are missing, empty, damaged or of different columns; for columns that
+    are not there, or of which two may be meant; for malformed rows, and those without an id, without a year
+    or with another document's id, unless `config.on_bad_row` is skip; where codes were asked for (by column
+    or level) and no document has any; and where no document is left.
+    """
+    config = config or DocumentsConfig()
+    files = find_tables(paths)
+    ledger = dict.fromkeys(LEDGER, 0)
+    frames: list[pl.DataFrame] = []
+    columns: dict[str, str] = {}
+    at_hand: list[str] = []
+    for number, path in enumerate(files):
+        table, names, unreadable = read_rows(path, config.on_bad_row == "skip", config)
+        chosen = choose_columns(path, names, config)
+        if number == 0:
+            columns, at_hand = chosen, names
+        elif chosen != columns:
+            raise InputError(
+                f"{path}: the documents' columns are {', '.join(chosen.values())}; expected those of "
+                f"{files[0]}: {', '.join(columns.values())}. Read files of different columns apart."
+            )
+        frames.append(typed(path, table, chosen).with_columns(file=pl.lit(number, pl.UInt32)))
+        ledger[UNREADABLE] += unreadable
+    frame = pl.concat(frames)
+    del frames, table
+    if "id" not in columns:
+        frame = frame.with_columns(id=pl.format("row {}", pl.int_range(1, pl.len() + 1)))
+    source = _Source(tuple(files), columns, config.on_bad_row == "skip")
+    frame = _valid(frame, source, ledger)
+    frame = _one_row_each(frame, source, ledger)
+    frame = _earliest_of_each_family(frame, ledger)
+    opaque: tuple[str, ...] = ()
+    if config.level is not None:
+        frame, opaque = _rolled_up(frame, config.level, ledger)
+    table = frame.select("id", *TEXTS, "year", pl.col("codes").list.unique(maintain_order=True))
+    ledger[NO_CODE] = int((table["codes"].list.len() == 0).sum())
+    documents = Documents(table, opaque, ledger, tuple(files), columns, tuple(at_hand))
+    if config.codes is not None or config.level is not None:
+        documents.check_codes()
+    return documents
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where rows come from, for messages about them, and whether bad ones are skipped."""
+
+    files: tuple[Path, ...]
+    columns: Mapping[str, str]
+    skip: bool
+
+    def where(self, row: Mapping[str, Any]) -> str:
+        return f"{self.files[row['file']]} row {row['row']}"
+
+
+def _valid(frame: pl.DataFrame, source: _Source, ledger: dict[str, int]) -> pl.DataFrame:
+    """The rows that have an id and, where the files have years, one from 1600 to 2100, then an int32."""
+    year = pl.col("year").str.extract(YEAR, 1).cast(pl.Int32)
+    year = pl.when(year.is_between(FIRST_YEAR, LAST_YEAR)).then(year)
+    no_id = pl.col("id").fill_null("") == ""
+    no_year = year.is_null() if "year" in source.columns else pl.lit(False)
+    bad = pl.when(no_id).then(pl.lit("id")).when(no_year).then(pl.lit("year"))
+    frame = frame.with_columns(bad=bad)
+    dropped = frame.filter(pl.col("bad").is_not_null())
+    if len(dropped) and not source.skip:
+        row = dropped.row(0, named=True)
+        role, value = row["bad"], row[row["bad"]]
+        expected = (
+            "an id"
+            if role == "id"
+            else "a year, 1600 to 2100, or a date like 2013-12-17 or 20131217"
+        )
+        got = f'is "{printable(value)}"' if value else "is empty"
+        count = f"{len(dropped):,} of {len(frame):,} rows are bad. " if len(dropped) > 1 else ""
+        raise InputError(
+            f"{source.where(row)}: {source.columns[role]} {got}; expected {expected}. {count}{MEND}"
+        )
+    ledger[NO_ID] = int((dropped["bad"] == "id").sum())
+    ledger[NO_YEAR] = int((dropped["bad"] == "year").sum())
+    if len(dropped) == len(frame):
+        lost = len(frame) + ledger[UNREADABLE]
+        why = f"all {lost:,} rows are bad" if lost else "there are no rows below the header"
+        raise InputError(f"{', '.join(map(str, source.files))}: no documents: {why}.")
+    return frame.filter(pl.col("bad").is_null()).drop("bad").with_columns(year=year)
+
+
+def _one_row_each(frame: pl.DataFrame, source: _Source, ledger: dict[str, int]) -> pl.DataFrame:
+    """Join rows of one id that differ in nothing but their codes, and drop those that say nothing new."""
+    n_ids = frame["id"].n_unique()
+    if n_ids == len(frame):
+        return frame
+    content = (*TEXTS, "year", "family")
+    differs = [pl.col(name).ne_missing(pl.col(name).first().over("id")) for name in content]
+    frame = frame.with_columns(differs=pl.any_horizontal(differs))
+    other = frame.filter("differs")
+    if len(other) and not source.skip:
+        later = other.row(0, named=True)
+        first = frame.filter(pl.col("id") == later["id"]).row(0, named=True)
+        name = next(name for name in content if later[name] != first[name])
+        got, had = (printable(str(row[name] or ""), 60) for row in (later, first))
+        raise InputError(
+            f'{source.where(later)}: {source.columns["id"]} is "{printable(later["id"])}", as in '
+            f'{source.where(first)}, but {source.columns[name]} is "{got}" and there "{had}"; expected one '
+            "document of an id, whose rows differ in their codes at most. Name another column with --id. "
+            + MEND
+        )
+    kept = frame.filter(~pl.col("differs"))
+    kept = kept.filter(pl.struct("id", pl.col("codes").list.join("\n")).is_first_distinct())
+    ledger[DUPLICATE] = len(frame) - len(kept)
+    ledger[JOINED] = len(kept) - n_ids
+    codes = pl.col("codes").list.explode(keep_nulls=False, empty_as_null=False)
+    return kept.group_by("id", maintain_order=True).agg(pl.col(*content).first(), codes)
+
+
+def _earliest_of_each_family(frame: pl.DataFrame, ledger: dict[str, int]) -> pl.DataFrame:
+    """The earliest document of each family, of one year the first; all that are of no known family."""
+    frame = frame.with_row_index("place")
+    family = pl.col("family").fill_null("")
+    first = pl.col("place").sort_by("year", "place").first().over(family)
+    kept = frame.filter(family.is_in(NO_FAMILY) | (pl.col("place") == first)).drop("place")
+    ledger[FAMILY] = len(frame) - len(kept)
+    return kept
+
+
+def _rolled_up(
+    frame: pl.DataFrame, level: Level, ledger: dict[str, int]
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The frame with its codes at a level, and the codes that are no symbols, which stay as they are.
+
+    Each distinct code is rolled up once: of a million documents there are some ten thousand of them.
+    """
+    distinct = frame["codes"].explode().drop_nulls().unique().sort().to_list()
+    rolled = {code: roll_up(code, level) for code in distinct}
+    opaque = [c for c, up in rolled.items() if up is None and roll_up(c, "section") is None]
+    rolled |= {code: code for code in opaque}
+    up = pl.element().replace_strict(
+        distinct, [rolled[c] for c in distinct], default=None, return_dtype=pl.String
+    )
+    codes = frame["codes"].list.eval(up)
+    kept = codes.list.drop_nulls()
+    ledger[SHALLOW] = int((codes.list.len() - kept.list.len()).sum())
+    return frame.with_columns(kept.alias("codes")), tuple(opaque)
+
+
+# The version behind an IPC title, [1,2006.01], and what follows it: notes, and the foot of a page.
+VERSION = re.compile(r"\s*\[(?:\d+,)*(?:19|20)\d\d\.\d\d(?:,[\d.]+)*\].*", re.DOTALL)
+# What is left of a reference or a range of groups that was cut before its title.
+FRAGMENT = re.compile(r"(?:takes? precedence|or|and)\b")
+
+
+def read_code_titles(path: str | Path) -> dict[str, str]:
+    """The titles of codes, from a Parquet, CSV, TSV or JSON lines table with the columns code and title.
+
+    Codes of any spelling become what `roll_up` makes of them at their own depth: `A01B001`, `A01B 1` and
+    `A01B1` are all A01B1; the title of `A01B 1/00` is that of A01B1 too. What is no symbol stays as it is.
+    Of two titles of a code the first counts. From a title go the version and what stands behind it, and a
+    reference in brackets that never closes; what then begins like the rest of a reference is no title.
+
+    Raises `InputError` where the table cannot be read, lacks a column, or has no titles.
+    """
+    path = Path(path)
+    table = read_table(path)
+    names = {name.lower(): name for name in table.columns}
+    for name in ("code", "title"):
+        if name not in names:
+            raise InputError(
+                f'{path}: no column "{name}"; expected code and title. The columns are '
+                f"{', '.join(table.columns)}."
+            )
+    pairs = table.select(pl.col(names["code"], names["title"]).cast(pl.String)).drop_nulls()
+    titles: dict[str, str] = {}
+    for code, raw in pairs.iter_rows():
+        title = _bare_title(raw)
+        if title and not FRAGMENT.match(title):
+            titles.setdefault(_spelled(code), title)
+    if not titles:
+        raise InputError(f"{path}: no titles: of {len(table):,} rows none has a code and a title.")
+    for code, title in list(titles.items()):
+        if code.endswith("/00"):
+            titles.setdefault(code.removesuffix("/00"), title)
+    return titles
+
+
+def _spelled(code: str) -> str:
+    """A code in the spelling of `roll_up`, as deep as it is."""
+    symbols = (roll_up(code, level) for level in reversed(LEVELS))
+    return next((symbol for symbol in symbols if symbol is not None), code.strip())
+
+
+def _bare_title(text: str) -> str:
+    """A title without its version and what follows, and without a bracket that never closes."""
+    title = VERSION.sub("", text)
+    opened: list[int] = []
+    for place, character in enumerate(title):
+        if character == "(":
+            opened.append(place)
+        elif character == ")" and opened:
+            opened.pop()
+    if opened:
+        title = title[: opened[0]]
+    return " ".join(title.split())
