@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -140,9 +140,7 @@ def read_rows(
         with reading(file):
             read = _readable_rows if _ending(path) in (".csv", ".tsv") else _readable_objects
             table, bad, first = read(file, not skip)
-        if bad == 0:
-            raise
-        if not skip:
+        if bad and not skip:
             raise InputError(f"{path} {first}. {MEND}") from error
         return table, table.columns, bad
 
@@ -201,13 +199,16 @@ def _objects(file: LogFile) -> Iterator[tuple[int, dict[str, str | None] | str]]
             if not isinstance(record, dict):
                 yield number, "this is no JSON object; expected one on each line"
                 continue
-            yield (
-                number,
-                {
-                    key: value if value is None or isinstance(value, str) else json.dumps(value)
-                    for key, value in record.items()
-                },
-            )
+            yield number, {key: _as_text(value) for key, value in record.items()}
+
+
+def _as_text(value: Any) -> str | None:
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text.encode(
+        errors="replace"
+    ).decode()  # JSON may hold halves of a character, a table may not
 
 
 def typed(path: Path, table: pl.DataFrame, columns: dict[str, str]) -> pl.DataFrame:
