@@ -6,15 +6,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from linkwise.data.documents import Documents, DocumentsConfig, read_documents
     from linkwise.data.events import Events, read_events
     from linkwise.data.schema import InputConfig
 
-__all__ = ["Events", "InputConfig", "read_events"]
+__all__ = [
+    "Documents",
+    "DocumentsConfig",
+    "Events",
+    "InputConfig",
+    "read_documents",
+    "read_events",
+]
 
 # Imported when they are first asked for: `import linkwise` costs nothing of DuckDB.
 _HOMES = {
+    "Documents": "linkwise.data.documents",
+    "DocumentsConfig": "linkwise.data.documents",
     "Events": "linkwise.data.events",
     "InputConfig": "linkwise.data.schema",
+    "read_documents": "linkwise.data.documents",
     "read_events": "linkwise.data.events",
 }
 

@@ -1,336 +1,377 @@
-"""`Documents`: texts with a year and classification codes, such as patents, validated where they are read."""
+"""`Documents`: patents and other texts with their year and codes, validated where they are read."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, model_validator
 
-from linkwise.data.codes import Level, roll_up
-from linkwise.data.files import find_files
+from linkwise.data.bad_rows import printable
+from linkwise.data.codes import LEVELS, Level, roll_up
+from linkwise.data.document_tables import (
+    MEND,
+    TEXTS,
+    choose_columns,
+    find_tables,
+    read_rows,
+    typed,
+)
 from linkwise.data.texts import read_table
 from linkwise.errors import InputError
 
-TextPart = Literal["abstract", "claims", "both"]
+Text = Literal["abstract", "claims", "both"]
 
-# What columns are usually called, in lower case: our own, KISTA's, EPO's sample, PatentsView's, EPO TIP's.
-USUAL: dict[str, tuple[str, ...]] = {
-    "id": ("id", "publication_number", "pub_number", "patent_id", "appln_id", "patent_number"),
-    "title": ("title", "title_text", "patent_title", "appln_title"),
-    "abstract": ("abstract", "abstract_text", "patent_abstract", "appln_abstract", "text"),
-    "claims": ("claims", "claims_text", "claim_text"),
-    "year": (
-        "year", "appln_yr", "appln_filing_year", "filing_year", "publication_year",
-        "patent_date", "filing_date", "publication_date",
-    ),
-    "codes": (
-        "codes", "cpc_codes", "cpc_code", "ipc_codes", "ipc_code", "ipc_class_symbol",
-        "cpc_class_symbol", "cpc_group",
-    ),
-    "family": ("family", "family_id", "docdb_family_id"),
-}  # fmt: skip
-YEARS = (1600, 2100)
-# What stands behind a title of the IPC: its version and all after it, and references cut off in the middle.
-BEHIND_TITLE = re.compile(r"\s*(?:\[[\d,.\s]*\].*|\([^)]*)\s*$")
+# A year, or a date whose year it is: 2013, 20131217, 2013/12/17, 2013-12, 2013-12-17 also with a time.
+YEAR = (
+    r"^(\d{4})(?:[-/]?(?:0[1-9]|1[0-2])[-/]?(?:0[1-9]|[12]\d|3[01])(?:[T ].*)?|-(?:0[1-9]|1[0-2]))?"
+    r"(?:\.0+)?$"
+)
+FIRST_YEAR, LAST_YEAR = 1600, 2100
+NO_FAMILY = ("", "0", "-1")  # what patent offices' tables write where no family is known
+
+# The rules of the ledger, in the order in which they are kept.
+UNREADABLE = "rows that cannot be read"
+NO_ID = "rows without an id"
+NO_YEAR = "rows without a year"
+DUPLICATE = "rows of an id that was there"
+JOINED = "rows joined to an earlier one of their id"
+FAMILY = "later members of a family"
+SHALLOW = "codes less deep than the level"
+NO_CODE = "documents without a code, which stay"
+LEDGER = (UNREADABLE, NO_ID, NO_YEAR, DUPLICATE, JOINED, FAMILY, SHALLOW, NO_CODE)
 
 
 class DocumentsConfig(BaseModel):
-    """How documents are read."""
+    """How documents are read from tables: what the columns are called, and what is taken of them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     id: str | None = None
-    """Column of the document's id; by default found by its name. Without one, rows are numbered."""
+    """Column with the document's id; by default found by its usual names, as all columns are. Without one
+    the rows are numbered."""
     title: str | None = None
-    """Column of the title."""
+    """Column with the title."""
     abstract: str | None = None
-    """Column of the abstract, or of the whole text."""
+    """Column with the abstract, or with title and abstract in one."""
     claims: str | None = None
-    """Column of the claims."""
+    """Column with the claims."""
     year: str | None = None
-    """Column of the year, or of a date."""
+    """Column with the year, or with a date, which is reduced to its year."""
     codes: str | None = None
-    """Column of the classification codes: a list, text with commas, semicolons or bars between them, or one
-    code in each of several rows of a document."""
+    """Column with the classification codes: lists, or texts separated by commas, semicolons or bars."""
     family: str | None = None
-    """Column of the family, of which the earliest document is kept."""
+    """Column with the family's id; the earliest document of each family is kept."""
     level: Level | None = None
-    """Level to which IPC and CPC codes are rolled up; by default codes are taken as they are."""
-    on_bad_row: Literal["error", "skip"] = Field("error")
-    """What becomes of documents without a year: an error, or dropped and counted."""
+    """How far codes are rolled up; none: they are kept as they stand."""
+    text: Text = "abstract"
+    """What is read of a document: its title always leads."""
+    on_bad_row: Literal["error", "skip"] = "error"
+    """What a row that is malformed, or has no id, no year or another document's id does: stop, naming file
+    and row, or be dropped and counted."""
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> Self:
+        if self.claims is not None and self.text == "abstract":
+            raise ValueError(
+                "--claims has no effect where no claims are read; add --text claims or --text both"
+            )
+        return self
 
 
 @dataclass(frozen=True)
 class Documents:
-    """Documents, one row each.
+    """Validated documents, in memory.
 
-    `table` has `id` (text, each once), `title`, `abstract`, `claims` (text, empty where there is none),
-    `year` (int) and `codes` (list of text, each once). `opaque` are codes that are no IPC or CPC symbols,
-    kept as they are; `ledger` says what was left out, and how often.
+    `table` has one row per document, in the order of the files, with the columns
+
+    - `id`: text, unique
+    - `title`, `abstract`, `claims`: text, empty where there is none; claims only where they were asked for
+    - `year`: int32; null in all rows where the files have no column of years
+    - `codes`: a list of texts, each once, in order; empty where there is none
+
+    `opaque` are the codes that are no IPC or CPC symbols and stayed as they are although a level was asked,
+    sorted. `ledger` counts what was left out, by rule; every rule of `LEDGER` is in it.
     """
 
     table: pl.DataFrame
     opaque: tuple[str, ...]
-    ledger: dict[str, int]
+    ledger: Mapping[str, int]
+    files: tuple[Path, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Which column of the files became which of the table, and the family: `codes` from cpc_code."""
+    at_hand: tuple[str, ...] = ()
+    """All columns of the files."""
 
-    def texts(self, part: TextPart) -> list[str]:
-        """The text of each document: its title, and the abstract, the claims, or both."""
-        parts = {"abstract": ["abstract"], "claims": ["claims"], "both": ["abstract", "claims"]}
-        joined = pl.concat_str(
-            [
-                pl.when(pl.col(name) != "")
-                .then(pl.col(name).str.strip_chars_end(". ") + ". ")
-                .otherwise(pl.lit(""))
-                for name in ["title", *parts[part]]
-            ]
-        )  # fmt: skip
-        return self.table.select(joined.str.strip_chars_end(" ").alias("t"))["t"].to_list()
+    def texts(self, which: Text) -> list[str]:
+        """Title and abstract, claims or both of each document as one text; empty where there is nothing.
+
+        Raises `InputError` where claims are asked for and no document has any.
+        """
+        if which != "abstract" and not (self.table["claims"] != "").any():
+            raise InputError(
+                f"{self._name()}: no document has claims. Read them with --text claims or --text both, from "
+                f"a table that has them{self._columns()}."
+            )
+        parts = {"abstract": ("title", "abstract"), "claims": ("title", "claims"), "both": TEXTS}
+        joined = pl.lit("")
+        for part in parts[which]:
+            mark = (
+                pl.when(joined.str.contains(r"[.!?:;]$")).then(pl.lit(" ")).otherwise(pl.lit(". "))
+            )
+            alone = (joined == "") | (pl.col(part) == "")
+            between = pl.when(alone).then(pl.lit("")).otherwise(mark)
+            joined = pl.concat_str(joined, between, pl.col(part))
+        return self.table.select(joined.alias("text"))["text"].to_list()
+
+    def check_codes(self) -> None:
+        """Raise `InputError`, saying why, where no document has a code."""
+        if (self.table["codes"].list.len() > 0).any():
+            return
+        if "codes" not in self.columns:
+            raise InputError(
+                f"{self._name()}: no column of codes was found. Name it with --codes{self._columns()}."
+            )
+        column, shallow = self.columns["codes"], self.ledger[SHALLOW]
+        if shallow:
+            raise InputError(
+                f"{self._name()}: no document has a code as deep as the level asked; the {shallow:,} of "
+                f'column "{column}" are all less deep. Ask for a higher one with --level: one of '
+                f"{', '.join(LEVELS)}."
+            )
+        raise InputError(
+            f'{self._name()}: no document has a code: column "{column}" is empty throughout. Name another '
+            f"with --codes{self._columns()}."
+        )
+
+    def check_years(self) -> None:
+        """Raise `InputError` where the documents have no years."""
+        if self.table["year"].null_count():
+            raise InputError(
+                f"{self._name()}: no column of years was found. Name it, or one of dates, with "
+                f"--year{self._columns()}."
+            )
+
+    def _name(self) -> str:
+        if not self.files:
+            return "the documents"
+        more = f" and {len(self.files) - 1} more" if len(self.files) > 1 else ""
+        return f"{self.files[0]}{more}"
+
+    def _columns(self) -> str:
+        return f"; the columns are {', '.join(self.at_hand)}" if self.at_hand else ""
 
 
 def read_documents(
     paths: str | Path | Sequence[str | Path], config: DocumentsConfig | None = None
 ) -> Documents:
-    """Read documents from Parquet, CSV, TSV or JSON lines: one file, several, or a folder.
+    """Read documents from tables: Parquet, CSV, TSV or JSON lines, all but Parquet also as .gz and .zst.
 
-    A document in several rows that differ in their code only is joined into one. Of a family the earliest
-    document is kept, the first of its year, with its own codes. Rolled-up codes stand once; codes less deep
-    than the level are left out.
+    One file, several, or folders of them, all with the same columns. Rows of one id that differ in nothing
+    but their codes (one row per document and code) are joined. Of a family the earliest year stays, of that
+    the first row, with its own codes. Codes are rolled up to `config.level`.
 
-    Raises `InputError` where files or columns are missing, two columns may hold the codes, a document has no
-    year, or two that differ have one id.
+    Raises `InputError` for files that are missing, empty, damaged or of different columns; for columns that
+    are not there, or of which two may be meant; for malformed rows, and those without an id, without a year
+    or with another document's id, unless `config.on_bad_row` is skip; where codes were asked for (by column
+    or level) and no document has any; and where no document is left.
     """
     config = config or DocumentsConfig()
-    given = [paths] if isinstance(paths, str | Path) else list(paths)
-    files = [Path(file.path) for file in find_files([str(path) for path in given])]
-    tables = [_canonical(read_table(path), path, config) for path in files]
-    kinds = {tuple(table.columns) for table in tables}
-    if len(kinds) > 1:
-        raise InputError(
-            f"{files[0]} and other files have different columns; read them apart, or name the columns."
-        )
-    table = pl.concat(tables, how="vertical_relaxed")
-    ledger: dict[str, int] = {}
-    table = _with_year(table, config, ledger)
-    table = _one_row_each(table, files[0])
-    if "family" in table.columns:
-        kept = (
-            table.with_row_index("row")
-            .with_columns(pl.col("family").fill_null(pl.concat_str(pl.lit("\0"), "id")))
-            .sort("year", "row")
-            .unique("family", keep="first", maintain_order=True)
-            .sort("row")
-        )
-        ledger["later members of a family"] = len(table) - len(kept)
-        table = kept.drop("row", "family")
-    table, opaque = _rolled_up(table, config.level, ledger)
-    return Documents(
-        table.select("id", "title", "abstract", "claims", "year", "codes"), opaque, ledger
-    )
-
-
-def _canonical(frame: pl.DataFrame, path: Path, config: DocumentsConfig) -> pl.DataFrame:
-    """A table's columns under our names; `row` says where a document stood."""
-    at_hand = ", ".join(frame.columns)
-    by_lower = {name.lower(): name for name in reversed(frame.columns)}
-    found: dict[str, str] = {}
-    for role, usual in USUAL.items():
-        asked = getattr(config, role)
-        if asked is not None:
-            if asked not in frame.columns:
-                raise InputError(
-                    f'{path}: no column "{asked}" (--{role}); the columns are {at_hand}.'
-                )
-            found[role] = asked
-            continue
-        there = [by_lower[name] for name in usual if name in by_lower]
-        there = [name for name in there if name not in found.values()]
-        if role == "codes" and len(there) > 1:
+    files = find_tables(paths)
+    ledger = dict.fromkeys(LEDGER, 0)
+    frames: list[pl.DataFrame] = []
+    columns: dict[str, str] = {}
+    at_hand: list[str] = []
+    for number, path in enumerate(files):
+        table, names, unreadable = read_rows(path, config.on_bad_row == "skip", config)
+        chosen = choose_columns(path, names, config)
+        if number == 0:
+            columns, at_hand = chosen, names
+        elif chosen != columns:
             raise InputError(
-                f"{path}: {there[0]} and {there[1]} may both hold the codes; name one with --codes."
+                f"{path}: the documents' columns are {', '.join(chosen.values())}; expected those of "
+                f"{files[0]}: {', '.join(columns.values())}. Read files of different columns apart."
             )
-        if there:
-            found[role] = there[0]
-    if "year" not in found:
+        frames.append(typed(path, table, chosen).with_columns(file=pl.lit(number, pl.UInt32)))
+        ledger[UNREADABLE] += unreadable
+    frame = pl.concat(frames)
+    del frames, table
+    if "id" not in columns:
+        frame = frame.with_columns(id=pl.format("row {}", pl.int_range(1, pl.len() + 1)))
+    source = _Source(tuple(files), columns, config.on_bad_row == "skip")
+    frame = _valid(frame, source, ledger)
+    frame = _one_row_each(frame, source, ledger)
+    frame = _earliest_of_each_family(frame, ledger)
+    opaque: tuple[str, ...] = ()
+    if config.level is not None:
+        frame, opaque = _rolled_up(frame, config.level, ledger)
+    table = frame.select("id", *TEXTS, "year", pl.col("codes").list.unique(maintain_order=True))
+    ledger[NO_CODE] = int((table["codes"].list.len() == 0).sum())
+    documents = Documents(table, opaque, ledger, tuple(files), columns, tuple(at_hand))
+    if config.codes is not None or config.level is not None:
+        documents.check_codes()
+    return documents
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where rows come from, for messages about them, and whether bad ones are skipped."""
+
+    files: tuple[Path, ...]
+    columns: Mapping[str, str]
+    skip: bool
+
+    def where(self, row: Mapping[str, Any]) -> str:
+        return f"{self.files[row['file']]} row {row['row']}"
+
+
+def _valid(frame: pl.DataFrame, source: _Source, ledger: dict[str, int]) -> pl.DataFrame:
+    """The rows that have an id and, where the files have years, one from 1600 to 2100, then an int32."""
+    year = pl.col("year").str.extract(YEAR, 1).cast(pl.Int32)
+    year = pl.when(year.is_between(FIRST_YEAR, LAST_YEAR)).then(year)
+    no_id = pl.col("id").fill_null("") == ""
+    no_year = year.is_null() if "year" in source.columns else pl.lit(False)
+    bad = pl.when(no_id).then(pl.lit("id")).when(no_year).then(pl.lit("year"))
+    frame = frame.with_columns(bad=bad)
+    dropped = frame.filter(pl.col("bad").is_not_null())
+    if len(dropped) and not source.skip:
+        row = dropped.row(0, named=True)
+        role, value = row["bad"], row[row["bad"]]
+        expected = (
+            "an id"
+            if role == "id"
+            else "a year, 1600 to 2100, or a date like 2013-12-17 or 20131217"
+        )
+        got = f'is "{printable(value)}"' if value else "is empty"
+        count = f"{len(dropped):,} of {len(frame):,} rows are bad. " if len(dropped) > 1 else ""
         raise InputError(
-            f"{path}: no column with the year; name it with --year. The columns are {at_hand}."
+            f"{source.where(row)}: {source.columns[role]} {got}; expected {expected}. {count}{MEND}"
         )
-    if not {"title", "abstract", "claims", "codes"} & set(found):
+    ledger[NO_ID] = int((dropped["bad"] == "id").sum())
+    ledger[NO_YEAR] = int((dropped["bad"] == "year").sum())
+    if len(dropped) == len(frame):
+        lost = len(frame) + ledger[UNREADABLE]
+        why = f"all {lost:,} rows are bad" if lost else "there are no rows below the header"
+        raise InputError(f"{', '.join(map(str, source.files))}: no documents: {why}.")
+    return frame.filter(pl.col("bad").is_null()).drop("bad").with_columns(year=year)
+
+
+def _one_row_each(frame: pl.DataFrame, source: _Source, ledger: dict[str, int]) -> pl.DataFrame:
+    """Join rows of one id that differ in nothing but their codes, and drop those that say nothing new."""
+    n_ids = frame["id"].n_unique()
+    if n_ids == len(frame):
+        return frame
+    content = (*TEXTS, "year", "family")
+    differs = [pl.col(name).ne_missing(pl.col(name).first().over("id")) for name in content]
+    frame = frame.with_columns(differs=pl.any_horizontal(differs))
+    other = frame.filter("differs")
+    if len(other) and not source.skip:
+        later = other.row(0, named=True)
+        first = frame.filter(pl.col("id") == later["id"]).row(0, named=True)
+        name = next(name for name in content if later[name] != first[name])
+        got, had = (printable(str(row[name] or ""), 60) for row in (later, first))
         raise InputError(
-            f"{path}: neither a text nor codes; name the columns with --title, --abstract or --codes. The "
-            f"columns are {at_hand}."
+            f'{source.where(later)}: {source.columns["id"]} is "{printable(later["id"])}", as in '
+            f'{source.where(first)}, but {source.columns[name]} is "{got}" and there "{had}"; expected one '
+            "document of an id, whose rows differ in their codes at most. Name another column with --id. "
+            + MEND
         )
-    n = len(frame)
-    text = [
-        pl.col(found[role]).cast(pl.String).fill_null("").str.strip_chars().alias(role)
-        if role in found
-        else pl.lit("").alias(role)
-        for role in ("title", "abstract", "claims")
-    ]
-    number = pl.concat_str(pl.lit("row "), pl.int_range(1, n + 1)).alias("id")
-    return frame.select(
-        pl.col(found["id"]).cast(pl.String).alias("id") if "id" in found else number,
-        *text,
-        pl.col(found["year"]).alias("year") if _is_date(frame, found["year"]) is False
-        else pl.col(found["year"]).dt.year().alias("year"),
-        _codes(frame, found.get("codes"), path).alias("codes"),
-        *([pl.col(found["family"]).cast(pl.String).alias("family")] if "family" in found else []),
-        pl.concat_str(pl.lit(f"{path} row "), pl.int_range(1, n + 1)).alias("where"),
-    )  # fmt: skip
+    kept = frame.filter(~pl.col("differs"))
+    kept = kept.filter(pl.struct("id", pl.col("codes").list.join("\n")).is_first_distinct())
+    ledger[DUPLICATE] = len(frame) - len(kept)
+    ledger[JOINED] = len(kept) - n_ids
+    codes = pl.col("codes").list.explode(keep_nulls=False, empty_as_null=False)
+    return kept.group_by("id", maintain_order=True).agg(pl.col(*content).first(), codes)
 
 
-def _is_date(frame: pl.DataFrame, name: str) -> bool:
-    return frame.schema[name].is_temporal()
-
-
-def _codes(frame: pl.DataFrame, name: str | None, path: Path) -> pl.Expr:
-    if name is None:
-        return pl.lit([], dtype=pl.List(pl.String))
-    kind = frame.schema[name]
-    if isinstance(kind, pl.List | pl.Array):
-        return pl.col(name).cast(pl.List(pl.String)).fill_null([])
-    if kind != pl.String:
-        raise InputError(
-            f'{path}: column "{name}" is of the kind {kind}; expected codes as text or as a list.'
-        )
-    return pl.col(name).fill_null("").str.replace_all(r"[;|]", ",").str.split(",")
-
-
-def _with_year(
-    table: pl.DataFrame, config: DocumentsConfig, ledger: dict[str, int]
-) -> pl.DataFrame:
-    """Years as numbers: 2013, 20131217, 2013-12-17; a row without one is an error, or dropped and counted."""
-    text = pl.col("year").cast(pl.String).str.strip_chars()
-    digits = text.str.extract(r"^(\d{4})(?:\.0+)?$|^(\d{4})[-/.]?\d{2}[-/.]?\d{2}", 0)
-    year = digits.str.slice(0, 4).cast(pl.Int32, strict=False)
-    read = table.with_columns(
-        year=pl.when(year.is_between(*YEARS)).then(year), said=text.fill_null("")
-    )
-    bad = read.filter(pl.col("year").is_null())
-    if len(bad) and config.on_bad_row == "error":
-        said, where = bad["said"][0], bad["where"][0]
-        more = f" ({len(bad):,} such rows)" if len(bad) > 1 else ""
-        raise InputError(
-            f'{where}: the year is "{said}"{more}; expected a year of {YEARS[0]} to {YEARS[1]} or a date '
-            "such as 2013-12-17. Use --on-bad-row=skip to drop such rows (counted in the report)."
-        )
-    if len(bad):
-        ledger["rows without a year"] = len(bad)
-    if len(bad) == len(read):
-        raise InputError(f"none of the {len(read):,} documents has a year.")
-    return read.filter(pl.col("year").is_not_null()).drop("said")
-
-
-def _one_row_each(table: pl.DataFrame, path: Path) -> pl.DataFrame:
-    """Rows of one id joined, if they differ in their codes only."""
-    if table["id"].null_count():
-        first = table.filter(pl.col("id").is_null())["where"][0]
-        raise InputError(f"{first}: the document has no id.")
-    if table["id"].n_unique() == len(table):
-        return table.drop("where")
-    others = [name for name in table.columns if name not in ("id", "codes", "where")]
-    differing = (
-        table.group_by("id", maintain_order=True)
-        .agg(
-            *(pl.col(name).n_unique().alias(name) for name in others),
-            pl.col("where").alias("where"),
-        )
-        .filter(pl.any_horizontal(pl.col(name) > 1 for name in others))
-    )
-    if len(differing):
-        row = differing.row(0, named=True)
-        what = next(name for name in others if row[name] > 1)
-        raise InputError(
-            f'{row["where"][0]} and {row["where"][1].rpartition(" ")[2]}: both have the id "{row["id"]}", '
-            f"and they differ in their {what}. Remove one, or name the column of the id with --id."
-        )
-    return table.group_by("id", maintain_order=True).agg(
-        *(pl.col(name).first() for name in others),
-        pl.col("codes").explode(empty_as_null=False),
-    )
+def _earliest_of_each_family(frame: pl.DataFrame, ledger: dict[str, int]) -> pl.DataFrame:
+    """The earliest document of each family, of one year the first; all that are of no known family."""
+    frame = frame.with_row_index("place")
+    family = pl.col("family").fill_null("")
+    first = pl.col("place").sort_by("year", "place").first().over(family)
+    kept = frame.filter(family.is_in(NO_FAMILY) | (pl.col("place") == first)).drop("place")
+    ledger[FAMILY] = len(frame) - len(kept)
+    return kept
 
 
 def _rolled_up(
-    table: pl.DataFrame, level: Level | None, ledger: dict[str, int]
+    frame: pl.DataFrame, level: Level, ledger: dict[str, int]
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Codes at a level, each once; every distinct code is read once, however many documents carry it."""
-    links = (
-        table.select(pl.int_range(len(table)).alias("row"), "codes")
-        .explode("codes")
-        .with_columns(pl.col("codes").str.strip_chars())
-        .filter(pl.col("codes").fill_null("") != "")
+    """The frame with its codes at a level, and the codes that are no symbols, which stay as they are.
+
+    Each distinct code is rolled up once: of a million documents there are some ten thousand of them.
+    """
+    distinct = frame["codes"].explode().drop_nulls().unique().sort().to_list()
+    rolled = {code: roll_up(code, level) for code in distinct}
+    opaque = [c for c, up in rolled.items() if up is None and roll_up(c, "section") is None]
+    rolled |= {code: code for code in opaque}
+    up = pl.element().replace_strict(
+        distinct, [rolled[c] for c in distinct], default=None, return_dtype=pl.String
     )
-    distinct = links["codes"].unique(maintain_order=True).to_list()
-    to: dict[str, str | None] = {}
-    opaque = []
-    for code in distinct:
-        if roll_up(code, "section") is None:
-            opaque.append(code)
-            to[code] = code
-        else:
-            to[code] = code if level is None else roll_up(code, level)
-    shallow = [code for code, at in to.items() if at is None]
-    if shallow:
-        ledger["codes less deep than the level"] = int(links["codes"].is_in(shallow).sum())
-    found = pl.DataFrame(
-        {"codes": list(to), "code": list(to.values())},
-        schema={"codes": pl.String, "code": pl.String},
-    )
-    joined = (
-        links.join(found, on="codes", maintain_order="left")
-        .drop_nulls("code")
-        .unique(["row", "code"], maintain_order=True)
-        .group_by("row", maintain_order=True)
-        .agg(pl.col("code").alias("codes"))
-    )
-    table = (
-        table.drop("codes")
-        .with_columns(row=pl.int_range(pl.len()))
-        .join(joined, on="row", how="left", maintain_order="left")
-        .with_columns(pl.col("codes").fill_null([]))
-        .drop("row")
-    )
-    without = int((table["codes"].list.len() == 0).sum())
-    if without and without < len(table):
-        ledger["documents without a code (kept for their texts)"] = without
-    return table, tuple(sorted(opaque))
+    codes = frame["codes"].list.eval(up)
+    kept = codes.list.drop_nulls()
+    ledger[SHALLOW] = int((codes.list.len() - kept.list.len()).sum())
+    return frame.with_columns(kept.alias("codes")), tuple(opaque)
+
+
+# The version behind an IPC title, [1,2006.01], and what follows it: notes, and the foot of a page.
+VERSION = re.compile(r"\s*\[(?:\d+,)*(?:19|20)\d\d\.\d\d(?:,[\d.]+)*\].*", re.DOTALL)
+# What is left of a reference or a range of groups that was cut before its title.
+FRAGMENT = re.compile(r"(?:takes? precedence|or|and)\b")
 
 
 def read_code_titles(path: str | Path) -> dict[str, str]:
-    """Titles by code, from a table with the columns `code` and `title`.
+    """The titles of codes, from a Parquet, CSV, TSV or JSON lines table with the columns code and title.
 
-    A main group stands under every spelling of it (`A01B001` is `A01B1`), the first that is there counting.
-    Versions and references behind a title are cut off.
+    Codes of any spelling become what `roll_up` makes of them at their own depth: `A01B001`, `A01B 1` and
+    `A01B1` are all A01B1; the title of `A01B 1/00` is that of A01B1 too. What is no symbol stays as it is.
+    Of two titles of a code the first counts. From a title go the version and what stands behind it, and a
+    reference in brackets that never closes; what then begins like the rest of a reference is no title.
 
-    Raises `InputError` where there is no such table.
+    Raises `InputError` where the table cannot be read, lacks a column, or has no titles.
     """
-    table = read_table(Path(path))
-    missing = [name for name in ("code", "title") if name not in table.columns]
-    if missing:
-        raise InputError(
-            f'{path}: no column "{missing[0]}"; the columns are {", ".join(table.columns)}.'
-        )
-    found: dict[str, str] = {}
-    for code, title in table.select(pl.col("code", "title").cast(pl.String)).iter_rows():
-        if not code or not title:
-            continue
-        text = title
-        while (cut := BEHIND_TITLE.sub("", text)) != text:
-            text = cut
-        for name in (code.strip(), *_spellings(code)):
-            found.setdefault(name, text.strip() or title.strip())
-    return found
+    path = Path(path)
+    table = read_table(path)
+    names = {name.lower(): name for name in table.columns}
+    for name in ("code", "title"):
+        if name not in names:
+            raise InputError(
+                f'{path}: no column "{name}"; expected code and title. The columns are '
+                f"{', '.join(table.columns)}."
+            )
+    pairs = table.select(pl.col(names["code"], names["title"]).cast(pl.String)).drop_nulls()
+    titles: dict[str, str] = {}
+    for code, raw in pairs.iter_rows():
+        title = _bare_title(raw)
+        if title and not FRAGMENT.match(title):
+            titles.setdefault(_spelled(code), title)
+    if not titles:
+        raise InputError(f"{path}: no titles: of {len(table):,} rows none has a code and a title.")
+    for code, title in list(titles.items()):
+        if code.endswith("/00"):
+            titles.setdefault(code.removesuffix("/00"), title)
+    return titles
 
 
-def _spellings(code: str) -> list[str]:
-    """The code as it is rolled up to each level that it is as deep as: the deepest is the code itself."""
-    levels: tuple[Any, ...] = ("group", "main-group", "subclass", "class", "section")
-    for level in levels:
-        at = roll_up(code, level)
-        if at is not None:
-            return [at]
-    return []
+def _spelled(code: str) -> str:
+    """A code in the spelling of `roll_up`, as deep as it is."""
+    symbols = (roll_up(code, level) for level in reversed(LEVELS))
+    return next((symbol for symbol in symbols if symbol is not None), code.strip())
+
+
+def _bare_title(text: str) -> str:
+    """A title without its version and what follows, and without a bracket that never closes."""
+    title = VERSION.sub("", text)
+    opened: list[int] = []
+    for place, character in enumerate(title):
+        if character == "(":
+            opened.append(place)
+        elif character == ")" and opened:
+            opened.pop()
+    if opened:
+        title = title[: opened[0]]
+    return " ".join(title.split())
