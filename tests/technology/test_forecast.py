@@ -87,7 +87,9 @@ def test_the_run_has_the_shape_of_every_run(run: Run, folder: Path) -> None:
     assert rows["random", "auc", "codes"]["difference_high"] < 0.1
     assert rows["best possible", "auc", "codes"]["value"] > 0.85  # the simulation's own nearness
     report = run.report.read_text()
-    if {r["slice"] for r in run.metrics} == {"codes"}:  # too few pairs of fields came true to be measured
+    if {r["slice"] for r in run.metrics} == {
+        "codes"
+    }:  # too few pairs of fields came true to be measured
         assert "Not measurable: " in report
     pairs = pl.read_parquet(run.folder / "pairs.parquet")
     assert pairs["rank"].to_list() == list(range(1, 201))
@@ -179,7 +181,12 @@ def test_codes_without_a_score_are_listed(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     pl.DataFrame({"year": years, "codes": sets}).write_parquet(path)
     run = linkwise.forecast(
-        path, out=tmp_path / "r", embed="2003-2004", forecast="2005-2009", bootstrap=20
+        path,
+        out=tmp_path / "r",
+        embed="2003-2004",
+        forecast="2005-2009",
+        level="subclass",
+        bootstrap=20,
     )
     report = json.loads((run.folder / "report.json").read_text())
     table = next(
@@ -200,7 +207,7 @@ def test_bad_input_says_what_and_how_to_mend(tmp_path: Path) -> None:
         linkwise.forecast(table, out=tmp_path / "out", **options)
 
     years = list(range(2000, 2016))
-    with pytest.raises(InputError, match="none of the patents has a code"):
+    with pytest.raises(InputError, match="no column of codes was found"):
         run(frame(year=years, abstract=["words"] * 16))
     with pytest.raises(InputError, match="has exactly one, so nothing was ever combined"):
         run(frame(year=years, codes=[["A01B1"]] * 16))

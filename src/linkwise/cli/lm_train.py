@@ -15,7 +15,7 @@ from cyclopts import Group, Parameter
 from linkwise.cli.options import Json, Overwrite, Quiet, Resume, Seed, Threads, use_threads
 from linkwise.cli.show import progress
 from linkwise.context import Context
-from linkwise.data.documents import DocumentsConfig, TextPart
+from linkwise.data.documents import DocumentsConfig
 from linkwise.errors import InputError, Interrupted, UsageError
 from linkwise.folders import prepare_partial, whole_or_not
 from linkwise.lm.config import AdaptConfig, TuneConfig
@@ -55,9 +55,6 @@ def adapt(
             help="Last year of the texts to learn from; the model says so, and a forecast holds it to that."
         ),
     ] = None,
-    text: Annotated[
-        TextPart, Parameter(group=PATENTS, help="What is read of a patent, behind its title.")
-    ] = "abstract",
     code_titles: Annotated[
         str | None,
         Parameter(
@@ -104,7 +101,7 @@ def adapt(
 
         if training.objective == "technology-tokens":
             return _technology_tokens(
-                texts, documents, text, code_titles, until, model, training, context, team, device
+                texts, documents, code_titles, until, model, training, context, team, device
             )
         table = read_texts(texts, column)
         if until is not None:
@@ -150,7 +147,6 @@ def _of_years(table: Any, texts: str, column: str, until: int) -> Any:
 def _technology_tokens(
     texts: str,
     documents: DocumentsConfig,
-    part: TextPart,
     code_titles: str | None,
     until: int | None,
     model: str,
@@ -160,6 +156,8 @@ def _technology_tokens(
     device: Place,
 ) -> tuple[Any, Any]:
     """Technology tokens learned beside a masked model, and put into it."""
+    import polars as pl
+
     from linkwise.data.documents import read_code_titles, read_documents
     from linkwise.lm.adapt import Prepared, note_until
     from linkwise.lm.fit import fit
@@ -167,17 +165,25 @@ def _technology_tokens(
     from linkwise.lm.objectives import set_dropout
     from linkwise.technology.tokens import TechnologyTokens
 
+    if len(documents.text) > 1:
+        raise UsageError("--text names several parts; technology tokens are learned from one.")
+    part = documents.text[0]
     found = read_documents(texts, documents)
-    last = until if until is not None else int(found.table["year"].max())  # type: ignore[arg-type]
-    kept = found.table["year"] <= last
+    found.check_codes()
+    if until is not None:
+        found.check_years()
+    kept = pl.repeat(True, len(found.table), eager=True)
+    if until is not None:
+        kept = found.table["year"] <= until
     table = found.table.filter(kept)
     some = [row for row, there in zip(found.texts(part), kept, strict=True) if there]
     codes = table["codes"].to_list()
     names = sorted({code for own in codes for code in own})
     if len(names) < 2:
         raise InputError(
-            f"{texts}: {len(names)} technology codes up to {last}; expected two or more. Name their column "
-            "with --codes."
+            f"{texts}: {len(names)} technology codes{'' if until is None else f' up to {until}'}; "
+            "expected two "
+            "or more. Name their column with --codes."
         )
     titles = {} if code_titles is None else read_code_titles(code_titles)
     loaded = load_model(model, "masked", device=_place(device, team))

@@ -84,7 +84,7 @@ def choose_columns(path: Path, names: list[str], config: DocumentsConfig) -> dic
     by_lower = {name.lower(): name for name in names}
     chosen = {}
     for role, groups in USUAL.items():
-        if role == "claims" and config.text == "abstract":
+        if role == "claims" and config.text == ("abstract",):
             continue  # they are ten times as long as all the rest
         asked: str | None = getattr(config, role)
         if asked is not None:
@@ -108,9 +108,10 @@ def choose_columns(path: Path, names: list[str], config: DocumentsConfig) -> dic
             f"{path}: no column of titles, abstracts, claims or codes was found. Name them with --title, "
             f"--abstract, --claims or --codes; {at_hand}."
         )
-    if config.text != "abstract" and "claims" not in chosen:
+    if config.text != ("abstract",) and "claims" not in chosen:
         raise InputError(
-            f"{path}: no column of claims was found, and --text is {config.text}. Name it with --claims, or "
+            f"{path}: no column of claims was found, and --text is {', '.join(config.text)}. Name "
+            "it with --claims, or "
             f"use --text abstract; {at_hand}."
         )
     return chosen

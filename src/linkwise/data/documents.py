@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from linkwise.data.bad_rows import printable
 from linkwise.data.codes import LEVELS, Level, roll_up
@@ -21,6 +21,7 @@ from linkwise.data.document_tables import (
     read_rows,
     typed,
 )
+from linkwise.data.schema import parted
 from linkwise.data.texts import read_table
 from linkwise.errors import InputError
 
@@ -68,15 +69,15 @@ class DocumentsConfig(BaseModel):
     """Column with the family's id; the earliest document of each family is kept."""
     level: Level | None = None
     """How far codes are rolled up; none: they are kept as they stand."""
-    text: Text = "abstract"
-    """What is read of a document: its title always leads."""
+    text: Annotated[tuple[Text, ...], BeforeValidator(parted)] = Field(("abstract",), min_length=1)
+    """What is read of a document, behind its title. Several, separated by commas, are compared."""
     on_bad_row: Literal["error", "skip"] = "error"
     """What a row that is malformed, or has no id, no year or another document's id does: stop, naming file
     and row, or be dropped and counted."""
 
     @model_validator(mode="after")
     def _has_effect(self) -> Self:
-        if self.claims is not None and self.text == "abstract":
+        if self.claims is not None and self.text == ("abstract",):
             raise ValueError(
                 "--claims has no effect where no claims are read; add --text claims or --text both"
             )

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from linkwise.data.codes import Level
-from linkwise.data.documents import TextPart
 from linkwise.data.schema import parted
 from linkwise.errors import UsageError
 from linkwise.technology.corpus import Years
@@ -38,8 +37,6 @@ class ForecastConfig(BaseModel):
     is listed and not judged."""
     lm: Annotated[tuple[str, ...], BeforeValidator(parted)] = ()
     """Language models, separated by commas: minilm, the folder of a model, its name on the hub."""
-    text: Annotated[tuple[TextPart, ...], BeforeValidator(parted)] = ("abstract",)
-    """What is read of a patent, behind its title; several, separated by commas, are compared."""
     tuned_until: int | None = None
     """Last year that the language models were tuned on, where they do not say it themselves."""
     also_level: Annotated[tuple[Level, ...], BeforeValidator(parted)] = ()

@@ -13,7 +13,13 @@ import polars as pl
 
 from linkwise.context import Context
 from linkwise.data.codes import Level, roll_up
-from linkwise.data.documents import Documents, DocumentsConfig, read_code_titles, read_documents
+from linkwise.data.documents import (
+    Documents,
+    DocumentsConfig,
+    Text,
+    read_code_titles,
+    read_documents,
+)
 from linkwise.errors import InputError, UsageError, optional
 from linkwise.metrics.pairs import PairMetrics, evaluate_pairs
 from linkwise.report.outcome import Outcome
@@ -102,11 +108,13 @@ def study(
 
     with context.step("read the patents"):
         found = read_documents(paths, documents)
+        found.check_years()
+        found.check_codes()
         titles = {} if config.code_titles is None else read_code_titles(Path(config.code_titles))
         corpus = corpus_of(found.table["year"], found.table["codes"])
-        check_codes(corpus, found)
+        check_codes(corpus)
         plan = plan_of(corpus, config)
-    vectors = read_vectors(found, corpus, plan, config, context)
+    vectors = read_vectors(found, corpus, plan, documents.text, config, context)
     judged = []
     for level in (None, *config.also_level):
         name = documents.level or "codes" if level is None else level
@@ -159,12 +167,8 @@ def draw_map(
         return maps.figure(at, topics, context.seed)
 
 
-def check_codes(corpus: Corpus, documents: Documents) -> None:
-    """Raise `InputError` where codes are missing or never stand together."""
-    if not len(corpus.code):
-        raise InputError(
-            "none of the patents has a code; name the column that holds them with --codes."
-        )
+def check_codes(corpus: Corpus) -> None:
+    """Raise `InputError` where codes never stand together."""
     if len(np.unique(corpus.patent)) == len(corpus.patent):
         raise InputError(
             f"every one of the {len(corpus.patent):,} patents with codes has exactly one, so nothing was "
@@ -231,7 +235,12 @@ def check_model(name: str, about: dict[str, Any], plan: Plan, config: ForecastCo
 
 
 def read_vectors(
-    documents: Documents, corpus: Corpus, plan: Plan, config: ForecastConfig, context: Context
+    documents: Documents,
+    corpus: Corpus,
+    plan: Plan,
+    parts: Sequence[Text],
+    config: ForecastConfig,
+    context: Context,
 ) -> Vectors:
     """Run every language model over every text."""
     yearly: dict[str, YearlySums] = {}
@@ -249,10 +258,10 @@ def read_vectors(
         encoder = TextEncoder(name)
         note = check_model(name, encoder.model.about, plan, config)
         notes += [note] if note else []
-        for part in config.text:
+        for part in parts:
             texts = documents.texts(part)
             n = int(corpus.within(years).sum())
-            label = name if config.text == ("abstract",) else f"{name}, {part}"
+            label = name if tuple(parts) == ("abstract",) else f"{name}, {part}"
             with context.step(f"embed the patents: {label}", n):
                 own, each = text_sums(
                     encoder, texts, corpus, years, config.max_tokens, context.progress.advance
