@@ -23,7 +23,6 @@ from linkwise.report import (
     interval_columns,
 )
 from linkwise.technology.anchors import RULES
-from linkwise.technology.config import ForecastConfig
 
 if TYPE_CHECKING:
     from linkwise.technology.study import Judged, Plan, Vectors
@@ -66,7 +65,6 @@ def build_report(
     listed: pl.DataFrame,
     chosen: str,
     plan: Plan,
-    config: ForecastConfig,
     documents: Documents,
     vectors: Vectors,
     drawn: Figure | None,
@@ -103,7 +101,7 @@ def build_report(
             _null_section(judged, plan),
             _codes_section(first, documents),
             _published_section(),
-            _method_section(first, plan, config, vectors),
+            _method_section(judged, plan, vectors),
         ),
     )
 
@@ -445,7 +443,8 @@ def _published_section() -> Section:
     )
 
 
-def _method_section(first: Judged, plan: Plan, config: ForecastConfig, vectors: Vectors) -> Section:
+def _method_section(judged: Sequence[Judged], plan: Plan, vectors: Vectors) -> Section:
+    first = judged[0]
     learned = (
         "learned: gradient boosting on all other scores, their trends and both degrees, trained on "
         "pairs never "
@@ -460,7 +459,7 @@ def _method_section(first: Judged, plan: Plan, config: ForecastConfig, vectors: 
         "PPMI vectors, word2vec and random walks are made of the codes on patents of the same "
         "years alone; the "
         "rules are computed on the graph of codes that are together on a patent of these years.",
-        *first.notes,
+        *(f"{of.level}: {note}" for of in judged for note in of.notes),
         *vectors.notes,
     ]
     return Section(title="How it was done", blocks=(Bullets(items=tuple(points)),))

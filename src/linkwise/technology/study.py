@@ -130,7 +130,7 @@ def study(
     save_model(first, vectors, plan, context.folder / "model")
     drawn = None if not config.map else draw_map(found, corpus, titles, vectors, plan, context)
     page = build_report(
-        judged, metrics, listed, chosen, plan, config, found, vectors, drawn, is_simulated(paths)
+        judged, metrics, listed, chosen, plan, found, vectors, drawn, is_simulated(paths)
     )
     return Outcome(metrics, ranking_of(first), evaluation_of(first), page)
 
