@@ -100,6 +100,17 @@ def test_states_are_those_of_the_tokens_read_by_hand(
             number = model.tokenizer.convert_tokens_to_ids(token_of(CODES[code]))
             place = int((ids[0] == number).nonzero())
             np.testing.assert_allclose(found[patent, int(code)], states[place].numpy(), atol=1e-5)
+    mask = model.tokenizer.mask_token
+    about = reader.hidden(TEXTS[:4], 40, batch_tokens=12)
+    for patent in range(4):
+        line = f"{mask} {SEPARATOR} {TEXTS[patent]}"
+        if layout == "after":
+            line = f"{TEXTS[patent]} {SEPARATOR} {mask}"
+        ids = model.tokenizer(line, return_tensors="pt")["input_ids"]
+        with torch.inference_mode():
+            states = model.network(input_ids=ids).last_hidden_state[0]
+        there = states[int((ids[0] == model.tokenizer.mask_token_id).nonzero())].numpy()
+        np.testing.assert_allclose(about[patent], there / np.linalg.norm(there), atol=1e-5)
     rows = model.network.get_input_embeddings().weight[-4:-1].detach().numpy()
     np.testing.assert_allclose(reader.static, rows, atol=1e-7)
 
@@ -114,8 +125,8 @@ def test_the_loss_is_that_of_the_hidden_codes(bert: Path) -> None:
         def permutation(self, x: np.ndarray) -> np.ndarray:
             return x
 
-        def random(self, n: int) -> np.ndarray:
-            return np.full(n, 0.2)  # hidden, and not kept to be seen
+        def random(self, n: int | None = None) -> np.ndarray:
+            return np.full(n or (), 0.2)  # hidden, and not kept to be seen
 
     loss = tokens.task(rows).loss(np.array([0]), Hides())  # type: ignore[arg-type]
     tokens.settle({})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import polars as pl
 
 from linkwise.lm.encode import TextEncoder
 from linkwise.technology.corpus import Years, corpus_of
-from linkwise.technology.vectors import YearlySums, text_sums, unit
+from linkwise.technology.vectors import YearlySums, patent_vectors, sums_of, unit
 
 TEXTS = ["toys that live", "a user watched a movie", "star wars", "the dog says woof", ""]
 YEARS = [2000, 2001, 2001, 2003, 2004]
@@ -19,7 +20,8 @@ CODES = [["A", "B"], ["A"], ["B", "C"], ["C"], ["A"]]
 def test_a_window_is_the_mean_over_its_patents(bert: Path) -> None:
     corpus = corpus_of(YEARS, pl.Series(CODES))
     encoder = TextEncoder(str(bert))
-    sums, each = text_sums(encoder, TEXTS, corpus, Years(2000, 2003), 40)
+    each = patent_vectors(partial(encoder.embed, max_tokens=40), TEXTS, corpus, Years(2000, 2003))
+    sums = sums_of(each, corpus, Years(2000, 2003))
     vectors = encoder.embed(TEXTS, max_tokens=40)
     np.testing.assert_allclose(each[:4], vectors[:4], atol=1e-6)
     assert not each[4].any()  # of a year that was not asked for

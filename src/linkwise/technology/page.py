@@ -184,12 +184,13 @@ def _models_section(of: Judged, metrics: Sequence[dict[str, Any]], plan: Plan) -
         note=f"{found.n:,} pairs, of which {int(of.labels.positive.sum()):,} ({share:.2%}) came true "
         f"({of.labels.name}). Intervals: 95 %, bootstrap over codes. AUC of the first tenth: up to a "
         "false-positive rate of .1, standardised so that chance is .5. text: the mean of the patents' text "
-        "vectors; tokens: the mean of a technology token's states; token rows: the token's own row.",
+        "vectors; hidden tokens: of the states where a hidden technology token stands before their texts; "
+        "tokens: of the states of the code's own token there; token rows: the token's own row.",
     )
     pairs = [
         (model, other, *found.difference(model, other, "auc"))
         for model in order
-        if model.startswith(("tokens: ", "learned"))
+        if model.startswith(("hidden tokens: ", "learned"))
         for other in order
         if other != model and other not in ("random", "best possible")
     ]
@@ -299,7 +300,9 @@ def _sure_section(first: Judged) -> list[Section]:
     """How often pairs of a cosine were combined, by tenths of the pairs."""
     if first.labels is None:
         return []
-    names = [n for n in first.scores if n.startswith(("text: ", "tokens: "))] or ["PPMI vectors"]
+    names = [n for n in first.scores if n.startswith(("text: ", "hidden tokens: "))] or [
+        "PPMI vectors"
+    ]
     label = first.labels.positive
     figures = []
     for name in names[:4]:

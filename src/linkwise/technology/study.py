@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,14 @@ from linkwise.technology.anchors import RULES, Singles, cosines
 from linkwise.technology.config import ForecastConfig, window
 from linkwise.technology.corpus import Bools, Corpus, Longs, Years, corpus_of
 from linkwise.technology.forecast import Labels, Pairs, Sources, came_true, never_combined
-from linkwise.technology.vectors import Floats, YearlySums, text_sums, token_sums, unit
+from linkwise.technology.vectors import (
+    Floats,
+    YearlySums,
+    patent_vectors,
+    sums_of,
+    token_sums,
+    unit,
+)
 
 if TYPE_CHECKING:
     from linkwise.estimators.tabular import Boosting
@@ -263,14 +271,22 @@ def read_vectors(
             n = int(corpus.within(years).sum())
             label = name if tuple(parts) == ("abstract",) else f"{name}, {part}"
             with context.step(f"embed the patents: {label}", n):
-                own, each = text_sums(
-                    encoder, texts, corpus, years, config.max_tokens, context.progress.advance
-                )
-            yearly[f"text: {label}"], patents[f"text: {label}"] = own, each
+                each = patent_vectors(
+                    partial(encoder.embed, max_tokens=config.max_tokens),
+                    texts, corpus, years, context.progress.advance,
+                )  # fmt: skip
+            yearly[f"text: {label}"] = sums_of(each, corpus, years)
+            patents[f"text: {label}"] = each
             codes = known_codes(encoder.model.about)
             if not codes:
                 continue
             reader = TokenReader(encoder.model)
+            with context.step(f"read hidden technology tokens: {label}", n):
+                each = patent_vectors(
+                    partial(reader.hidden, max_tokens=config.max_tokens),
+                    texts, corpus, years, context.progress.advance,
+                )  # fmt: skip
+            yearly[f"hidden tokens: {label}"] = sums_of(each, corpus, years)
             with context.step(f"read the technology tokens: {label}", n):
                 yearly[f"tokens: {label}"] = token_sums(
                     reader, texts, corpus, years, config.max_tokens, context.progress.advance
@@ -471,7 +487,7 @@ def is_simulated(paths: Sequence[str]) -> bool:
 def chosen_model(judged: Judged) -> str:
     """The model whose list is shown: what learned from earlier windows, else the most that is known."""
     names = list(judged.scores)
-    for wanted in (LEARNED, "tokens: ", "text: ", "PPMI vectors"):
+    for wanted in (LEARNED, "hidden tokens: ", "text: ", "PPMI vectors"):
         for name in names:
             if name.startswith(wanted):
                 return name

@@ -25,10 +25,14 @@ from linkwise.lm.objectives import task_of
 
 Longs = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
+Singles = np.ndarray[Any, np.dtype[np.float32]]
 Layout = Literal["before", "after"]
 Part = Literal["new", "lora", "full"]
 
-HIDDEN = 0.5  # share of a patent's codes that are hidden; at least one always is
+ALL_HIDDEN = (
+    0.5  # share of the patents whose codes are all hidden, so that the text alone tells them
+)
+HIDDEN = 0.5  # of the others the share of codes that are hidden; at least one always is
 KEPT = 0.1  # share of the hidden ones that stay to be seen, as in Devlin et al. 2019
 MOST_CODES = 16  # of one patent that stand before its text; others are left out, at random
 SEPARATOR = "[TT_SEP]"
@@ -112,7 +116,7 @@ class TechnologyTokens(nn.Module):
             for k, number in enumerate(chosen):
                 row = rows[number]
                 codes = rng.permutation(row.codes)[:MOST_CODES]
-                hidden = rng.random(len(codes)) < HIDDEN
+                hidden = rng.random(len(codes)) < (1 if rng.random() < ALL_HIDDEN else HIDDEN)
                 if not hidden.any():
                     hidden[rng.integers(len(codes))] = True
                 shown = codes + self.first
@@ -197,6 +201,51 @@ class TokenReader:
         """The token number of the first code."""
         return int(self.model.tokenizer.convert_tokens_to_ids(token_of(self.codes[0])))
 
+    def hidden(
+        self,
+        texts: Sequence[str],
+        max_tokens: int,
+        *,
+        batch_tokens: int = 8192,
+        advance: Callable[[int], None] = lambda done: None,
+    ) -> Singles:
+        """What a text says of its codes: the state where a hidden code stands, of length one (n, size).
+
+        The model is shown the text alone, and one hidden code. A code that is shown says first of all which
+        code it is, which two codes never have in common; hidden, it says what the patent is about.
+        """
+        mask = int(self.model.tokenizer.mask_token_id)
+        separator = self._first() + len(self.codes)
+        start, end = self.model.text_start(), self.model.text_end()
+        none = np.zeros(0, dtype=np.int64)
+        rows = _rows(self.model, texts, [none] * len(texts), max_tokens - 1)
+        if self._before:
+            lines = [[*start, mask, separator, *row.text, *end] for row in rows]
+        else:
+            lines = [[*start, *row.text, separator, mask, *end] for row in rows]
+        found = np.zeros((len(texts), self.model.network.config.hidden_size), dtype=np.float32)
+        order = sorted(range(len(lines)), key=lambda k: -len(lines[k]))
+        device = self.model.network.device
+        done = 0
+        while done < len(order):
+            some = order[done : done + max(1, batch_tokens // len(lines[order[done]]))]
+            ids, there = padded(
+                [lines[k] for k in some], self.model.tokenizer.pad_token_id or 0, device
+            )
+            places = [len(start) if self._before else len(lines[k]) - len(end) - 1 for k in some]
+            with torch.inference_mode():
+                seen = states(self.model.network, ids, there)
+                at = seen[torch.arange(len(some)), torch.tensor(places)]
+                found[some] = functional.normalize(at.float(), dim=1).cpu().numpy()
+            done += len(some)
+            advance(done)
+        return found
+
+    @property
+    def _before(self) -> bool:
+        """Whether codes stand before the text."""
+        return bool(self.model.about["technology_tokens"]["layout"] == "before")
+
     def each(
         self,
         texts: Sequence[str],
@@ -214,7 +263,6 @@ class TokenReader:
         """
         first = self._first()
         separator = first + len(self.codes)
-        before = self.model.about["technology_tokens"]["layout"] == "before"
         rows = _rows(self.model, texts, codes, max_tokens)
         start, end = self.model.text_start(), self.model.text_end()
         lengths = np.array([len(row.text) + len(row.codes) + 3 for row in rows])
@@ -227,7 +275,7 @@ class TokenReader:
             for k, number in enumerate(some):
                 row = rows[number]
                 shown = (row.codes + first).tolist()
-                if before:
+                if self._before:
                     lines.append([*start, *shown, separator, *row.text, *end])
                     place = len(start)
                 else:

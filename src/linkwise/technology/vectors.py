@@ -11,7 +11,6 @@ import numpy as np
 from linkwise.technology.corpus import Bools, Corpus, Longs, Years
 
 if TYPE_CHECKING:
-    from linkwise.lm.encode import Encoder
     from linkwise.technology.tokens import TokenReader
 
 Singles = np.ndarray[Any, np.dtype[np.float32]]
@@ -62,33 +61,39 @@ class YearlySums:
         return unit(found), there
 
 
-def text_sums(
-    encoder: Encoder,
+CHUNK = 4096  # texts embedded at once
+
+
+def patent_vectors(
+    embed: Callable[[list[str]], Singles],
     texts: list[str],
     corpus: Corpus,
     years: Years,
-    max_tokens: int,
     advance: Callable[[int], None] = lambda done: None,
-) -> tuple[YearlySums, Singles]:
-    """The vectors of the patents that carry a code, summed, of the years asked for; and those vectors.
-
-    The second (n_patents, size) are zeros for patents of other years. A patent's vector is the mean of its
-    tokens' last states, of length one.
-    """
+) -> Singles:
+    """Vectors of the patents of some years (n_patents, size); zeros for those of others."""
     rows = np.flatnonzero(corpus.within(years))
-    vectors = np.zeros((len(texts), encoder.size), dtype=np.float32)
-    chunk = 4096
-    for start in range(0, len(rows), chunk):
-        some = rows[start : start + chunk]
-        vectors[some] = encoder.embed([texts[row] for row in some], max_tokens=max_tokens)
+    vectors: Singles | None = None
+    for start in range(0, len(rows), CHUNK):
+        some = rows[start : start + CHUNK]
+        found = embed([texts[row] for row in some])
+        if vectors is None:
+            vectors = np.zeros((len(texts), found.shape[1]), dtype=np.float32)
+        vectors[some] = found
         advance(start + len(some))
-    sums = YearlySums.empty(years, len(corpus.names), encoder.size)
+    assert vectors is not None, "a window without patents was refused before"
+    return vectors
+
+
+def sums_of(vectors: Singles, corpus: Corpus, years: Years) -> YearlySums:
+    """The vectors (n_patents, size) of the patents that carry a code, summed, of the years asked for."""
+    sums = YearlySums.empty(years, len(corpus.names), vectors.shape[1])
     kept = corpus.within(years)[corpus.patent]
     for start in range(0, int(kept.sum()), 1 << 16):
         links = np.flatnonzero(kept)[start : start + (1 << 16)]
         patent = corpus.patent[links]
         sums.add(corpus.year[patent], corpus.code[links], vectors[patent])
-    return sums, vectors
+    return sums
 
 
 def token_sums(
