@@ -415,7 +415,9 @@ def test_matches_are_products_about_the_mean(model: LanguageModel, tmp_path: Pat
     assert not ranker.embed_member(unknown, 0).any()
 
 
-def test_what_is_turned_down_goes_the_other_way(model: LanguageModel, tmp_path: Path) -> None:
+def test_a_description_speaks_against_what_is_turned_down_and_the_past_for_it(
+    model: LanguageModel, tmp_path: Path
+) -> None:
     surface = read_surface(read_task(write_surface(tmp_path, history=JOINT)))
     down = {**TASK["actions"], "play": {**TASK["actions"]["play"], "turns_down": True}}
     path = write_surface(tmp_path / "b", name="hide", target="play", history=JOINT, actions=down)
@@ -423,9 +425,19 @@ def test_what_is_turned_down_goes_the_other_way(model: LanguageModel, tmp_path: 
     ranker, liked, disliked = ranker_of(model), *(Verbaliser(model, s) for s in (surface, hidden))
     every = [0, 1, 2, 3]
     np.testing.assert_allclose(
-        ranker.matches(disliked, 0, every), -ranker.matches(liked, 0, every), atol=1e-6
+        ranker.matches(disliked, 0, every), ranker.matches(liked, 0, every) * [-1, 1, 1], atol=1e-6
     )
-    assert ranker.retrieve(disliked, 0, 4) == ranker.retrieve(liked, 0, 4)[::-1]
+    # By the past alone: toy, hidden on the first day, is likelier to be hidden again than before that, and
+    # comes first; alien, which was let stand on the second, is less likely to be hidden after that.
+    ranker.evidence_ = Evidence((0.0, 0.0, 3.0, -3.0), {"hide": (0.0, 0.0, 3.0, -3.0, 0.0)})
+    hidden_once, let_stand, later = (int(hidden.time[e]) for e in hidden.events(0)[:3])
+    toy, alien = (
+        [ranker.scores(disliked, 0, [item], time)[0] for time in (hidden_once, let_stand, later)]
+        for item in (0, 1)
+    )
+    assert toy[0] == 0.5 < toy[1]
+    assert alien[2] < alien[1]
+    assert ranker.retrieve(disliked, 0, 1, let_stand) == [0]
     # Nor does it teach what goes with what.
     task = matching_task(model, [liked, disliked], LATE, frozenset())
     assert task.kind is not None

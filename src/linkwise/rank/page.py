@@ -283,9 +283,10 @@ def _evidence_section(ranker: Ranker) -> list[Section]:
                     ),
                     rows=tuple(rows),
                     note="Answer: the log-odds of the answers' tokens. The others: products of the item's "
-                    "vector and those of the member's description and past items, about their means; with "
-                    "the other sign in tasks of turning items down. Weights are learned from members "
-                    "held out of training. A task that the model never saw has those of the last row.",
+                    "vector and those of the member's description and past items, about their means; the "
+                    "description with the other sign in tasks of turning items down. Weights are learned "
+                    "from members held out of training. A task that the model never saw has those of the "
+                    "last row.",
                 ),
             ),
         )

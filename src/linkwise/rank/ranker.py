@@ -423,8 +423,6 @@ class Ranker:
         if self.evidence_ is not None:
             weights = self.evidence_.weights(self._known_as(verbaliser.task))[1:]
         found = weights @ self._space(verbaliser, size).of_member(member, before)
-        if verbaliser.task.turns_down:
-            found = -found
         length = np.linalg.norm(found)
         return np.asarray(found / length if length else found)
 
@@ -445,12 +443,12 @@ class Ranker:
         """How items go with a member's description, with items acted on and with items passed by (n, 3).
 
         Products of vectors about their surface's mean; past items, those that the prompt shows, by their
-        mean, drawn to nothing where they are few. All with the other sign where items are turned down.
+        mean, drawn to nothing where they are few. The description has the other sign where items are turned
+        down.
         """
         space = self._space(verbaliser, size)
         centred = space.of_items(items) - space.items_mean
-        found = centred @ space.of_member(member, before).T
-        return np.asarray(-found if verbaliser.task.turns_down else found)
+        return np.asarray(centred @ space.of_member(member, before).T)
 
     def event_matches(self, verbaliser: Verbaliser, events: Sequence[int]) -> Floats:
         """`matches` of each event's item and its member, with the past before the event (n, 3)."""

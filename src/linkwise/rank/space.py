@@ -40,10 +40,16 @@ class Space:
         return self._of([int(item) for item in items], items=True)
 
     def of_member(self, member: int, before: int | None) -> Floats:
-        """The description, items acted on and items passed by before a time, as vectors (3, size)."""
+        """The description, items acted on and items passed by before a time, as vectors (3, size).
+
+        The description with the other sign where items are turned down: what goes with a member is not what
+        the member dismisses. What a member dismissed before is like what will be dismissed, as it stands.
+        """
         found = np.zeros((3, len(self.items_mean)))
         if self.described:
             found[0] = self._of([member], items=False)[0] - self.members_mean
+            if self.verbaliser.task.turns_down:
+                found[0] = -found[0]
         for row, past in enumerate(self.verbaliser.past(member, before), 1):
             if len(past):
                 gone = self.of_items(past.tolist()) - self.items_mean
