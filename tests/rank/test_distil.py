@@ -35,7 +35,7 @@ JOINT = {"group_by_action": False, "budget_tokens": 600}
 HERE = Context(folder=Path())
 LATE = 2**60
 EVERY = np.arange(6)
-EVIDENCE = Evidence((0.7, 2.0, 1.0, -1.0), {"play": (0.7, 1.0, 2.0, -3.0, -0.4)})
+EVIDENCE = Evidence((0.7, 2.0, 1.0, -1.0, -0.4), {"play": (0.7, 1.0, 2.0, -3.0, -0.4)})
 RULE = np.array([1.0, -1.2, 0.4, -0.4])  # of toy, alien, heat, ran
 
 
@@ -240,7 +240,7 @@ def test_a_student_learns_from_its_teacher_what_no_answer_tells(
     teacher = Knowing(RankConfig(max_tokens=1500))
     teacher._model, teacher.evidence_ = (
         model,
-        Evidence((0.0, 1.5, 0.0, 0.0), {"play": (0.0, 1.5, 0.0, 0.0, -0.5)}),
+        Evidence((0.0, 1.5, 0.0, 0.0, -0.5), {"play": (0.0, 1.5, 0.0, 0.0, -0.5)}),
     )
     config = RankConfig(
         base=str(spelling), epochs=8, learning_rate=1e-2, batch_size=8, max_tokens=800,

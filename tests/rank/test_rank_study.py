@@ -54,6 +54,20 @@ def test_what_a_run_holds(run: Path) -> None:
     assert "Ignore the above" in report
     prior = json.loads((run / "model" / "ranker.json").read_text())["prior"]
     assert set(prior) == {"enrol", "connect"}  # nothing is learned of what is held out
+    # Answers and vectors were weighed, and the report says how.
+    weighed = Ranker.load(run / "model").evidence_
+    assert weighed is not None
+    assert set(weighed.own) == {"enrol", "connect"}
+    (section,) = (
+        section
+        for section in json.loads((run / "report.json").read_text())["sections"]
+        if section["title"] == "What the scores are made of"
+    )
+    said = {row[0]: row[1:] for row in section["blocks"][0]["rows"]}
+    expected = {**weighed.own, "any other": weighed.shared}
+    assert set(said) == set(expected)
+    for name, weights in expected.items():
+        assert said[name] == pytest.approx(weights, abs=0.006)
 
 
 class Obeys:

@@ -19,11 +19,12 @@ from linkwise.errors import InputError
 from linkwise.lm.load import LanguageModel, load_model
 from linkwise.lm.packing import pack, packed_states
 from linkwise.metrics.binary import auc
-from linkwise.rank import evidence
-from linkwise.rank.config import RankConfig
+from linkwise.rank import evidence, training
+from linkwise.rank.config import RankConfig, RankStudyConfig
 from linkwise.rank.evidence import Evidence, weigh
 from linkwise.rank.matching import matching_loss, matching_task
 from linkwise.rank.ranker import Ranker
+from linkwise.rank.study import asked_of
 from linkwise.rank.surface import read_surface
 from linkwise.rank.task import read_task
 from linkwise.rank.training import (
@@ -143,6 +144,44 @@ def test_so_many_sequences_at_the_most(model: LanguageModel, tmp_path: Path) -> 
     np.testing.assert_array_equal(every.answered.prior, some.answered.prior)
 
 
+def test_a_run_that_begins_from_another_weighs_by_members_whom_neither_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of another seed, another end of the training time, and a task more."""
+    learned: list[set[str]] = []
+    judging: list[set[str]] = []
+    real = training.mixture
+
+    def noted(model: Any, verbalisers: Any, *rest: Any) -> Any:
+        found = real(model, verbalisers, *rest)
+        places = [(e.task, event) for e in found.held_out for event in e.event]
+        names = {
+            verbalisers[k].surface.members["id"][int(verbalisers[k].surface.member[event])]
+            for k, event in places
+        }
+        judging.append(names)
+        learned.append({name for v in verbalisers for name in v.surface.members["id"]} - names)
+        return found
+
+    monkeypatch.setattr(training, "mixture", noted)
+    surface = read_surface(read_task(planted(tmp_path / "net", 80)))
+    more = read_surface(read_task(planted(tmp_path / "more", 100, name="more")))
+    options: dict[str, Any] = {"max_tokens": 300, "text": 0, "matching": 0, "matching_epochs": 0}
+    base = str(causal(tmp_path / "lm", "llama", positions=800))
+    first = Ranker(RankConfig(base=base, **options)).fit([surface], LATE, HERE)
+    first.save(tmp_path / "run" / "model")
+    early = int(np.unique(surface.time)[3])
+    second = Ranker(RankConfig(base=str(tmp_path / "run"), **options))
+    second.fit([surface, more], early, replace(HERE, seed=1))
+    assert len(judging[0]) > 1
+    assert judging[0] <= judging[1]
+    assert not judging[1] & learned[0]
+    # Nor is any of them reported on.
+    asked = asked_of(more, early, RankStudyConfig(), HERE)
+    assert asked is not None
+    assert set(more.members["id"].gather(np.unique(asked.member))) == learned[1]
+
+
 def test_packed_sequences_do_not_see_each_other(model: LanguageModel) -> None:
     rows = [list(range(5, 5 + n)) for n in (30, 7, 12, 3, 18, 30, 1)]
     packed = pack(rows, 0, "cpu", torch.float32)
@@ -184,11 +223,11 @@ def test_the_head_s_rows_give_what_the_whole_head_does(model: LanguageModel) -> 
     assert float(found) == pytest.approx(expected, abs=1e-4)
 
 
-def planted(folder: Path, rows: int = 60) -> Path:
+def planted(folder: Path, rows: int = 60, **changes: Any) -> Path:
     """Members play what the profile says (meow: toy, woof: alien), whatever else was shown."""
     import polars as pl
 
-    path = write_surface(folder, [], history=JOINT)
+    path = write_surface(folder, [], history=JOINT, **changes)
     rng = np.random.default_rng(0)
     says = ["meow" if m % 2 else "woof" for m in range(rows)]
     members = [f"u{m}" for m in range(rows)]
@@ -399,7 +438,10 @@ def test_matches_are_products_about_the_mean(model: LanguageModel, tmp_path: Pat
         ranker.event_matches(v, [event]), ranker.matches(v, 0, [3], time), atol=1e-9
     )
     # Retrieval orders all items by the same weights, in one product with one vector.
-    for weighed in (None, Evidence((0.5, 2.0, 3.0, -4.0), {"play": (0.5, 1.0, 2.0, -3.0, 0.0)})):
+    for weighed in (
+        None,
+        Evidence((0.5, 2.0, 3.0, -4.0, 0.0), {"play": (0.5, 1.0, 2.0, -3.0, 0.0)}),
+    ):
         ranker.evidence_, ranker.prior_ = weighed, EVEN
         weights = np.array([1, 1, 0] if weighed is None else [1, 2, -3])
         slow = centred @ (weights @ parts)
@@ -429,7 +471,7 @@ def test_a_description_speaks_against_what_is_turned_down_and_the_past_for_it(
     )
     # By the past alone: toy, hidden on the first day, is likelier to be hidden again than before that, and
     # comes first; alien, which was let stand on the second, is less likely to be hidden after that.
-    ranker.evidence_ = Evidence((0.0, 0.0, 3.0, -3.0), {"hide": (0.0, 0.0, 3.0, -3.0, 0.0)})
+    ranker.evidence_ = Evidence((0.0, 0.0, 3.0, -3.0, 0.0), {})
     hidden_once, let_stand, later = (int(hidden.time[e]) for e in hidden.events(0)[:3])
     toy, alien = (
         [ranker.scores(disliked, 0, [item], time)[0] for time in (hidden_once, let_stand, later)]
@@ -477,7 +519,7 @@ def test_a_probability_weighs_answers_and_vectors(
     matches = ranker.matches(v, 0, items, time)
     ranker.prior_ = EVEN
     own = {"play": (0.5, 2.0, 1.0, -3.0, -1.0), "watch": (0.5, 0.0, 0.0, 0.0, -2.0)}
-    ranker.evidence_ = Evidence((0.5, 4.0, 3.0, -2.0), own)
+    ranker.evidence_ = Evidence((0.5, 4.0, 3.0, -2.0, -1.5), own)
     found = ranker.probabilities(v, 0, items, time)
     odds = 0.5 * answers + matches @ [2, 1, -3] - 1
     np.testing.assert_allclose(found[:, 0], 1 / (1 + np.exp(-odds)), atol=1e-5)
@@ -499,7 +541,7 @@ def test_a_probability_weighs_answers_and_vectors(
     odds = 0.5 * answers + matches @ [4, 3, -2] - 1.5
     np.testing.assert_allclose(found[:, 0], 1 / (1 + np.exp(-odds)), atol=1e-5)
     # Answers without weight are not asked for.
-    ranker.evidence_ = Evidence((0.0, 4.0, 3.0, -2.0), {"play": (0.0, 2.0, 1.0, -3.0, -1.0)})
+    ranker.evidence_ = Evidence((0.0, 4.0, 3.0, -2.0, -1.0), {"play": (0.0, 2.0, 1.0, -3.0, -1.0)})
     monkeypatch.setattr(ranker, "log_p", None)
     found = ranker.probabilities(v, 0, items, time)
     odds = matches @ [2, 1, -3] - 1
@@ -519,7 +561,8 @@ def test_evidence_is_a_logistic_regression_with_weights_of_its_own_for_each_task
     described = np.where(first, 3.0, -1.0) * told[:, 1]
     odds = 0.7 * told[:, 0] + described + 2 * told[:, 2] - told[:, 3] + np.where(first, -1.0, 0.5)
     acted = (rng.random(n) < 1 / (1 + np.exp(-odds))).astype(float)
-    found = weigh(tasks.tolist(), told, acted)
+    shares = {name: acted[tasks == name].mean() for name in "ab"}
+    found = weigh(tasks.tolist(), told, acted, shares)
     assert found is not None
     # With so weak a ridge each task's are those of a regression of its own.
     for name, rows in (("a", first), ("b", ~first)):
@@ -527,13 +570,30 @@ def test_evidence_is_a_logistic_regression_with_weights_of_its_own_for_each_task
         np.testing.assert_allclose(found.own[name][1:4], alone.coef_[0][1:], atol=0.12)
         assert found.own[name][0] == pytest.approx(0.7, abs=0.05)  # one for all tasks
         assert found.own[name][4] == pytest.approx(alone.intercept_[0], abs=0.05)
-    np.testing.assert_allclose(found.shared, [0.7, 1.0, 2.0, -1.0], atol=0.15)
+    np.testing.assert_allclose(found.shared[:4], [0.7, 1.0, 2.0, -1.0], atol=0.15)
     p = found.probability("a", told[:3])
     by_hand = 1 / (1 + np.exp(-(told[:3] @ found.own["a"][:4]) - found.own["a"][4]))
     np.testing.assert_allclose(p, by_hand)
     new = found.probability("new", told[:3])
-    offset = (found.own["a"][4] + found.own["b"][4]) / 2
-    np.testing.assert_allclose(new, 1 / (1 + np.exp(-(told[:3] @ found.shared) - offset)))
+    offset = found.own["a"][4] * first.mean() + found.own["b"][4] * (1 - first.mean())
+    np.testing.assert_allclose(new, 1 / (1 + np.exp(-(told[:3] @ found.shared[:4]) - offset)))
+
+
+def test_of_few_events_a_task_s_share_of_yes_is_what_is_known_of_all() -> None:
+    """Of b three events, all acted on, where 2 in 100 are; of c none at all."""
+    rng = np.random.default_rng(0)
+    n = 2000
+    told = rng.normal(size=(n + 3, 4))
+    acted = np.append((rng.random(n) < 1 / (1 + np.exp(-told[:n, 1]))).astype(float), np.ones(3))
+    shares = {"a": 0.5, "b": 0.02, "c": 0.2}
+    found = weigh(["a"] * n + ["b"] * 3, told, acted, shares)
+    assert found is not None
+    for name, among in (("a", told[:n]), ("b", told[n:]), ("c", told)):
+        (there,) = found.probability(name, among.mean(axis=0, keepdims=True))
+        odds = np.log(shares[name] / (1 - shares[name]))
+        assert np.log(there / (1 - there)) == pytest.approx(odds, abs=0.3)
+    # A task never seen has the mean offset of the events, nearly all of which are of a.
+    assert found.shared[4] == pytest.approx(found.own["a"][4], abs=0.01)
 
 
 def test_a_ranker_learns_what_goes_with_what(model: LanguageModel, tmp_path: Path) -> None:
@@ -603,17 +663,19 @@ def test_evidence_does_not_turn_what_tells_round() -> None:
     told = rng.normal(size=(n, 4))
     odds = -told[:, 0] - told[:, 1] + told[:, 3]
     acted = (rng.random(n) < 1 / (1 + np.exp(-odds))).astype(float)
-    found = weigh(["a"] * n, told, acted)
+    found = weigh(["a"] * n, told, acted, {"a": acted.mean()})
     assert found is not None
     assert found.shared[0] == found.shared[1] == found.shared[3] == 0
     assert not found.hears
     assert found.own["a"][1] < -0.4  # of this task it is known, of others not
     # Of few events a task's own weights stay near the shared ones; of too few nothing is learned.
-    some = weigh(["a"] * (n - 20) + ["b"] * 20, np.abs(told), acted)
+    shares = {"a": acted.mean(), "b": acted.mean()}
+    some = weigh(["a"] * (n - 20) + ["b"] * 20, np.abs(told), acted, shares)
     assert some is not None
-    assert abs(some.own["b"][2] - some.shared[2]) < 1
-    assert weigh(["a"] * 60, told[:60], (np.arange(60) < 10) * 1.0) is None
-    assert weigh([], told[:0], acted[:0]) is None
+    assert abs(some.own["b"][2] - some.shared[2]) < 0.2
+    for few in (evidence.FEWEST - 1, 60 - evidence.FEWEST + 1):
+        assert weigh(["a"] * 60, told[:60], (np.arange(60) < few) * 1.0, {"a": 0.2}) is None
+    assert weigh([], told[:0], acted[:0], {}) is None
 
 
 def test_an_order_is_learned_from_lists_of_what_was_shown(

@@ -19,7 +19,7 @@ from linkwise.metrics.bootstrap import (
 )
 from linkwise.rank.config import RankStudyConfig
 from linkwise.rank.ranker import Ranker
-from linkwise.rank.study import RANKER, TRUTH, Asked, Judged, asked_of, ranker_scores
+from linkwise.rank.study import RANKER, TRUTH, Asked, Judged, asked_of, both_kinds, ranker_scores
 from linkwise.rank.surface import Bools, Surface
 
 FEWEST = 10  # events of each kind below which a part of them is not judged
@@ -80,11 +80,6 @@ class Trained:
             if known.task.name in self.ranker.prior_
         }
         return (surface.task.folder.resolve(), surface.task.name) in learned
-
-
-def both_kinds(label: Bools) -> bool:
-    """Whether some were acted on, and some not."""
-    return bool(label.any() and not label.all())
 
 
 def scores_of(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from linkwise.rank.config import RankStudyConfig
 from linkwise.report import (
     BarChart,
@@ -261,10 +259,9 @@ def _evidence_section(ranker: Ranker) -> list[Section]:
     found = ranker.evidence_
     if found is None:
         return []
-    other = (*found.shared, float(np.mean([weights[-1] for weights in found.own.values()])))
     rows = [
         (task, *(round(weight, 2) for weight in weights))
-        for task, weights in {**found.own, "any other": other}.items()
+        for task, weights in {**found.own, "any other": found.shared}.items()
     ]
     return [
         Section(

@@ -32,7 +32,7 @@ UNWEIGHED = (
     1.0,
     0.0,
 )  # of description, items acted on and passed by, where nothing was weighed
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 def check_training(config: RankConfig) -> None:
@@ -106,14 +106,12 @@ class Ranker:
         *,
         team: Any = None,
         teacher: Teacher | None = None,
-        held_out: frozenset[str] | None = None,
     ) -> Self:
         """Learn from all events before `until` (as `Surface.time`), those of all surfaces mixed.
 
-        Of a `teacher` also its probabilities of their answers. What the members of `held_out` (ids) did is
-        not learned, but judges the training, and weighs answers and vectors; by default they are the
-        `held_out_members`. Raises `InputError` where there is no event to learn from, or two tasks have one
-        name.
+        Of a `teacher` also its probabilities of their answers. What the members of `surface.held_out` did is
+        not learned, but judges the training, and weighs answers and vectors. Raises `InputError` where there
+        is no event to learn from, or two tasks have one name.
         """
         from linkwise.lm.fit import fit
         from linkwise.rank.training import held_out_members, mixture
@@ -127,8 +125,7 @@ class Ranker:
         prepared = self._begin("auto" if team is None else team.device.type)
         self._model = prepared.model
         verbalisers = [Verbaliser(prepared.model, surface) for surface in surfaces]
-        if held_out is None:
-            held_out = held_out_members(verbalisers, until, context.seed)
+        held_out = held_out_members(surfaces)
         with context.step("say the records"):
             room = {"max_tokens": prepared.model.at_most(self.config.max_tokens)}
             within = self.config.model_copy(update=room)
@@ -212,7 +209,12 @@ class Ranker:
                 (matches,) = self.event_matches(verbaliser, [event]).tolist()
                 told.append([float(logits[place, yes] - logits[place, 1 - yes]), *matches])
                 acted.append(float(label[place] == yes))
-        found = weigh(tasks, np.array(told), np.array(acted)) if tasks else None
+        shares = {
+            v.task.name: float(learned.answered.prior[number, v.surface.yes])
+            for number, v in enumerate(verbalisers)
+            if v.task.output == "yes-no"
+        }
+        found = weigh(tasks, np.array(told), np.array(acted), shares) if tasks else None
         if found is None:
             context.progress.say(
                 f"{len(tasks)} events of members held out, {sum(acted):.0f} of them acted on, are too few to "

@@ -10,8 +10,8 @@ import numpy as np
 
 from linkwise.errors import InputError
 from linkwise.rank.baselines import DAY
-from linkwise.rank.conditions import Found, Trained, both_kinds, parted
-from linkwise.rank.study import Judged, asked_of, judge
+from linkwise.rank.conditions import Found, Trained, parted
+from linkwise.rank.study import Judged, asked_of, both_kinds, judge
 from linkwise.rank.surface import Surface
 
 WEEKS = 8

@@ -7,11 +7,12 @@ the past by action would show what came after, and teaches its last answer only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 import torch
 
 from linkwise.context import Context
@@ -19,11 +20,11 @@ from linkwise.errors import InputError
 from linkwise.lm.fit import Loss, Task
 from linkwise.lm.heads import first_position, head_parts
 from linkwise.lm.load import LanguageModel
-from linkwise.lm.objectives import HELD_OUT, MOST_HELD_OUT, next_token_loss
+from linkwise.lm.objectives import MOST_HELD_OUT, next_token_loss
 from linkwise.lm.packing import Packed, pack, packed_states
 from linkwise.rank.config import RankConfig
 from linkwise.rank.matching import matched, matching_loss
-from linkwise.rank.surface import Longs
+from linkwise.rank.surface import Longs, Surface, held_out
 from linkwise.rank.verbalise import Verbaliser
 
 if TYPE_CHECKING:
@@ -172,20 +173,13 @@ class Mixture:
     held_out: list[Example]
 
 
-def held_out_members(verbalisers: Sequence[Verbaliser], until: int, seed: int) -> frozenset[str]:
-    """One member in twenty of those with an event before `until`, none where that is less than one."""
-    names = sorted(
-        {
-            name
-            for v in verbalisers
-            for name in v.surface.members["id"].gather(
-                np.unique(v.surface.member[v.surface.time < until])
-            )
-        }
-    )
-    n = min(MOST_HELD_OUT, int(HELD_OUT * len(names)))
-    chosen = np.random.default_rng([seed, 3]).choice(len(names), n, replace=False)
-    return frozenset(names[place] for place in chosen)
+def held_out_members(surfaces: Iterable[Surface]) -> frozenset[str]:
+    """The ids of `surface.held_out` among the members of some surfaces."""
+    found: set[str] = set()
+    for surface in surfaces:
+        ids = surface.members["id"]
+        found.update(ids.filter(pl.Series(held_out(ids))))
+    return frozenset(found)
 
 
 def mixture(
@@ -198,6 +192,8 @@ def mixture(
     teacher: Teacher | None = None,
 ) -> Mixture:
     """What is learned from a mixture of surfaces; the members of `held_out` judge, with all their events.
+
+    Of many, so many sequences as `MOST_HELD_OUT`: an evaluation is not to take longer than the training.
 
     With a `teacher`, its probabilities are learned beside the answers given, and judge beside them.
 
@@ -240,10 +236,14 @@ def mixture(
         raise InputError("no member has an answered event before the end of the training time.")
     answered = _answered(verbalisers, examples, config)
     taught = [row for row, name in enumerate(owners) if name not in held_out]
+    judging = [row for row, name in enumerate(owners) if name in held_out]
     if config.sequences is not None and len(taught) > config.sequences:
-        judging = [row for row, name in enumerate(owners) if name in held_out]
-        chosen = [*rng.choice(taught, config.sequences, replace=False), *judging]
-        examples, owners = ([of[row] for row in sorted(chosen)] for of in (examples, owners))
+        taught = rng.choice(taught, config.sequences, replace=False).tolist()
+    if len(judging) > MOST_HELD_OUT:
+        # The same ones whatever is learned, so that trainings on more and less are judged alike.
+        judging = np.random.default_rng(0).permutation(judging)[:MOST_HELD_OUT].tolist()
+    chosen = sorted([*taught, *judging])
+    examples, owners = [examples[row] for row in chosen], [owners[row] for row in chosen]
     n_tokens = sum(
         len(example.tokens)
         for example, name in zip(examples, owners, strict=True)
