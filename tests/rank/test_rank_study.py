@@ -58,12 +58,15 @@ def test_what_a_run_holds(run: Path) -> None:
     weighed = Ranker.load(run / "model").evidence_
     assert weighed is not None
     assert set(weighed.own) == {"enrol", "connect"}
-    (section,) = (
-        section
+    sections = {
+        section["title"]: section["blocks"][0]["rows"]
         for section in json.loads((run / "report.json").read_text())["sections"]
-        if section["title"] == "What the scores are made of"
-    )
-    said = {row[0]: row[1:] for row in section["blocks"][0]["rows"]}
+        if "rows" in section["blocks"][0]
+    }
+    for task, known, learned, _ in sections["Training"]:
+        assert task in prior
+        assert 10 < learned < known <= 200
+    said = {row[0]: row[1:] for row in sections["What the scores are made of"]}
     expected = {**weighed.own, "any other": weighed.shared}
     assert set(said) == set(expected)
     for name, weights in expected.items():

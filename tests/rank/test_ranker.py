@@ -16,6 +16,7 @@ from tests.tiny_models import causal
 
 from linkwise.context import Context
 from linkwise.errors import InputError
+from linkwise.lm.fit import fit
 from linkwise.lm.load import LanguageModel, load_model
 from linkwise.lm.packing import pack, packed_states
 from linkwise.metrics.binary import auc
@@ -346,6 +347,31 @@ def test_a_description_without_room_behind_it_is_said(model: LanguageModel, tmp_
         mixture(model, [v], LATE, RankConfig(max_tokens=room), HERE)
 
 
+def test_a_task_of_which_nothing_is_learned_does_not_count_as_trained(
+    model: LanguageModel, tmp_path: Path
+) -> None:
+    """Beside one of which something is: too long a description, all held out, none drawn, no event yet."""
+    v = Verbaliser(model, read_surface(read_task(write_surface(tmp_path, history=JOINT))))
+    long = {"template": "the user says {says}. " + "the cat says meow. " * 20, "tokens": 300}
+    wide = write_surface(tmp_path / "b", name="wide", history=JOINT, member=long)
+    other = Verbaliser(model, read_surface(read_task(wide)))
+    config = RankConfig(max_tokens=len(v.instruction) + len(v.question) + 120, text=0)
+    with pytest.raises(InputError, match=r"task wide: no member's description leaves room"):
+        mixture(model, [v, other], LATE, config, HERE)
+    config = RankConfig(max_tokens=700, text=0)
+    found = mixture(model, [v, other], LATE, config, HERE, frozenset(["u1"]))
+    assert found.learned["wide"] == {"known": 2, "no_room": 0, "learned": 1}
+    some = read_surface(read_task(write_surface(tmp_path / "c", PLAYED[:3], name="one")))
+    one = Verbaliser(model, some)
+    with pytest.raises(InputError, match="task one: all of its 1 members with events are held out"):
+        mixture(model, [v, one], LATE, config, HERE, frozenset(["u1"]))
+    with pytest.raises(InputError, match="none of the 1 sequences drawn is of it; raise --seq"):
+        mixture(model, [v, other], LATE, config.model_copy(update={"sequences": 1}), HERE)
+    none = Verbaliser(model, read_surface(read_task(write_surface(tmp_path / "d", [], name="new"))))
+    with pytest.raises(InputError, match=r"task new: no member has an answered .*--held-out new"):
+        mixture(model, [v, none], LATE, config, HERE)
+
+
 def test_what_was_acted_on_is_found_among_the_batch_s_items(
     model: LanguageModel, tmp_path: Path
 ) -> None:
@@ -357,9 +383,11 @@ def test_what_was_acted_on_is_found_among_the_batch_s_items(
     start = model.text_start()
     task = matching_task(model, both, LATE, frozenset(["u2"]))
     # Played: toy and ran by u1, heat by u2; watched: heat by u1.
-    assert (len(task.train), len(task.held_out), task.whole) == (3, 1, True)
+    assert (len(task.train), task.whole) == (3, True)
     assert task.kind is not None
     assert sorted(task.kind.tolist()) == [0, 0, 0, 1]
+    # Among fewer than ten items, here one, finding is too easy to judge by.
+    assert len(task.held_out) == 0
     # Toy, before which u1 had played nothing; ran, before which u1 had played toy; heat of u2; and heat of
     # u1 in a task without descriptions, before which nothing was watched: nobody to ask for.
     of, events = np.array([0, 0, 0, 1]), np.array([0, 3, 4, 2])
@@ -395,6 +423,30 @@ def test_what_was_acted_on_is_found_among_the_batch_s_items(
         alike[1, 1] - np.logaddexp.reduce(alike[1])
     )
     assert float(found.total) == pytest.approx(slow, rel=1e-3)
+
+
+def test_matching_is_judged_by_tasks_with_several_events_held_out_or_not_at_all(
+    model: LanguageModel, tmp_path: Path
+) -> None:
+    """One of 60 events held out is found without any training, at a loss of 0: the last weights are kept."""
+    many = [
+        (f"u{m}", ("toy", "alien", "heat", "ran")[(m + day) % 4], "play", f"2026-01-{day:02d}")
+        for m in (1, 2, 3)
+        for day in range(1, 21)
+    ]
+    one = [row for row in many if row[0] != "u3"] + [("u3", "ran", "play", "2026-01-30")]
+    both = [
+        Verbaliser(model, read_surface(read_task(write_surface(tmp_path / name, rows, name=name))))
+        for name, rows in (("many", many), ("one", one))
+    ]
+    task = matching_task(model, both, LATE, frozenset(["u3"]))
+    assert task.kind is not None
+    assert task.kind[task.held_out].tolist() == [0] * 20
+    fresh = load_model(str(model.folder), "causal")
+    alone = matching_task(fresh, [Verbaliser(fresh, both[1].surface)], LATE, frozenset(["u3"]))
+    assert (len(alone.train), len(alone.held_out)) == (40, 0)
+    found = fit(fresh.network, alone, RankConfig(epochs=3, evaluations=1), HERE, "match")
+    assert found.best == 2
 
 
 def test_vectors_are_the_first_layers_alone(model: LanguageModel, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def build_report(
         sections=(
             _tasks_section(judged, metrics),
             *_cold_section(metrics),
-            *_training_section(ranker),
+            _training_section(ranker),
             *_evidence_section(ranker),
             *_steering_section(metrics),
             _method_section(judged, ranker),
@@ -196,33 +196,43 @@ def _cold_section(metrics: Metrics) -> list[Section]:
     ]
 
 
-def _training_section(ranker: Ranker) -> list[Section]:
+def _training_section(ranker: Ranker) -> Section:
+    rows = tuple(
+        (task, counts["known"], counts["learned"], counts["no_room"])
+        for task, counts in ranker.learned_.items()
+    )
+    table = Table(
+        caption="Members whose answers are learned",
+        columns=(
+            Column(name="task"),
+            Column(name="with events in the training time", format="int"),
+            Column(name="learned from", format="int"),
+            Column(name="without room for an event", format="int"),
+        ),
+        rows=rows,
+        note="About one member in twenty is held out to judge; with --sequences the others are drawn. Of "
+        "members without room the description alone fills --max-tokens.",
+    )
     history = [entry for entry in ranker.history_ if "held_out" in entry]
     if len(history) < 2:
-        return []
-    return [
-        Section(
-            title="Training",
-            blocks=(
-                Figure(
-                    caption="Loss of an answer on members held out, by updates",
-                    alt="A line of the loss on members held out, by the number of updates.",
-                    chart=LineChart(
-                        x_label="updates",
-                        y_label="nats",
-                        series=(
-                            LineSeries(
-                                name="held out",
-                                x=[int(entry["step"]) for entry in history],
-                                y=[entry["held_out"] for entry in history],
-                            ),
-                        ),
-                        y_from_zero=False,
-                    ),
+        return Section(title="Training", blocks=(table,))
+    figure = Figure(
+        caption="Loss of an answer on members held out, by updates",
+        alt="A line of the loss on members held out, by the number of updates.",
+        chart=LineChart(
+            x_label="updates",
+            y_label="nats",
+            series=(
+                LineSeries(
+                    name="held out",
+                    x=[int(entry["step"]) for entry in history],
+                    y=[entry["held_out"] for entry in history],
                 ),
             ),
-        )
-    ]
+            y_from_zero=False,
+        ),
+    )
+    return Section(title="Training", blocks=(table, figure))
 
 
 def _steering_section(metrics: Metrics) -> list[Section]:

@@ -53,12 +53,14 @@ class Ranker:
     Scores are the model's probability of each answer at the token where a task's answers part, among those
     answers; of yes and no together with how well its vectors of member and item match. Fitted attributes:
     `prior_`, the shares of the answers of each task in training, by its name and the words of each;
-    `history_`, how training went; `evidence_`, how answers and vectors are weighed, where they are.
+    `learned_`, members learned from by task, as `training.Mixture` counts them; `history_`, how training
+    went; `evidence_`, how answers and vectors are weighed, where they are.
     """
 
     def __init__(self, config: RankConfig | None = None) -> None:
         self.config = config if config is not None else RankConfig()
         self.prior_: dict[str, dict[str, float]] = {}
+        self.learned_: dict[str, dict[str, int]] = {}
         self.history_: list[dict[str, float]] = []
         self.evidence_: Evidence | None = None
         self._model: Any = None
@@ -110,8 +112,8 @@ class Ranker:
         """Learn from all events before `until` (as `Surface.time`), those of all surfaces mixed.
 
         Of a `teacher` also its probabilities of their answers. What the members of `surface.held_out` did is
-        not learned, but judges the training, and weighs answers and vectors. Raises `InputError` where there
-        is no event to learn from, or two tasks have one name.
+        not learned, but judges the training, and weighs answers and vectors. Raises `InputError` where a
+        task has nothing to learn from, or two tasks have one name.
         """
         from linkwise.lm.fit import fit
         from linkwise.rank.training import held_out_members, mixture
@@ -137,7 +139,7 @@ class Ranker:
             task, how = self._matching(verbalisers, until, held_out)
             fit(network, task, how, context, "match members and items", team=team)
         found = fit(network, learned.task, self.config, context, "train the ranker", team=team)
-        self.history_ = found.history
+        self.history_, self.learned_ = found.history, learned.learned
         if self.config.four_bit:
             self._adapter = prepared.wrapped
         elif prepared.wrapped is not None:
@@ -515,6 +517,7 @@ class Ranker:
             "format_version": FORMAT_VERSION,
             "config": self.config.model_dump(),
             "prior": self.prior_,
+            "learned": self.learned_,
             "evidence": None if self.evidence_ is None else self.evidence_.as_dict(),
             "history": [{k: v for k, v in entry.items() if k in kept} for entry in self.history_],
         }
@@ -536,7 +539,9 @@ class Ranker:
                 f"Linkwise reads {FORMAT_VERSION}; train it again."
             )
         self = cls(RankConfig(**about["config"]))
-        self.prior_, self.history_ = about["prior"], about["history"]
+        self.prior_, self.learned_, self.history_ = (
+            about[name] for name in ("prior", "learned", "history")
+        )
         self.evidence_ = Evidence.of(about["evidence"])
         self._model = load_model(str(folder / "lm"), "causal")
         return self

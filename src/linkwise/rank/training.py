@@ -166,11 +166,16 @@ def text_examples(
 
 @dataclass(frozen=True)
 class Mixture:
-    """The task of `lm.fit` over a mixture of surfaces, what is known of its answers, what is held out."""
+    """The task of `lm.fit` over a mixture of surfaces, what is known of its answers, what is held out.
+
+    `learned` counts, by task, members with answered events in the training time (`known`), those whose
+    description leaves no room for one (`no_room`), and those whose answers are learned (`learned`).
+    """
 
     task: Task
     answered: Answered
     held_out: list[Example]
+    learned: dict[str, dict[str, int]]
 
 
 def held_out_members(surfaces: Iterable[Surface]) -> frozenset[str]:
@@ -197,12 +202,12 @@ def mixture(
 
     With a `teacher`, its probabilities are learned beside the answers given, and judge beside them.
 
-    Raises `InputError` where no surface has an event to learn from.
+    Raises `InputError` where a task has nothing to learn from: it would count as trained on.
     """
     rng = context.rng("rank mixture")
     examples: list[Example] = []
     owners: list[str] = []
-    narrow = False
+    learned: dict[str, dict[str, int]] = {}
     for number, verbaliser in enumerate(verbalisers):
         told = len(verbaliser.instruction) + len(verbaliser.question)
         if told + MARGIN > config.max_tokens:
@@ -210,30 +215,25 @@ def mixture(
                 f"task {verbaliser.task.name}: instruction and question take {told} tokens, and --max-tokens "
                 f"is {config.max_tokens}, which leaves no room for an item; raise it, or shorten them."
             )
+        surface, cut = verbaliser.surface, 0
+        known = np.unique(surface.member[(surface.time < until) & (verbaliser.labels >= 0)])
         if verbaliser.task.output == "order":
             some, names = order_examples(verbaliser, number, until, config, rng)
         elif not verbaliser.task.history.joint:
             some, names = grouped_examples(verbaliser, number, until, config, rng)
         else:
             some, names = joint_examples(verbaliser, number, until, config)
-            surface = verbaliser.surface
-            known = np.unique(surface.member[(surface.time < until) & (verbaliser.labels >= 0)])
             cut = len(known) - len(set(names))
-            narrow = narrow or cut > 0
             if cut:
                 context.progress.say(
                     f"{verbaliser.task.name}: {cut:,} of {len(known):,} members are not learned from: their "
                     f"description leaves no room for an event in {config.max_tokens} tokens (--max-tokens)."
                 )
+        if not set(names) - held_out:
+            raise InputError(_nothing_of(verbaliser, len(known), len(names), config))
+        learned[verbaliser.task.name] = {"known": len(known), "no_room": cut}
         examples += some
         owners += names
-    if not examples and narrow:
-        raise InputError(
-            f"no member's description leaves room for an event in {config.max_tokens} tokens; raise "
-            "--max-tokens, or shorten the instruction or the member's template."
-        )
-    if not examples:
-        raise InputError("no member has an answered event before the end of the training time.")
     answered = _answered(verbalisers, examples, config)
     taught = [row for row, name in enumerate(owners) if name not in held_out]
     judging = [row for row, name in enumerate(owners) if name in held_out]
@@ -244,6 +244,17 @@ def mixture(
         judging = np.random.default_rng(0).permutation(judging)[:MOST_HELD_OUT].tolist()
     chosen = sorted([*taught, *judging])
     examples, owners = [examples[row] for row in chosen], [owners[row] for row in chosen]
+    for number, verbaliser in enumerate(verbalisers):
+        name = verbaliser.task.name
+        told_of = {
+            owner for e, owner in zip(examples, owners, strict=True) if e.task == number
+        } - held_out
+        if not told_of:
+            raise InputError(
+                f"task {name}: none of the {config.sequences} sequences drawn is of it; raise --sequences, "
+                f"or hold the task out (--held-out {name})."
+            )
+        learned[name]["learned"] = len(told_of)
     n_tokens = sum(
         len(example.tokens)
         for example, name in zip(examples, owners, strict=True)
@@ -265,7 +276,24 @@ def mixture(
 
     lengths = np.array([len(example.tokens) for example in examples], dtype=np.int64)
     task = Task(lengths, np.flatnonzero(~out), np.flatnonzero(out), loss)
-    return Mixture(task, answered, [examples[row] for row in np.flatnonzero(out)])
+    return Mixture(task, answered, [examples[row] for row in np.flatnonzero(out)], learned)
+
+
+def _nothing_of(verbaliser: Verbaliser, known: int, sequences: int, config: RankConfig) -> str:
+    """Why nothing is learned of a task, of `known` members with events, who made so many sequences."""
+    name = verbaliser.task.name
+    if not known:
+        why = "no member has an answered event before the end of the training time; choose a later one"
+    elif sequences:
+        why = f"all of its {known} members with events are held out to judge; give it more members"
+    elif verbaliser.task.output == "order":
+        why = "no list of what was shown has an item acted on beside one that was not"
+    else:
+        why = (
+            f"no member's description leaves room for an event in {config.max_tokens} tokens; raise "
+            "--max-tokens, or shorten the instruction or the member's template"
+        )
+    return f"task {name}: {why}, or hold the task out (--held-out {name})."
 
 
 def _answered(
