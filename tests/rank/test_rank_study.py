@@ -201,24 +201,46 @@ def test_a_run_is_not_replaced_by_what_reads_it(
 def test_nothing_after_the_training_time_is_learned(
     run: Path, net: Path, base: Path, tmp_path: Path
 ) -> None:
-    """Mutation: all later events acted on where they were not; the same weights to the bit."""
+    """Mutation: all later events of other members, items, times and actions, and all texts of members and
+    items that were not met before; the same weights, means and evidence to the bit.
+    """
     shutil.copytree(net, tmp_path / "net")
     until = json.loads((run / "model" / "study.json").read_text())["until"]
+    rng = np.random.default_rng(0)
+    met: set[str] = set()
     for name in ("courses", "people", "companies"):
         path = tmp_path / "net" / f"events_{name}.parquet"
         events = pl.read_parquet(path)
+        late = (events["time"].dt.epoch("us") >= until).to_numpy()
+        assert late.any()
         (action,) = set(events["action"]) - {"ignore"}
-        other = (
-            pl.when(pl.col("action") == "ignore").then(pl.lit(action)).otherwise(pl.lit("ignore"))
+        if name != "companies":  # of follow, which is held out, nothing is read but what is judged
+            met |= {*events["member"].filter(~late), *events["item"].filter(~late)}
+        n = int(late.sum())
+        acted = rng.integers(2, size=n).astype(bool)
+        some = events.filter(late).with_columns(
+            pl.Series("member", rng.permutation(events["member"])[:n]),
+            pl.Series("item", rng.permutation(events["item"])[:n]),
+            pl.col("time") + pl.Series(rng.integers(10**10, size=n)).cast(pl.Duration("us")),
+            pl.Series("action", np.where(acted, action, "ignore")),
         )
-        late = pl.col("time").dt.epoch("us") >= until
-        events.with_columns(
-            pl.when(late).then(other).otherwise("action").alias("action")
-        ).write_parquet(path)
+        pl.concat([some, events.filter(~late)]).write_parquet(path)
+    changed = 0
+    for path in (tmp_path / "net").glob("*.parquet"):
+        table = pl.read_parquet(path)
+        if "id" in table.columns:
+            other = ~pl.col("id").is_in(list(met))
+            changed += table.filter(other).height
+            texts = [c for c, kind in table.schema.items() if kind == pl.String and c != "id"]
+            words = [pl.when(other).then(pl.lit("another")).otherwise(c).alias(c) for c in texts]
+            table.with_columns(words).write_parquet(path)
+    assert changed > 10
     tasks = [str(tmp_path / "net" / "tasks" / f"{n}.toml") for n in ("enrol", "connect", "follow")]
     words = ["rank", "train", *tasks, "--held-out", "follow", "--base", str(base), *QUICK]
-    words += ["--gap-days", "10", "--refresh-days", "14"]
-    assert main([*words, "--out", str(tmp_path / "run")]) == 0
+    # The middle of the events is the time that the run had; it is to be no other here.
+    words += ["--gap-days", "10", "--train-until", str(np.datetime64(until, "us"))]
+    assert main([*words, "--refresh-days", "14", "--out", str(tmp_path / "run")]) == 0
+    assert json.loads((run / "model" / "ranker.json").read_text())["evidence"] is not None
     for name in ("lm/model.safetensors", "ranker.json"):
         one, two = ((folder / "model" / name).read_bytes() for folder in (run, tmp_path / "run"))
         assert one == two

@@ -113,7 +113,8 @@ def study(paths: Sequence[str], config: RankStudyConfig, context: Context) -> Ou
         asked = asked_by.get(surface.task.name)
         if asked is not None:
             judged.append(judge(ranker, asked, surface in trained, until, context))
-            if not steered and surface.task.output == "yes-no":
+            # Of a task trained on, whose vectors lie about saved means: the texts tried do not move them.
+            if not steered and surface in trained and surface.task.output == "yes-no":
                 with context.step(f"try to steer {surface.task.name}"):
                     steered = steering(ranker, asked, config, context)
     with context.step("metrics"):
