@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -265,6 +266,35 @@ def test_show_and_score(run: Path, net: Path, capsys: pytest.CaptureFixture[str]
     assert main(words) == 0
     again = json.loads(capsys.readouterr().out)
     assert [row["score"] for row in again] == pytest.approx([row["score"] for row in found[2:]])
+
+
+def test_reasons_are_what_the_log_odds_are_made_of(
+    run: Path, net: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = net / "tasks" / "connect.toml"
+    ranker, surface = Ranker.load(run / "model"), read_surface(read_task(task))
+    v = ranker.verbaliser(surface)
+    acted = np.bincount(surface.member[v.labels == surface.yes], minlength=len(surface.members))
+    for member in (int(acted.argmax()), int(np.flatnonzero(np.diff(surface.start) == 0)[0])):
+        name = surface.members["id"][member]
+        words = ["rank", "score", str(run), "--task", str(task), "--member", name, "--top", "5"]
+        assert main([*words, "--json"]) == 0
+        rows = json.loads(capsys.readouterr().out)
+        items = [surface.row_of(row["item"], "items") for row in rows]
+        terms = ranker.terms(v, member, items)
+        for row, parts, like in zip(rows, terms, ranker.most_like(v, member, items), strict=True):
+            numbers = [float(n) for n in re.findall(r"[+-]\d+\.\d\d", row["why"])]
+            assert sum(numbers) == pytest.approx(parts.sum(), abs=0.03)
+            assert ("passed by" in row["why"]) == bool(parts[3])
+            if like is None:
+                assert "before" not in row["why"]
+            else:
+                title = surface.items.row(like)[1]
+                assert (
+                    f"connected with before {parts[2]:+.2f} (most like {title[:30]}" in row["why"]
+                )
+        assert main(words) == 0
+        assert "why" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -545,6 +545,48 @@ def test_means_are_of_what_was_met_in_training(model: LanguageModel, tmp_path: P
     np.testing.assert_allclose(space.items_mean, np.mean(every, axis=0), atol=1e-5)
 
 
+def test_events_are_weighed_together_as_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vectors of a task's events are made in one go, and each row is that of its own event."""
+    surfaces = [
+        read_surface(read_task(planted(tmp_path / name, 100, name=name))) for name in ("one", "two")
+    ]
+    calls: list[tuple[str, int]] = []
+    rows: list[tuple[str, list[float], float]] = []
+    together, real = Ranker.event_matches, evidence.weigh
+
+    def noted(self: Ranker, v: Verbaliser, events: list[int]) -> Any:
+        calls.append((v.task.name, len(events)))
+        return together(self, v, events)
+
+    def weighed(tasks: Any, told: Any, acted: Any, shares: Any) -> Any:
+        rows.extend(zip(tasks, told.tolist(), acted.tolist(), strict=True))
+        return real(tasks, told, acted, shares)
+
+    monkeypatch.setattr(Ranker, "event_matches", noted)
+    monkeypatch.setattr(evidence, "weigh", weighed)
+    base = str(causal(tmp_path / "lm", "llama", positions=800))
+    config = RankConfig(base=base, max_tokens=700, text=0, matching_epochs=1)
+    ranker = Ranker(config).fit(surfaces, LATE, HERE)
+    assert sorted(name for name, _ in calls) == ["one", "two"]
+    assert sum(n for _, n in calls) == len(rows)
+    slow = []
+    for surface in surfaces:
+        v = ranker.verbaliser(surface)
+        for event in np.flatnonzero(held_out(surface.members["id"])[surface.member]):
+            member, item, time = (
+                int(of[event]) for of in (surface.member, surface.item, surface.time)
+            )
+            p = one_by_one(ranker.model, v, v.prompt(member, time).tokens, item)
+            (matches,) = ranker.matches(v, member, [item], time).tolist()
+            slow.append((v.task.name, [np.log(p[0] / p[1]), *matches], v.labels[event] == 0))
+    assert len(slow) == len(rows)
+    for (a, told, acted), (b, by_hand, label) in zip(sorted(rows), sorted(slow), strict=True):
+        assert (a, acted) == (b, label)
+        np.testing.assert_allclose(told, by_hand, atol=1e-4)
+
+
 def test_a_description_speaks_against_what_is_turned_down_and_the_past_for_it(
     model: LanguageModel, tmp_path: Path
 ) -> None:
@@ -665,6 +707,29 @@ def test_evidence_is_a_logistic_regression_with_weights_of_its_own_for_each_task
     new = found.probability("new", told[:3])
     offset = found.own["a"][4] * first.mean() + found.own["b"][4] * (1 - first.mean())
     np.testing.assert_allclose(new, 1 / (1 + np.exp(-(told[:3] @ found.shared[:4]) - offset)))
+
+
+def test_a_task_s_own_weights_go_as_far_from_the_shared_ones_as_its_events_tell() -> None:
+    """With the ridge as it is: of information I, the inverse of 1 + 1 / (.1 ** 2 I) of the way."""
+    rng = np.random.default_rng(0)
+    tasks = np.repeat(["a", "b", "c"], [20_000, 5000, 500])
+    told = rng.normal(size=(len(tasks), 4))
+    odds = told @ [0, 1, 1, -1] - 2 * told[:, 1] * (tasks != "a")
+    p = 1 / (1 + np.exp(-odds))
+    acted = (rng.random(len(tasks)) < p).astype(float)
+    found = weigh(
+        tasks.tolist(), told, acted, {name: acted[tasks == name].mean() for name in "abc"}
+    )
+    assert found is not None
+    for name in "bc":
+        mine = tasks == name
+        information = (p * (1 - p) * told[:, 1] ** 2)[mine].sum()
+        way = 1 / (1 + 1 / (0.1**2 * information))
+        expected = found.shared[1] + way * (-1 - found.shared[1])
+        assert found.own[name][1] == pytest.approx(expected, abs=0.2)
+    assert found.own["a"][1] > 0.8
+    assert found.own["b"][1] < -0.6
+    assert abs(found.own["c"][1]) < 0.6
 
 
 def test_of_few_events_a_task_s_share_of_yes_is_what_is_known_of_all() -> None:

@@ -205,30 +205,32 @@ class Ranker:
         ]
         examples = [examples[place] for place in rng.permutation(len(examples))]
         tasks: list[str] = []
-        told: list[list[float]] = []
-        acted: list[float] = []
+        told: list[Floats] = []
+        acted: list[Floats] = []
         while examples and len(tasks) < WEIGHED:
             some, examples = examples[:16], examples[16:]
             with torch.inference_mode():
                 logits, of, label = answer_logits(self.model, some, learned.answered)
-            events = [event for example in some for event in example.event]
-            for place, (number, event) in enumerate(zip(of.tolist(), events, strict=True)):
-                verbaliser = verbalisers[number]
-                surface, yes = verbaliser.surface, verbaliser.surface.yes
-                tasks.append(surface.task.name)
-                (matches,) = self.event_matches(verbaliser, [event]).tolist()
-                told.append([float(logits[place, yes] - logits[place, 1 - yes]), *matches])
-                acted.append(float(label[place] == yes))
+            events = np.array([event for example in some for event in example.event])
+            for number in np.unique(of).tolist():
+                verbaliser, mine = verbalisers[number], np.flatnonzero(of == number)
+                yes = verbaliser.surface.yes
+                answers = (logits[mine, yes] - logits[mine, 1 - yes]).double().cpu().numpy()
+                matches = self.event_matches(verbaliser, events[mine].tolist())
+                tasks += [verbaliser.task.name] * len(mine)
+                told.append(np.column_stack([answers, matches]))
+                acted.append(label[mine] == yes)
         shares = {
             v.task.name: float(learned.answered.prior[number, v.surface.yes])
             for number, v in enumerate(verbalisers)
             if v.task.output == "yes-no"
         }
-        found = weigh(tasks, np.array(told), np.array(acted), shares) if tasks else None
+        given = np.concatenate([np.zeros(0), *acted])
+        found = weigh(tasks, np.concatenate(told), given, shares) if tasks else None
         if found is None:
             context.progress.say(
-                f"{len(tasks)} events of members held out, {sum(acted):.0f} of them acted on, are too few to "
-                "weigh answers and vectors by: answers alone are used. Train on more members."
+                f"{len(tasks)} events of members held out, {given.sum():.0f} of them acted on, are too few "
+                "to weigh answers and vectors by: answers alone are used. Train on more members."
             )
         return found
 
