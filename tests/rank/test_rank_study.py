@@ -22,6 +22,7 @@ from linkwise.context import Context
 from linkwise.lm.load import load_model
 from linkwise.rank import conditions, slices, study
 from linkwise.rank.config import RankStudyConfig
+from linkwise.rank.page import build_report
 from linkwise.rank.ranker import Ranker
 from linkwise.rank.study import asked_of, ranker_scores, steering
 from linkwise.rank.surface import Surface, read_surface
@@ -266,6 +267,30 @@ def test_show_and_score(run: Path, net: Path, capsys: pytest.CaptureFixture[str]
     assert main(words) == 0
     again = json.loads(capsys.readouterr().out)
     assert [row["score"] for row in again] == pytest.approx([row["score"] for row in found[2:]])
+
+
+@pytest.mark.parametrize("clock", [True, False])
+def test_positions_are_not_reported_as_days(clock: bool, base: Path, tmp_path: Path) -> None:
+    rows = [
+        (f"u{1 + k % 2}", ("toy", "heat", "ran")[k % 3], ("play", "ignore")[k % 5 % 2], str(k))
+        for k in range(1, 80)
+    ]
+    if clock:
+        rows = [(*row, str(np.datetime64("2026-01-01") + int(at))) for *row, at in rows]
+    surface = read_surface(read_task(write_surface(tmp_path, rows)))
+    assert surface.clock == clock
+    config = RankStudyConfig(bootstrap=20, gap_days=3, refresh_days=2)
+    test = int(np.median(surface.time))
+    ranker: Any = Obeys(load_model(str(base), "causal"))
+    ranker.prior_ = {"play": {}}
+    context = Context(folder=tmp_path)
+    trained = conditions.Trained(ranker, config, test, test, [surface], [surface], context)
+    found = slices.in_domain(trained)
+    metrics = study.metrics_of(found.judged, config, 0)
+    page = build_report(found.judged, metrics, Ranker(), config, False)
+    said = " ".join((*found.notes, *page.lead, repr(page.sections[-1])))
+    assert ("3 days and more after" in said) == clock
+    assert (re.search(r"\bdays", said) is not None) == clock
 
 
 def test_reasons_are_what_the_log_odds_are_made_of(

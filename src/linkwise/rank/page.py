@@ -63,13 +63,18 @@ def build_report(
         + "."
     )
     n = sum(len(found.label) for found in judged)
+    if judged[0].surface.clock:
+        when = (
+            f"{config.gap_days} days and more after the training; the past of a member is known up to the "
+            f"{config.refresh_days} days' period of an event"
+        )
+    else:  # there is no gap, and a period is one position
+        when = "after the training; the past of a member is known up to an event's own position"
     return Report(
         title="One text model for every surface",
         lead=(
             verdict,
-            f"Judged on {n:,} events that were really shown, {config.gap_days} days and more after "
-            "the training; the past of a member is known up to the "
-            f"{config.refresh_days} days' period of an event.",
+            f"Judged on {n:,} events that were really shown, {when}.",
         ),
         simulated=simulated,
         beats_baseline=bool(own) and len(better) == len(own),
@@ -302,19 +307,22 @@ def _evidence_section(ranker: Ranker) -> list[Section]:
 
 def _method_section(judged: Sequence[Judged], ranker: Ranker) -> Section:
     left = sum(found.left_out for found in judged)
+    known, spans = "an event's own position", "all time"
+    if judged[0].surface.clock:
+        known = "the beginning of the period that a test event falls into"
+        spans = "1, 7 and 30 days and of all time"
     return Section(
         title="How it was done",
         blocks=(
             Bullets(
                 items=(
                     "The model is trained on all events before the end of the training time, in the tasks "
-                    "that are not held out, and not again. It sees a member's past events as text, up to the "
-                    "beginning of the period that a test event falls into.",
+                    "that are not held out, and not again. It sees a member's past events as text, up to "
+                    f"{known}.",
                     f"{left:,} past events, over all prompts, had no room in the prompts' budget of tokens.",
                     "Popularity is the smoothed share of an item's earlier showings that were acted on. "
-                    "Logistic regression and boosting have counts of 1, 7 and 30 days and of all time, of "
-                    "the member, the item, and the member with items of the same kind, and how the texts' "
-                    "words meet. DCN-v2 has these and ids; the two towers have ids and the texts' words.",
+                    f"Logistic regression and boosting have counts of {spans}, of the member, the item, and "
+                    "the member with items of the same kind, and how the texts' words meet. DCN-v2 has these and ids; the two towers have ids and the texts' words.",
                     "Intervals: 95 %, bootstrap over members.",
                 )
             ),

@@ -93,10 +93,12 @@ def study(paths: Sequence[str], config: RankStudyConfig, context: Context) -> Ou
     every = [asked_of(surface, test, config, context) for surface in surfaces]
     asked_by = {asked.surface.task.name: asked for asked in every if asked is not None}
     if not any(both_kinds(asked.label) for asked in asked_by.values()):
+        gap = f" and the gap of {config.gap_days} days" if surfaces[0].clock else ""
+        smaller = "a smaller --gap-days, " if gap else ""
         raise InputError(
-            "no task has events of both kinds, acted on and not, after the training time and the gap of "
-            f"{config.gap_days} days, of members who do not weigh the ranker's parts, so that there is "
-            "nothing to judge; use a smaller --gap-days, an earlier --train-until or more members."
+            f"no task has events of both kinds, acted on and not, after the training time{gap}, of members "
+            f"not held out, so that there is nothing to judge; use {smaller}an earlier --train-until or more "
+            "members."
         )
     folder = context.folder / "model"
     if (folder / "ranker.json").is_file():  # of a run that is resumed
