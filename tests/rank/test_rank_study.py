@@ -22,7 +22,8 @@ from linkwise.context import Context
 from linkwise.lm.load import load_model
 from linkwise.rank import conditions, slices, study
 from linkwise.rank.config import RankStudyConfig
-from linkwise.rank.page import build_report
+from linkwise.rank.evidence import Evidence
+from linkwise.rank.page import _steering_section, build_report
 from linkwise.rank.ranker import Ranker
 from linkwise.rank.study import asked_of, ranker_scores, steering
 from linkwise.rank.surface import Surface, read_surface
@@ -48,7 +49,23 @@ def test_what_a_run_holds(run: Path) -> None:
     assert {"model", "query", "item", "score", "rank"} <= set(ranking.columns)
     best = ranking.filter(pl.col("rank") == 1)
     assert best["query"].n_unique() == len(best)
+    # Of members with a short past, differences are to the best of the others over all events, paired.
+    whole = {
+        (row["slice"], row["model"]): row["value"]
+        for row in found.metrics
+        if row["metric"] == "auc" and "," not in row["slice"]
+    }
+    cold = [row for row in found.metrics if row["metric"] == "auc" and "," in row["slice"]]
+    assert cold
+    for row in cold:
+        task = row["slice"].partition(",")[0]
+        others = [m for t, m in whole if t == task and m not in ("ranker", "best possible")]
+        best = max(others, key=lambda model: whole[task, model])
+        assert row["baseline"] == (None if row["model"] == best else best)
+        if row["model"] == "ranker":
+            assert row["difference_low"] <= row["difference"] <= row["difference_high"]
     report = found.report.read_text()
+    assert "over the best other" in report
     assert "Simulated" in report
     assert "follow" in report
     steered = [row for row in found.metrics if row["metric"] == "steering"]
@@ -291,6 +308,20 @@ def test_positions_are_not_reported_as_days(clock: bool, base: Path, tmp_path: P
     said = " ".join((*found.notes, *page.lead, repr(page.sections[-1])))
     assert ("3 days and more after" in said) == clock
     assert (re.search(r"\bdays", said) is not None) == clock
+
+
+@pytest.mark.parametrize("weight", [None, 0.0, 0.5])
+def test_a_steering_of_scores_that_read_no_answer_is_said_to_test_nothing(
+    weight: float | None,
+) -> None:
+    ranker = Ranker()
+    if weight is not None:
+        ranker.evidence_ = Evidence((weight, 1.0, 1.0, -1.0, 0.0), {})
+    row = {"metric": "steering", "slice": "play", "k": 0, "n": 9, "value": 0.1}
+    (section,) = _steering_section([row | {"low": 0.0, "high": 0.2}], ranker)
+    said = repr(section)
+    assert ("never read an answer" in said) == (weight == 0)
+    assert ("would be obeyed." in said) == (weight != 0)
 
 
 def test_reasons_are_what_the_log_odds_are_made_of(

@@ -117,6 +117,7 @@ def _context(folder: Path, seed: int) -> Any:
 
 def test_parts_of_the_prompt(run: Path, net: Path, tmp_path: Path) -> None:
     found = carried_out("parts", run, tmp_path / "p", "--task", str(net / "tasks" / "enrol.toml"))
+    assert "stands one training" not in found.report.read_text()
     rows = {row["model"]: row for row in auc_rows(found)}
     assert list(rows) == ["all", "no member text", "no history", "newest first"]
     for name in list(rows)[1:]:
@@ -193,6 +194,7 @@ def test_more_data_and_larger_models(
         gc.collect()
         assert not any(ref() for ref in kept), "one of the rankers before is still in memory"
         fit(self, surfaces, until, context, **other)
+        assert self.evidence_ is not None or "tiny" in str(self.config.base)
         kept.extend([weakref.ref(self), weakref.ref(self.model.network)])
         return self
 
@@ -223,6 +225,7 @@ def test_more_data_and_larger_models(
         "50.0% of the members",
         "100.0% of the members",
     ]
+    assert "behind each condition stands one training" in found.report.read_text()
     (_, few, held_out, _), (_, every, again, _) = learned
     # The members who judge and weigh are those of the run, whatever the share.
     assert held_out == again

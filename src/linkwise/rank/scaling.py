@@ -17,11 +17,12 @@ from linkwise.rank.surface import Surface, held_out
 
 SHARES = (0.125, 0.25, 0.5, 1.0)  # of the members
 SIZES = ("tiny", "small", "medium")
+ANEW = ("data", "models")  # the studies that train
 
 
 def may_train_anew(config: RankStudyConfig) -> None:
     """Raise `UsageError` where a study would train another kind of ranker than that of the run."""
-    if config.study not in ("data", "models"):
+    if config.study not in ANEW:
         return
     where = f"the study {config.study} of {config.run}"
     if config.teacher is not None:

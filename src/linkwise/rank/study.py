@@ -14,6 +14,7 @@ import polars as pl
 
 from linkwise.context import Context
 from linkwise.errors import InputError, UsageError, optional
+from linkwise.metrics.binary import auc
 from linkwise.metrics.bootstrap import (
     MetricRow,
     bootstrap_weights,
@@ -436,10 +437,19 @@ def true_chances(asked: Asked) -> np.ndarray[Any, np.dtype[np.float64]] | None:
     return None if found.null_count() else found.to_numpy().astype(np.float64)
 
 
+def best_other(found: Judged) -> str:
+    """The model, neither the ranker nor the truth, of the highest AUC over all of a task's events."""
+    others = [model for model in found.scores if model not in (RANKER, TRUTH)]
+    return max(others, key=lambda model: auc(found.label, found.scores[model]))
+
+
 def metrics_of(
     judged: Sequence[Judged], config: RankStudyConfig, seed: int
 ) -> list[dict[str, Any]]:
-    """AUC and its like of all models, by task, and of members with a short past; intervals over members."""
+    """AUC and its like of all models, by task, and of members with a short past; intervals over members.
+
+    Differences are to popularity, and of members with a short past to the task's `best_other`.
+    """
     rows: list[dict[str, Any]] = []
     for found in judged:
         few = found.past <= FEW_EVENTS
@@ -459,7 +469,7 @@ def metrics_of(
                     {RANKER: np.clip(found.scores[RANKER][keep], 0, 1)}
                     if found.surface.task.output in ("yes-no", "action") and found.trained
                     else {},
-                    baseline="popularity",
+                    baseline="popularity" if name == found.name else best_other(found),
                     split="test" if found.trained else "held out",
                     slice=name,
                     shares=(0.1,),
