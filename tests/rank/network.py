@@ -69,4 +69,4 @@ QUICK = [
     "2048",
 ]
 QUICK += ["--max-tokens", "800", "--learning-rate", "0.001"]
-QUICK += ["--sequences", "60", "--batch-size", "4", "--evaluations", "2"]
+QUICK += ["--sequences", "40", "--batch-size", "4", "--evaluations", "2"]

@@ -61,9 +61,15 @@ def test_what_a_run_holds(run: Path) -> None:
         task = row["slice"].partition(",")[0]
         others = [m for t, m in whole if t == task and m not in ("ranker", "best possible")]
         best = max(others, key=lambda model: whole[task, model])
-        assert row["baseline"] == (None if row["model"] == best else best)
-        if row["model"] == "ranker":
-            assert row["difference_low"] <= row["difference"] <= row["difference_high"]
+        if row["model"] == best:
+            assert row["difference"] is None
+        else:
+            there = (r for r in cold if r["slice"] == row["slice"] and r["model"] == best)
+            assert row["difference"] == pytest.approx(row["value"] - next(there)["value"])
+    ours = [row for row in cold if row["model"] == "ranker" and row["difference_low"] is not None]
+    assert ours
+    for row in ours:
+        assert row["difference_low"] <= row["difference"] <= row["difference_high"]
     report = found.report.read_text()
     assert "over the best other" in report
     assert "Simulated" in report
@@ -283,7 +289,9 @@ def test_show_and_score(run: Path, net: Path, capsys: pytest.CaptureFixture[str]
     words = ["rank", "score", str(run), "--task", task, "--member", "m3", "--items", some, "--json"]
     assert main(words) == 0
     again = json.loads(capsys.readouterr().out)
-    assert [row["score"] for row in again] == pytest.approx([row["score"] for row in found[2:]])
+    # Vectors made in other company differ by their last bits, and few events weigh them heavily.
+    expected = [row["score"] for row in found[2:]]
+    assert [row["score"] for row in again] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("clock", [True, False])

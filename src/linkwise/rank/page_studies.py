@@ -68,9 +68,8 @@ def build_report(found: Found, simulated: bool, config: RankStudyConfig) -> Repo
 def _how(found: Found, *, anew: bool) -> tuple[str, ...]:
     if found.paired:
         once = (
-            "Intervals, those of slopes too, resample the members who are tested alone: behind each condition "
-            "stands one training, and what another seed, or other members to learn from, would change is not "
-            "in them."
+            "Intervals, those of slopes too, resample only the members who are tested: behind each condition "
+            "stands one training, and what another would change (seed, members learned from) is not in them."
         )
         return (
             "All conditions are judged by the same events; differences are to the condition without one.",
