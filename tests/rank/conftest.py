@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,21 @@ from tests.tiny_models import causal
 
 from linkwise.cli import main
 from linkwise.data.simulate_members import MembersSimulation, simulate_members
+from linkwise.rank import evidence
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_events_weigh() -> Iterator[None]:
+    """Members held out of a network of 200 act on five items: enough here to weigh answers and vectors by."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(evidence, "FEWEST", 4)
+        yield
 
 
 @pytest.fixture(scope="session")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return simulate_members(
-        MembersSimulation(members=60, days=90, seed=1), tmp_path_factory.mktemp("net") / "net"
+        MembersSimulation(members=200, days=90, seed=1), tmp_path_factory.mktemp("net") / "net"
     )
 
 

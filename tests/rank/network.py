@@ -56,7 +56,7 @@ def write_surface(folder: Path, events: Any = None, **changes: Any) -> Path:
     return path
 
 
-# A training of seconds.
+# A training of seconds that learns from members of every task, and leaves some to weigh by.
 QUICK = [
     "--bootstrap",
     "20",
@@ -68,4 +68,5 @@ QUICK = [
     "--part-tokens",
     "2048",
 ]
-QUICK += ["--max-tokens", "400", "--learning-rate", "0.001"]
+QUICK += ["--max-tokens", "800", "--learning-rate", "0.001"]
+QUICK += ["--sequences", "40", "--batch-size", "4", "--evaluations", "2"]

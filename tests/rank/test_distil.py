@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +36,7 @@ JOINT = {"group_by_action": False, "budget_tokens": 600}
 HERE = Context(folder=Path())
 LATE = 2**60
 EVERY = np.arange(6)
-EVIDENCE = Evidence((0.7, 2.0, 1.0, -1.0), {"play": (0.7, 1.0, 2.0, -3.0, -0.4)})
+EVIDENCE = Evidence((0.7, 2.0, 1.0, -1.0, -0.4), {"play": (0.7, 1.0, 2.0, -3.0, -0.4)})
 RULE = np.array([1.0, -1.2, 0.4, -0.4])  # of toy, alien, heat, ran
 
 
@@ -240,7 +241,7 @@ def test_a_student_learns_from_its_teacher_what_no_answer_tells(
     teacher = Knowing(RankConfig(max_tokens=1500))
     teacher._model, teacher.evidence_ = (
         model,
-        Evidence((0.0, 1.5, 0.0, 0.0), {"play": (0.0, 1.5, 0.0, 0.0, -0.5)}),
+        Evidence((0.0, 1.5, 0.0, 0.0, -0.5), {"play": (0.0, 1.5, 0.0, 0.0, -0.5)}),
     )
     config = RankConfig(
         base=str(spelling), epochs=8, learning_rate=1e-2, batch_size=8, max_tokens=800,
@@ -323,6 +324,23 @@ def test_a_distilled_run(run: Path, net: Path, spelling: Path, tmp_path: Path) -
     again = Ranker(RankConfig(base=str(tmp_path / "one")))
     ours, theirs = again.model.network.state_dict(), student.model.network.state_dict()
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+@pytest.mark.parametrize("command", ["train --base", "distil --teacher"])
+def test_a_ranker_of_an_older_format_knows_other_members(
+    command: str, run: Path, net: Path, base: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    shutil.copytree(run, tmp_path / "old")
+    path = tmp_path / "old" / "model" / "ranker.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 3}))
+    verb, option = command.split()
+    words = ["rank", verb, str(net / "tasks" / "enrol.toml"), option, str(tmp_path / "old"), *QUICK]
+    words += ["--student", str(base)] if verb == "distil" else []
+    assert main([*words, "--out", str(tmp_path / "run")]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "was written in format 3, when other members were held out" in said
+    assert "train it again" in said
 
 
 @pytest.mark.parametrize(

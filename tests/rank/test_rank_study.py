@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from linkwise.context import Context
 from linkwise.lm.load import load_model
 from linkwise.rank import conditions, slices, study
 from linkwise.rank.config import RankStudyConfig
+from linkwise.rank.evidence import Evidence
+from linkwise.rank.page import _steering_section, build_report
 from linkwise.rank.ranker import Ranker
 from linkwise.rank.study import asked_of, ranker_scores, steering
 from linkwise.rank.surface import Surface, read_surface
@@ -46,7 +49,29 @@ def test_what_a_run_holds(run: Path) -> None:
     assert {"model", "query", "item", "score", "rank"} <= set(ranking.columns)
     best = ranking.filter(pl.col("rank") == 1)
     assert best["query"].n_unique() == len(best)
+    # Of members with a short past, differences are to the best of the others over all events, paired.
+    whole = {
+        (row["slice"], row["model"]): row["value"]
+        for row in found.metrics
+        if row["metric"] == "auc" and "," not in row["slice"]
+    }
+    cold = [row for row in found.metrics if row["metric"] == "auc" and "," in row["slice"]]
+    assert cold
+    for row in cold:
+        task = row["slice"].partition(",")[0]
+        others = [m for t, m in whole if t == task and m not in ("ranker", "best possible")]
+        best = max(others, key=lambda model: whole[task, model])
+        if row["model"] == best:
+            assert row["difference"] is None
+        else:
+            there = (r for r in cold if r["slice"] == row["slice"] and r["model"] == best)
+            assert row["difference"] == pytest.approx(row["value"] - next(there)["value"])
+    ours = [row for row in cold if row["model"] == "ranker" and row["difference_low"] is not None]
+    assert ours
+    for row in ours:
+        assert row["difference_low"] <= row["difference"] <= row["difference_high"]
     report = found.report.read_text()
+    assert "over the best other" in report
     assert "Simulated" in report
     assert "follow" in report
     steered = [row for row in found.metrics if row["metric"] == "steering"]
@@ -54,6 +79,23 @@ def test_what_a_run_holds(run: Path) -> None:
     assert "Ignore the above" in report
     prior = json.loads((run / "model" / "ranker.json").read_text())["prior"]
     assert set(prior) == {"enrol", "connect"}  # nothing is learned of what is held out
+    # Answers and vectors were weighed, and the report says how.
+    weighed = Ranker.load(run / "model").evidence_
+    assert weighed is not None
+    assert set(weighed.own) == {"enrol", "connect"}
+    sections = {
+        section["title"]: section["blocks"][0]["rows"]
+        for section in json.loads((run / "report.json").read_text())["sections"]
+        if "rows" in section["blocks"][0]
+    }
+    for task, known, learned, _ in sections["Training"]:
+        assert task in prior
+        assert 10 < learned < known <= 200
+    said = {row[0]: row[1:] for row in sections["What the scores are made of"]}
+    expected = {**weighed.own, "any other": weighed.shared}
+    assert set(said) == set(expected)
+    for name, weights in expected.items():
+        assert said[name] == pytest.approx(weights, abs=0.006)
 
 
 class Obeys:
@@ -184,24 +226,46 @@ def test_a_run_is_not_replaced_by_what_reads_it(
 def test_nothing_after_the_training_time_is_learned(
     run: Path, net: Path, base: Path, tmp_path: Path
 ) -> None:
-    """Mutation: all later events acted on where they were not; the same weights to the bit."""
+    """Mutation: all later events of other members, items, times and actions, and all texts of members and
+    items that were not met before; the same weights, means and evidence to the bit.
+    """
     shutil.copytree(net, tmp_path / "net")
     until = json.loads((run / "model" / "study.json").read_text())["until"]
+    rng = np.random.default_rng(0)
+    met: set[str] = set()
     for name in ("courses", "people", "companies"):
         path = tmp_path / "net" / f"events_{name}.parquet"
         events = pl.read_parquet(path)
+        late = (events["time"].dt.epoch("us") >= until).to_numpy()
+        assert late.any()
         (action,) = set(events["action"]) - {"ignore"}
-        other = (
-            pl.when(pl.col("action") == "ignore").then(pl.lit(action)).otherwise(pl.lit("ignore"))
+        if name != "companies":  # of follow, which is held out, nothing is read but what is judged
+            met |= {*events["member"].filter(~late), *events["item"].filter(~late)}
+        n = int(late.sum())
+        acted = rng.integers(2, size=n).astype(bool)
+        some = events.filter(late).with_columns(
+            pl.Series("member", rng.permutation(events["member"])[:n]),
+            pl.Series("item", rng.permutation(events["item"])[:n]),
+            pl.col("time") + pl.Series(rng.integers(10**10, size=n)).cast(pl.Duration("us")),
+            pl.Series("action", np.where(acted, action, "ignore")),
         )
-        late = pl.col("time").dt.epoch("us") >= until
-        events.with_columns(
-            pl.when(late).then(other).otherwise("action").alias("action")
-        ).write_parquet(path)
+        pl.concat([some, events.filter(~late)]).write_parquet(path)
+    changed = 0
+    for path in (tmp_path / "net").glob("*.parquet"):
+        table = pl.read_parquet(path)
+        if "id" in table.columns:
+            other = ~pl.col("id").is_in(list(met))
+            changed += table.filter(other).height
+            texts = [c for c, kind in table.schema.items() if kind == pl.String and c != "id"]
+            words = [pl.when(other).then(pl.lit("another")).otherwise(c).alias(c) for c in texts]
+            table.with_columns(words).write_parquet(path)
+    assert changed > 10
     tasks = [str(tmp_path / "net" / "tasks" / f"{n}.toml") for n in ("enrol", "connect", "follow")]
     words = ["rank", "train", *tasks, "--held-out", "follow", "--base", str(base), *QUICK]
-    words += ["--gap-days", "10", "--refresh-days", "14"]
-    assert main([*words, "--out", str(tmp_path / "run")]) == 0
+    # The middle of the events is the time that the run had; it is to be no other here.
+    words += ["--gap-days", "10", "--train-until", str(np.datetime64(until, "us"))]
+    assert main([*words, "--refresh-days", "14", "--out", str(tmp_path / "run")]) == 0
+    assert json.loads((run / "model" / "ranker.json").read_text())["evidence"] is not None
     for name in ("lm/model.safetensors", "ranker.json"):
         one, two = ((folder / "model" / name).read_bytes() for folder in (run, tmp_path / "run"))
         assert one == two
@@ -225,7 +289,76 @@ def test_show_and_score(run: Path, net: Path, capsys: pytest.CaptureFixture[str]
     words = ["rank", "score", str(run), "--task", task, "--member", "m3", "--items", some, "--json"]
     assert main(words) == 0
     again = json.loads(capsys.readouterr().out)
-    assert [row["score"] for row in again] == pytest.approx([row["score"] for row in found[2:]])
+    # Vectors made in other company differ by their last bits, and few events weigh them heavily.
+    expected = [row["score"] for row in found[2:]]
+    assert [row["score"] for row in again] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("clock", [True, False])
+def test_positions_are_not_reported_as_days(clock: bool, base: Path, tmp_path: Path) -> None:
+    rows = [
+        (f"u{1 + k % 2}", ("toy", "heat", "ran")[k % 3], ("play", "ignore")[k % 5 % 2], str(k))
+        for k in range(1, 80)
+    ]
+    if clock:
+        rows = [(*row, str(np.datetime64("2026-01-01") + int(at))) for *row, at in rows]
+    surface = read_surface(read_task(write_surface(tmp_path, rows)))
+    assert surface.clock == clock
+    config = RankStudyConfig(bootstrap=20, gap_days=3, refresh_days=2)
+    test = int(np.median(surface.time))
+    ranker: Any = Obeys(load_model(str(base), "causal"))
+    ranker.prior_ = {"play": {}}
+    context = Context(folder=tmp_path)
+    trained = conditions.Trained(ranker, config, test, test, [surface], [surface], context)
+    found = slices.in_domain(trained)
+    metrics = study.metrics_of(found.judged, config, 0)
+    page = build_report(found.judged, metrics, Ranker(), config, False)
+    said = " ".join((*found.notes, *page.lead, repr(page.sections[-1])))
+    assert ("3 days and more after" in said) == clock
+    assert (re.search(r"\bdays", said) is not None) == clock
+
+
+@pytest.mark.parametrize("weight", [None, 0.0, 0.5])
+def test_a_steering_of_scores_that_read_no_answer_is_said_to_test_nothing(
+    weight: float | None,
+) -> None:
+    ranker = Ranker()
+    if weight is not None:
+        ranker.evidence_ = Evidence((weight, 1.0, 1.0, -1.0, 0.0), {})
+    row = {"metric": "steering", "slice": "play", "k": 0, "n": 9, "value": 0.1}
+    (section,) = _steering_section([row | {"low": 0.0, "high": 0.2}], ranker)
+    said = repr(section)
+    assert ("never read an answer" in said) == (weight == 0)
+    assert ("would be obeyed." in said) == (weight != 0)
+
+
+def test_reasons_are_what_the_log_odds_are_made_of(
+    run: Path, net: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = net / "tasks" / "connect.toml"
+    ranker, surface = Ranker.load(run / "model"), read_surface(read_task(task))
+    v = ranker.verbaliser(surface)
+    acted = np.bincount(surface.member[v.labels == surface.yes], minlength=len(surface.members))
+    for member in (int(acted.argmax()), int(np.flatnonzero(np.diff(surface.start) == 0)[0])):
+        name = surface.members["id"][member]
+        words = ["rank", "score", str(run), "--task", str(task), "--member", name, "--top", "5"]
+        assert main([*words, "--json"]) == 0
+        rows = json.loads(capsys.readouterr().out)
+        items = [surface.row_of(row["item"], "items") for row in rows]
+        terms = ranker.terms(v, member, items)
+        for row, parts, like in zip(rows, terms, ranker.most_like(v, member, items), strict=True):
+            numbers = [float(n) for n in re.findall(r"[+-]\d+\.\d\d", row["why"])]
+            assert sum(numbers) == pytest.approx(parts.sum(), abs=0.03)
+            assert ("passed by" in row["why"]) == bool(parts[3])
+            if like is None:
+                assert "before" not in row["why"]
+            else:
+                title = surface.items.row(like)[1]
+                assert (
+                    f"connected with before {parts[2]:+.2f} (most like {title[:30]}" in row["why"]
+                )
+        assert main(words) == 0
+        assert "why" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_history_asks_the_same_events_with_other_budgets(
     assert relative["64 tokens"]["low"] == pytest.approx(low)
     assert relative["64 tokens"]["high"] == pytest.approx(high)
     assert [relative[largest][end] for end in ("value", "low", "high")] == [1, 1, 1]
-    # Beyond training are the budgets whose prompts are longer than its sequences (400 tokens).
+    # Beyond training are the budgets whose prompts are longer than its sequences (800 tokens).
     report = json.loads((found.folder / "report.json").read_text())
     (said,) = [s for s in report["sections"] if s["title"] == "connect"]
     named = [row[0] for row in said["blocks"][1]["rows"]]
@@ -103,9 +103,9 @@ def test_history_asks_the_same_events_with_other_budgets(
             len(v.prompt(m, t).tokens)
             for m, t in zip(asked.member.tolist(), asked.time.tolist(), strict=True)
         )
-        expected.append(f"{name} (beyond training)" if longest > 400 else name)
+        expected.append(f"{name} (beyond training)" if longest > 800 else name)
     assert named == expected
-    assert any("beyond training, whose sequences had 400 tokens" in line for line in report["lead"])
+    assert any("beyond training, whose sequences had 800 tokens" in line for line in report["lead"])
     assert "Normalised" in [section["title"] for section in report["sections"]]
 
 
@@ -117,6 +117,7 @@ def _context(folder: Path, seed: int) -> Any:
 
 def test_parts_of_the_prompt(run: Path, net: Path, tmp_path: Path) -> None:
     found = carried_out("parts", run, tmp_path / "p", "--task", str(net / "tasks" / "enrol.toml"))
+    assert "stands one training" not in found.report.read_text()
     rows = {row["model"]: row for row in auc_rows(found)}
     assert list(rows) == ["all", "no member text", "no history", "newest first"]
     for name in list(rows)[1:]:
@@ -130,7 +131,7 @@ def test_the_length_of_the_past_and_weeks_part_the_events(
     surface = read_surface(read_task(task))
     about = json.loads((run / "model" / "study.json").read_text())
     for name in ("cold-start", "decay"):
-        found = carried_out(name, run, tmp_path / name, "--task", task)
+        found = carried_out(name, run, tmp_path / name, "--task", task, "--judged", "40")
         rows = [row for row in auc_rows(found) if row["model"] == "ranker"]
         assert len(rows) > 1
         assert all(row["slice"].startswith("connect, ") for row in rows)
@@ -193,6 +194,7 @@ def test_more_data_and_larger_models(
         gc.collect()
         assert not any(ref() for ref in kept), "one of the rankers before is still in memory"
         fit(self, surfaces, until, context, **other)
+        assert self.evidence_ is not None
         kept.extend([weakref.ref(self), weakref.ref(self.model.network)])
         return self
 
@@ -209,7 +211,7 @@ def test_more_data_and_larger_models(
         # Answers, matches and texts are all drawn from events: of these members, and of no others.
         surfaces = [v.surface for v in verbalisers]
         told = {name for s in surfaces for name in s.members["id"].gather(np.unique(s.member))}
-        learned.append((config.base, told, held_out, until))
+        learned.append((config.base, told, held_out & told, until))
         return found
 
     monkeypatch.setattr(Ranker, "fit", noted)
@@ -223,6 +225,7 @@ def test_more_data_and_larger_models(
         "50.0% of the members",
         "100.0% of the members",
     ]
+    assert "behind each condition stands one training" in found.report.read_text()
     (_, few, held_out, _), (_, every, again, _) = learned
     # The members who judge and weigh are those of the run, whatever the share.
     assert held_out == again
@@ -272,7 +275,7 @@ def test_answers_that_weigh_nothing_are_said_to(
     path = copy / "model" / "ranker.json"
     about = json.loads(path.read_text())
     about["evidence"] = {
-        "shared": [weight, 1.0, 1.0, -1.0],
+        "shared": [weight, 1.0, 1.0, -1.0, 0.0],
         "own": {"enrol": [weight, 1, 1, -1, 0]},
     }
     path.write_text(json.dumps(about))

@@ -19,7 +19,15 @@ from linkwise.metrics.bootstrap import (
 )
 from linkwise.rank.config import RankStudyConfig
 from linkwise.rank.ranker import Ranker
-from linkwise.rank.study import RANKER, TRUTH, Asked, Judged, asked_of, ranker_scores
+from linkwise.rank.study import (
+    RANKER,
+    Asked,
+    Judged,
+    asked_of,
+    best_other,
+    both_kinds,
+    ranker_scores,
+)
 from linkwise.rank.surface import Bools, Surface
 
 FEWEST = 10  # events of each kind below which a part of them is not judged
@@ -80,11 +88,6 @@ class Trained:
             if known.task.name in self.ranker.prior_
         }
         return (surface.task.folder.resolve(), surface.task.name) in learned
-
-
-def both_kinds(label: Bools) -> bool:
-    """Whether some were acted on, and some not."""
-    return bool(label.any() and not label.all())
 
 
 def scores_of(
@@ -187,7 +190,7 @@ def parted(
     for found in judged:
         part = part_of(found)
         units = np.unique(found.member, return_inverse=True)[1]
-        best = _best_other(found)
+        best = best_other(found)
         split = "test" if found.trained else "held out"
         kept = []
         parts_of = [(condition, part == number) for number, condition in enumerate(conditions)]
@@ -211,12 +214,6 @@ def parted(
                 metrics.append(_slope(model, found.name, split, x, parts, trained))
     place = None if positions is None else tuple(float(x) for x in positions)
     return Found(title, axis, tuple(conditions), place, log, False, metrics, list(judged), notes)
-
-
-def _best_other(found: Judged) -> str:
-    """The model, neither the ranker nor the truth, of the highest AUC over all of a task's events."""
-    others = [model for model in found.scores if model not in (RANKER, TRUTH)]
-    return max(others, key=lambda model: auc(found.label, found.scores[model]))
 
 
 def _rows(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ FEWEST = 20  # events of each kind below which nothing is weighed
 SIGNS = {"answer": 1, "described": 1, "acted": 1, "passed": -1}
 NEGLIGIBLE = 0.05  # weight of answers of deviation one, below which they are not worth asking for
 OWN = 0.1  # standard deviation of a task's own weights about the shared ones, of columns of deviation one
+OFFSET = 0.3  # of a task's offset about the log-odds of its share of yes, which is known of all its events
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,9 @@ class Evidence:
     """Log-odds of yes: an offset, and so many times what each of `SIGNS` tells.
 
     `answer` are the log-odds of the answers' tokens; the others how an item goes with the member's
-    description, with the items acted on before and with those passed by (`Ranker.matches`). `shared` (4,)
-    are the weights for tasks that are not in `own`, by task (5,): weights, and last the offset. A task that
-    is not among them has the mean offset.
+    description, with the items acted on before and with those passed by (`Ranker.matches`). `own` are the
+    weights by task (5,), last the offset; `shared` (5,) those of tasks that are not among them, with the
+    mean offset of all events.
     """
 
     shared: tuple[float, ...]
@@ -31,7 +32,7 @@ class Evidence:
 
     def weights(self, task: str) -> Floats:
         """The weights of a task (4,)."""
-        return np.array(self.own[task][:-1] if task in self.own else self.shared)
+        return np.array(self.own.get(task, self.shared)[:-1])
 
     @property
     def hears(self) -> bool:
@@ -42,9 +43,7 @@ class Evidence:
         """The probability of yes (n,) from what is told of each (n, 4)."""
         from scipy.special import expit
 
-        offsets = {name: weights[-1] for name, weights in self.own.items()}
-        offset = offsets.get(task, float(np.mean(list(offsets.values()))))
-        return np.asarray(expit(told @ self.weights(task) + offset))
+        return np.asarray(expit(told @ self.weights(task) + self.own.get(task, self.shared)[-1]))
 
     def as_dict(self) -> dict[str, Any]:
         """As it is written."""
@@ -59,41 +58,49 @@ class Evidence:
         return cls(tuple(values["shared"]), own)
 
 
-def weigh(tasks: Sequence[str], told: Floats, acted: Floats) -> Evidence | None:
+def weigh(
+    tasks: Sequence[str], told: Floats, acted: Floats, shares: Mapping[str, float]
+) -> Evidence | None:
     """Logistic regression of what was done (n,) on what is told (n, 4), with an offset for each task.
 
-    `tasks` (n) are the tasks' names. Weights that tasks share have the sign of `SIGNS`; each task's own may
-    differ from them as far as its events say so (ridge), in any direction: what is dismissed may go with
-    the member as well as what is liked. Answers count the same for all tasks, never less than nothing, and
-    not at all where they move next to nothing. None where there are too few events to tell.
+    `tasks` (n) are the tasks' names; `shares` the share of yes of every task, of all its events: where few of
+    a task are among these, or none, its offset is near the log-odds of that. Weights that tasks share have
+    the sign of `SIGNS`; each task's own may differ from them as far as its events say so (ridge), in any
+    direction: what is dismissed may go with the member as well as what is liked. Answers count the same for
+    all tasks, never less than nothing, and not at all where they move next to nothing. None where there are
+    too few events to tell.
     """
     if min(acted.sum(), (1 - acted).sum()) < FEWEST:
         return None
-    names = sorted(set(tasks))
+    names = sorted(shares)
     of = np.eye(len(names))[[names.index(name) for name in tasks]]
+    counts = of.sum(axis=0)
     # About each task's mean: what tells tasks apart is the offsets' to say, and ranks nothing.
-    means = (of.T @ told) / of.sum(axis=0)[:, None]  # (n_tasks, 4)
+    means = (of.T @ told) / np.maximum(counts, 1)[:, None]  # (n_tasks, 4)
+    means[counts == 0] = told.mean(axis=0)
+    known = np.array([shares[name] for name in names])
+    usual = np.log(known / (1 - known))
     within = told - of @ means
     scale = within.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
-    shared, own, offsets = _fitted(within / scale, of, acted, hears=True)
+    shared, own, offsets = _fitted(within / scale, of, acted, usual, hears=True)
     if shared[0] < NEGLIGIBLE:
-        shared, own, offsets = _fitted(within / scale, of, acted, hears=False)
+        shared, own, offsets = _fitted(within / scale, of, acted, usual, hears=False)
     weights = (shared + np.pad(own, ((0, 0), (1, 0)))) / scale  # (n_tasks, 4)
     offsets = offsets - (weights * means).sum(axis=1)
     return Evidence(
-        tuple((shared / scale).tolist()),
+        (*(shared / scale).tolist(), float(np.average(offsets, weights=counts))),
         {name: (*weights[k].tolist(), float(offsets[k])) for k, name in enumerate(names)},
     )
 
 
 def _fitted(
-    scaled: Floats, of: Floats, acted: Floats, *, hears: bool
+    scaled: Floats, of: Floats, acted: Floats, usual: Floats, *, hears: bool
 ) -> tuple[Floats, Floats, Floats]:
     """Shared weights (4,), what each task's own differ by (n_tasks, 3), and offsets (n_tasks,).
 
-    `scaled` (n, 4) are columns of deviation one, `of` (n, n_tasks) is 1 for a row's task; without `hears`
-    the answers' weight is 0.
+    `scaled` (n, 4) are columns of deviation one, `of` (n, n_tasks) is 1 for a row's task, `usual` (n_tasks,)
+    are the offsets where nothing else is known; without `hears` the answers' weight is 0.
     """
     from scipy.optimize import minimize
     from scipy.special import expit, log_expit
@@ -101,8 +108,9 @@ def _fitted(
     n, m = of.shape[1], len(SIGNS)
     differing = (scaled[:, None, 1:] * of[:, :, None]).reshape(len(scaled), -1)
     design = np.concatenate([scaled, differing, of], axis=1)
-    # So weak a ridge only keeps weights finite where a column tells all, or a task has one answer.
-    ridge = np.array([0.01] * m + [OWN**-2] * (n * (m - 1)) + [0.01] * n)
+    # Of shared weights so weak a ridge that it only keeps them finite where a column tells all.
+    ridge = np.array([0.01] * m + [OWN**-2] * (n * (m - 1)) + [OFFSET**-2] * n)
+    centre = np.concatenate([np.zeros(n * (m - 1) + m), usual])
     bounds: list[tuple[float | None, float | None]] = [
         (0, None) if sign > 0 else (None, 0) for sign in SIGNS.values()
     ]
@@ -113,12 +121,13 @@ def _fitted(
 
     def loss(weights: Floats) -> tuple[float, Floats]:
         odds = sign * (design @ weights)
-        gradient = -design.T @ (sign * expit(-odds)) + ridge * weights
-        return float(-log_expit(odds).sum() + ridge @ weights**2 / 2), gradient
+        off = weights - centre
+        gradient = -design.T @ (sign * expit(-odds)) + ridge * off
+        return float(-log_expit(odds).sum() + ridge @ off**2 / 2), gradient
 
     found = minimize(
         loss,
-        np.zeros(design.shape[1]),
+        centre,
         jac=True,
         method="L-BFGS-B",
         bounds=bounds,

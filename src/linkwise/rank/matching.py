@@ -32,6 +32,9 @@ LAYERS = (
 )
 BY_PAST = 0.25  # share of the events of described members that are found by past items
 SEVERAL = 4  # past items, drawn at random, by which an item is found
+FEWEST = (
+    10  # events held out, of a task, that training is judged by: an item is found among few by luck
+)
 
 
 def text_vectors(model: LanguageModel, rows: Sequence[Sequence[int]]) -> Any:
@@ -85,7 +88,8 @@ def matching_task(
     """The task of `lm.fit`: each item acted on before `until` is to be found among those of its batch.
 
     A batch has events of one task. Members are known by their description or by past items, as
-    `matching_loss` draws; the members of `held_out` judge. Tasks of turning items down teach nothing here.
+    `matching_loss` draws; the members of `held_out` judge, by tasks in which they have ten events or more.
+    Tasks of turning items down teach nothing here.
     """
     number, event, names = [], [], []
     for place, verbaliser in enumerate(verbalisers):
@@ -109,7 +113,8 @@ def matching_task(
 
     # Lengths are not known without saying all; batches are never split, so that nothing depends on them.
     # What is held out is mixed, so that its batches are drawn from all times and members.
-    judging = np.random.default_rng(0).permutation(np.flatnonzero(out))
+    several = np.bincount(of[out], minlength=len(verbalisers)) >= FEWEST
+    judging = np.random.default_rng(0).permutation(np.flatnonzero(out & several[of]))
     return Task(
         np.ones(len(at), dtype=np.int64),
         np.flatnonzero(~out),

@@ -30,6 +30,7 @@ Row = dict[str, Any]
 
 def build_report(found: Found, simulated: bool, config: RankStudyConfig) -> Report:
     """The page: each task's AUC by condition, as a table and a figure, and the slopes."""
+    from linkwise.rank.scaling import ANEW
     from linkwise.rank.study import RANKER
 
     slopes = [row for row in found.metrics if row["metric"] == "auc_slope"]
@@ -56,16 +57,24 @@ def build_report(found: Found, simulated: bool, config: RankStudyConfig) -> Repo
             *(_task_section(found, name) for name in tasks if _auc_rows(found, name)),
             *_relative_section(found, tasks),
             *([_slope_section(slopes)] if slopes else []),
-            Section(title="How it was done", blocks=(Bullets(items=(*found.notes, *_how(found))),)),
+            Section(
+                title="How it was done",
+                blocks=(Bullets(items=(*found.notes, *_how(found, anew=config.study in ANEW))),),
+            ),
         ),
     )
 
 
-def _how(found: Found) -> tuple[str, ...]:
+def _how(found: Found, *, anew: bool) -> tuple[str, ...]:
     if found.paired:
+        once = (
+            "Intervals, those of slopes too, resample only the members who are tested: behind each condition "
+            "stands one training, and what another would change (seed, members learned from) is not in them."
+        )
         return (
             "All conditions are judged by the same events; differences are to the condition without one.",
             "Intervals: 95 %, bootstrap over members, all conditions of a task on the same resamples.",
+            *([once] if anew else []),
         )
     return (
         "Each condition has events of its own, one with fewer than ten of each kind left out.",

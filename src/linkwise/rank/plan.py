@@ -60,7 +60,7 @@ def plan(
 
     verbalisers = [Verbaliser(model, surface) for surface in trained]
     context = Context(folder=Path(), seed=seed)
-    held_out = held_out_members(verbalisers, until, seed)
+    held_out = held_out_members(trained)
     task = mixture(model, verbalisers, until, ranker, context, held_out).task
     rows = task.lengths[task.train]
     updates = math.ceil(len(rows) / config.batch_size)

@@ -32,7 +32,7 @@ UNWEIGHED = (
     1.0,
     0.0,
 )  # of description, items acted on and passed by, where nothing was weighed
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 def check_training(config: RankConfig) -> None:
@@ -53,19 +53,23 @@ class Ranker:
     Scores are the model's probability of each answer at the token where a task's answers part, among those
     answers; of yes and no together with how well its vectors of member and item match. Fitted attributes:
     `prior_`, the shares of the answers of each task in training, by its name and the words of each;
-    `history_`, how training went; `evidence_`, how answers and vectors are weighed, where they are.
+    `learned_`, members learned from by task, as `training.Mixture` counts them; `means_`, the mean vectors of
+    what they met, by task, as `Space` has them; `history_`, how training
+    went; `evidence_`, how answers and vectors are weighed, where they are.
     """
 
     def __init__(self, config: RankConfig | None = None) -> None:
         self.config = config if config is not None else RankConfig()
         self.prior_: dict[str, dict[str, float]] = {}
+        self.learned_: dict[str, dict[str, int]] = {}
+        self.means_: dict[str, dict[str, list[float]]] = {}
         self.history_: list[dict[str, float]] = []
         self.evidence_: Evidence | None = None
         self._model: Any = None
         # peft's model around one in 4 bits, which an adapter cannot be merged into.
         self._adapter: Any = None
         self._contexts: OrderedDict[tuple[int, ...], Any] = OrderedDict()
-        self._spaces: OrderedDict[tuple[Verbaliser, int | None], Space] = OrderedDict()
+        self._spaces: OrderedDict[Verbaliser, Space] = OrderedDict()
 
     @property
     def model(self) -> Any:
@@ -106,14 +110,12 @@ class Ranker:
         *,
         team: Any = None,
         teacher: Teacher | None = None,
-        held_out: frozenset[str] | None = None,
     ) -> Self:
         """Learn from all events before `until` (as `Surface.time`), those of all surfaces mixed.
 
-        Of a `teacher` also its probabilities of their answers. What the members of `held_out` (ids) did is
-        not learned, but judges the training, and weighs answers and vectors; by default they are the
-        `held_out_members`. Raises `InputError` where there is no event to learn from, or two tasks have one
-        name.
+        Of a `teacher` also its probabilities of their answers. What the members of `surface.held_out` did is
+        not learned, but judges the training, and weighs answers and vectors. Raises `InputError` where a
+        task has nothing to learn from, or two tasks have one name.
         """
         from linkwise.lm.fit import fit
         from linkwise.rank.training import held_out_members, mixture
@@ -127,8 +129,7 @@ class Ranker:
         prepared = self._begin("auto" if team is None else team.device.type)
         self._model = prepared.model
         verbalisers = [Verbaliser(prepared.model, surface) for surface in surfaces]
-        if held_out is None:
-            held_out = held_out_members(verbalisers, until, context.seed)
+        held_out = held_out_members(surfaces)
         with context.step("say the records"):
             room = {"max_tokens": prepared.model.at_most(self.config.max_tokens)}
             within = self.config.model_copy(update=room)
@@ -140,7 +141,7 @@ class Ranker:
             task, how = self._matching(verbalisers, until, held_out)
             fit(network, task, how, context, "match members and items", team=team)
         found = fit(network, learned.task, self.config, context, "train the ranker", team=team)
-        self.history_ = found.history
+        self.history_, self.learned_ = found.history, learned.learned
         if self.config.four_bit:
             self._adapter = prepared.wrapped
         elif prepared.wrapped is not None:
@@ -157,6 +158,12 @@ class Ranker:
         }
         self._contexts.clear()
         self._spaces.clear()
+        self.means_ = {}
+        for verbaliser, surface in zip(verbalisers, surfaces, strict=True):
+            # Of what was met in training alone: neither later rows nor those of members held out move them.
+            out = surface.members["id"].is_in(held_out).to_numpy()
+            met = (surface.time < until) & ~out[surface.member]
+            self.means_[surface.task.name] = Space(self.model, verbaliser, met=met).means
         if self.config.matching_epochs or self.config.matching:
             with context.step("weigh answers and vectors"):
                 self.evidence_ = self._weighed(verbalisers, learned, context)
@@ -198,25 +205,32 @@ class Ranker:
         ]
         examples = [examples[place] for place in rng.permutation(len(examples))]
         tasks: list[str] = []
-        told: list[list[float]] = []
-        acted: list[float] = []
+        told: list[Floats] = []
+        acted: list[Floats] = []
         while examples and len(tasks) < WEIGHED:
             some, examples = examples[:16], examples[16:]
             with torch.inference_mode():
                 logits, of, label = answer_logits(self.model, some, learned.answered)
-            events = [event for example in some for event in example.event]
-            for place, (number, event) in enumerate(zip(of.tolist(), events, strict=True)):
-                verbaliser = verbalisers[number]
-                surface, yes = verbaliser.surface, verbaliser.surface.yes
-                tasks.append(surface.task.name)
-                (matches,) = self.event_matches(verbaliser, [event]).tolist()
-                told.append([float(logits[place, yes] - logits[place, 1 - yes]), *matches])
-                acted.append(float(label[place] == yes))
-        found = weigh(tasks, np.array(told), np.array(acted)) if tasks else None
+            events = np.array([event for example in some for event in example.event])
+            for number in np.unique(of).tolist():
+                verbaliser, mine = verbalisers[number], np.flatnonzero(of == number)
+                yes = verbaliser.surface.yes
+                answers = (logits[mine, yes] - logits[mine, 1 - yes]).double().cpu().numpy()
+                matches = self.event_matches(verbaliser, events[mine].tolist())
+                tasks += [verbaliser.task.name] * len(mine)
+                told.append(np.column_stack([answers, matches]))
+                acted.append(label[mine] == yes)
+        shares = {
+            v.task.name: float(learned.answered.prior[number, v.surface.yes])
+            for number, v in enumerate(verbalisers)
+            if v.task.output == "yes-no"
+        }
+        given = np.concatenate([np.zeros(0), *acted])
+        found = weigh(tasks, np.concatenate(told), given, shares) if tasks else None
         if found is None:
             context.progress.say(
-                f"{len(tasks)} events of members held out, {sum(acted):.0f} of them acted on, are too few to "
-                "weigh answers and vectors by: answers alone are used. Train on more members."
+                f"{len(tasks)} events of members held out, {given.sum():.0f} of them acted on, are too few "
+                "to weigh answers and vectors by: answers alone are used. Train on more members."
             )
         return found
 
@@ -298,7 +312,7 @@ class Ranker:
         past = verbaliser.past(member, before)[0]
         if not len(past):
             return [None] * len(items)
-        space = self._space(verbaliser, None)
+        space = self._space(verbaliser)
         alike = (space.of_items(items) - space.items_mean) @ (
             space.of_items(past.tolist()) - space.items_mean
         ).T
@@ -310,9 +324,8 @@ class Ranker:
 
     def _knows(self, task: Task) -> bool:
         """Whether a task was trained on: another task of the same name is none that was."""
-        return bool(task.answer) and set(self.prior_.get(task.name, ())) == set(
-            task.answers.values()
-        )
+        known = self.prior_.get(task.name)
+        return known is not None and set(known) == set(task.answers.values())
 
     def log_p(
         self, prompt: Sequence[int], asked: Sequence[Sequence[int]], answers: Sequence[int]
@@ -417,14 +430,12 @@ class Ranker:
         """What a member, with the past before a time, is looking for, as a vector of length one (size,).
 
         Its product with an item's vector orders items as the vectors' part of the scores does; zeros where
-        nothing is known of the member.
+        nothing is known of the member. `size` takes the leading numbers only.
         """
         weights = np.array(UNWEIGHED)
         if self.evidence_ is not None:
             weights = self.evidence_.weights(self._known_as(verbaliser.task))[1:]
-        found = weights @ self._space(verbaliser, size).of_member(member, before)
-        if verbaliser.task.turns_down:
-            found = -found
+        found = (weights @ self._space(verbaliser).of_member(member, before))[:size]
         length = np.linalg.norm(found)
         return np.asarray(found / length if length else found)
 
@@ -432,7 +443,8 @@ class Ranker:
         self, verbaliser: Verbaliser, items: Sequence[int], size: int | None = None
     ) -> Floats:
         """Items as vectors of length one (n, size); `size` takes the leading numbers only."""
-        return self._space(verbaliser, size).of_items(items)
+        found = self._space(verbaliser).of_items(items)[:, :size]
+        return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True))
 
     def matches(
         self,
@@ -440,23 +452,22 @@ class Ranker:
         member: int,
         items: Sequence[int],
         before: int | None = None,
-        size: int | None = None,
     ) -> Floats:
         """How items go with a member's description, with items acted on and with items passed by (n, 3).
 
-        Products of vectors about their surface's mean; past items, those that the prompt shows, by their
-        mean, drawn to nothing where they are few. All with the other sign where items are turned down.
+        Products of vectors about their surface's mean (of a task trained on, that of what was met there);
+        past items, those that the prompt shows, by their mean, drawn to nothing where they are few. The
+        description has the other sign where items are turned down.
         """
-        space = self._space(verbaliser, size)
+        space = self._space(verbaliser)
         centred = space.of_items(items) - space.items_mean
-        found = centred @ space.of_member(member, before).T
-        return np.asarray(-found if verbaliser.task.turns_down else found)
+        return np.asarray(centred @ space.of_member(member, before).T)
 
     def event_matches(self, verbaliser: Verbaliser, events: Sequence[int]) -> Floats:
         """`matches` of each event's item and its member, with the past before the event (n, 3)."""
         surface = verbaliser.surface
         rows = np.asarray(events, dtype=np.int64)
-        self._space(verbaliser, None).of_items(surface.item[rows].tolist())  # all in one go
+        self._space(verbaliser).of_items(surface.item[rows].tolist())  # all in one go
         found = [
             self.matches(verbaliser, member, [item], time)[0]
             for member, item, time in zip(
@@ -468,15 +479,15 @@ class Ranker:
         ]
         return np.array(found).reshape(len(rows), 3)
 
-    def _space(self, verbaliser: Verbaliser, size: int | None) -> Space:
+    def _space(self, verbaliser: Verbaliser) -> Space:
         """The vectors of a surface, those that were met before remembered."""
-        key = (verbaliser, size)
-        if key not in self._spaces:
-            self._spaces[key] = Space(self.model, verbaliser, size)
-        self._spaces.move_to_end(key)
+        if verbaliser not in self._spaces:
+            means = self.means_.get(self._known_as(verbaliser.task))
+            self._spaces[verbaliser] = Space(self.model, verbaliser, means)
+        self._spaces.move_to_end(verbaliser)
         while len(self._spaces) > KEPT:  # a verbaliser holds its surface
             self._spaces.popitem(last=False)
-        return self._spaces[key]
+        return self._spaces[verbaliser]
 
     def retrieve(
         self,
@@ -515,6 +526,8 @@ class Ranker:
             "format_version": FORMAT_VERSION,
             "config": self.config.model_dump(),
             "prior": self.prior_,
+            "learned": self.learned_,
+            "means": self.means_,
             "evidence": None if self.evidence_ is None else self.evidence_.as_dict(),
             "history": [{k: v for k, v in entry.items() if k in kept} for entry in self.history_],
         }
@@ -536,7 +549,9 @@ class Ranker:
                 f"Linkwise reads {FORMAT_VERSION}; train it again."
             )
         self = cls(RankConfig(**about["config"]))
-        self.prior_, self.history_ = about["prior"], about["history"]
+        self.prior_, self.learned_, self.means_, self.history_ = (
+            about[name] for name in ("prior", "learned", "means", "history")
+        )
         self.evidence_ = Evidence.of(about["evidence"])
         self._model = load_model(str(folder / "lm"), "causal")
         return self

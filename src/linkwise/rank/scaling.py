@@ -6,20 +6,23 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from linkwise.errors import UsageError
 from linkwise.rank.conditions import Found, Trained, paired, scores_of
 from linkwise.rank.config import RankStudyConfig
 from linkwise.rank.ranker import Ranker
 from linkwise.rank.study import Asked
-from linkwise.rank.surface import Surface
+from linkwise.rank.surface import Surface, held_out
 
 SHARES = (0.125, 0.25, 0.5, 1.0)  # of the members
 SIZES = ("tiny", "small", "medium")
+ANEW = ("data", "models")  # the studies that train
 
 
 def may_train_anew(config: RankStudyConfig) -> None:
     """Raise `UsageError` where a study would train another kind of ranker than that of the run."""
-    if config.study not in ("data", "models"):
+    if config.study not in ANEW:
         return
     where = f"the study {config.study} of {config.run}"
     if config.teacher is not None:
@@ -41,16 +44,11 @@ def may_train_anew(config: RankStudyConfig) -> None:
 
 def data(trained: Trained) -> Found:
     """AUC by the share of the members that were learned from."""
-    from linkwise.rank.training import held_out_members
-
     taught = [surface for surface in trained.every if trained.trained_on(surface)]
+    every_id = np.array(sorted({name for surface in taught for name in surface.members["id"]}))
     # The same members judge each training, and weigh answers and vectors, whatever the share.
-    judging = held_out_members(
-        [trained.ranker.verbaliser(surface) for surface in taught],
-        trained.until,
-        trained.context.seed,
-    )
-    ids = sorted({name for surface in taught for name in surface.members["id"]} - judging)
+    out = held_out(every_id.tolist())
+    judging, ids = set(every_id[out].tolist()), every_id[~out].tolist()
     order = trained.context.rng("members learned from").permutation(len(ids))
     names = [f"{share:.1%} of the members" for share in SHARES]
 
@@ -58,7 +56,7 @@ def data(trained: Trained) -> Found:
         n = round(SHARES[names.index(condition)] * len(ids))
         told = judging | {ids[place] for place in order[:n]}
         fewer = [_events_of(surface, told) for surface in taught]
-        ranker = _trained_anew(trained, fewer, judging)
+        ranker = _trained_anew(trained, fewer)
         return scores_of(ranker, every, condition, trained.context)
 
     most = trained.config.sequences
@@ -119,10 +117,9 @@ def _events_of(surface: Surface, ids: Collection[str]) -> Surface:
 def _trained_anew(
     trained: Trained,
     surfaces: Sequence[Surface],
-    held_out: frozenset[str] | None = None,
     **changes: Any,
 ) -> Ranker:
     """Another ranker of the run's own parameters, but for changes, learned from some surfaces."""
     config = trained.config.model_copy(update=changes)
     ranker = Ranker(config.ranker(trained.context.seed))
-    return ranker.fit(surfaces, trained.until, trained.context, held_out=held_out)
+    return ranker.fit(surfaces, trained.until, trained.context)

@@ -10,8 +10,8 @@ import numpy as np
 
 from linkwise.errors import InputError
 from linkwise.rank.baselines import DAY
-from linkwise.rank.conditions import Found, Trained, both_kinds, parted
-from linkwise.rank.study import Judged, asked_of, judge
+from linkwise.rank.conditions import Found, Trained, parted
+from linkwise.rank.study import Judged, asked_of, both_kinds, judge
 from linkwise.rank.surface import Surface
 
 WEEKS = 8
@@ -23,6 +23,7 @@ def in_domain(trained: Trained) -> Found:
     mine = [surface for surface in trained.surfaces if trained.trained_on(surface)]
     if not mine:
         raise InputError("none of these tasks was trained on; name one that was.")
+    after = f"{trained.config.gap_days} days and more after" if mine[0].clock else "after"
     return parted(
         trained,
         "Tasks that it was trained on",
@@ -31,7 +32,7 @@ def in_domain(trained: Trained) -> Found:
         ["all"],
         None,
         lambda found: np.zeros(len(found.label), dtype=np.int64),
-        (f"Events {trained.config.gap_days} days and more after the end of the training time.",),
+        (f"Events {after} the end of the training time.",),
     )
 
 

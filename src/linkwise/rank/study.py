@@ -14,6 +14,7 @@ import polars as pl
 
 from linkwise.context import Context
 from linkwise.errors import InputError, UsageError, optional
+from linkwise.metrics.binary import auc
 from linkwise.metrics.bootstrap import (
     MetricRow,
     bootstrap_weights,
@@ -23,8 +24,16 @@ from linkwise.metrics.bootstrap import (
 from linkwise.rank.baselines import DAY, fitted_scores
 from linkwise.rank.config import RankStudyConfig
 from linkwise.rank.page import build_report
-from linkwise.rank.ranker import Ranker
-from linkwise.rank.surface import Longs, Surface, moment, read_surface, task_files
+from linkwise.rank.ranker import FORMAT_VERSION, Ranker
+from linkwise.rank.surface import (
+    Bools,
+    Longs,
+    Surface,
+    held_out,
+    moment,
+    read_surface,
+    task_files,
+)
 from linkwise.rank.task import read_task
 from linkwise.report.outcome import Outcome
 
@@ -82,11 +91,15 @@ def study(paths: Sequence[str], config: RankStudyConfig, context: Context) -> Ou
         surfaces = [read_surface(read_task(path)) for path in task_files(paths)]
     trained = learned_from(surfaces, config)
     until, test = times(surfaces, config)
-    if not any(_may_be_judged(surface, test) for surface in surfaces):
+    every = [asked_of(surface, test, config, context) for surface in surfaces]
+    asked_by = {asked.surface.task.name: asked for asked in every if asked is not None}
+    if not any(both_kinds(asked.label) for asked in asked_by.values()):
+        gap = f" and the gap of {config.gap_days} days" if surfaces[0].clock else ""
+        smaller = "a smaller --gap-days, " if gap else ""
         raise InputError(
-            "no task has events of both kinds, acted on and not, after the training time and the gap of "
-            f"{config.gap_days} days, so that there is nothing to judge; use a smaller --gap-days or an "
-            "earlier --train-until."
+            f"no task has events of both kinds, acted on and not, after the training time{gap}, of members "
+            f"not held out, so that there is nothing to judge; use {smaller}an earlier --train-until or more "
+            "members."
         )
     folder = context.folder / "model"
     if (folder / "ranker.json").is_file():  # of a run that is resumed
@@ -100,16 +113,13 @@ def study(paths: Sequence[str], config: RankStudyConfig, context: Context) -> Ou
     judged: list[Judged] = []
     steered: list[dict[str, Any]] = []
     for surface in sorted(surfaces, key=lambda s: s.task.name in config.held_out):
-        asked = asked_of(surface, test, config, context)
+        asked = asked_by.get(surface.task.name)
         if asked is not None:
             judged.append(judge(ranker, asked, surface in trained, until, context))
-            if not steered and surface.task.output == "yes-no":
+            # Of a task trained on, whose vectors lie about saved means: the texts tried do not move them.
+            if not steered and surface in trained and surface.task.output == "yes-no":
                 with context.step(f"try to steer {surface.task.name}"):
                     steered = steering(ranker, asked, config, context)
-    if not judged:
-        raise InputError(
-            "no task has an event after the training time and the gap; nothing to judge."
-        )
     with context.step("metrics"):
         metrics = metrics_of(judged, config, context.seed) + steered
     about = {
@@ -204,8 +214,13 @@ def _knows_nothing_judged(
             f"{option}: it learned from events up to {end}, and the training time ends at {own}: what it "
             f"knows may be what is judged. Use --train-until {end}, or an earlier run."
         )
-    tasks = json.loads((run / "model" / "ranker.json").read_text())["prior"]
-    known = sorted(set(config.held_out) & set(tasks))
+    about = json.loads((run / "model" / "ranker.json").read_text())
+    if about.get("format_version") != FORMAT_VERSION:
+        raise UsageError(
+            f"{option}: the ranker was written in format {about.get('format_version')}, when other members "
+            f"were held out, and this Linkwise reads {FORMAT_VERSION}; train it again."
+        )
+    known = sorted(set(config.held_out) & set(about["prior"]))
     if known:
         raise UsageError(
             f"{option}: it was trained on {', '.join(known)}, which --held-out is to keep from this one; "
@@ -218,11 +233,9 @@ def _knows_nothing_judged(
             _knows_nothing_judged(f"{option}, from {before}", Path(before), config, until, clock)
 
 
-def _may_be_judged(surface: Surface, test: int) -> bool:
-    """Whether there are test events of both kinds."""
-    labels = surface.labels()
-    asked = labels[(surface.time >= test) & (labels >= 0)] == surface.yes
-    return bool(asked.any() and not asked.all())
+def both_kinds(label: Bools) -> bool:
+    """Whether some were acted on, and some not."""
+    return bool(label.any() and not label.all())
 
 
 @dataclass(frozen=True)
@@ -250,6 +263,7 @@ def asked_of(
 ) -> Asked | None:
     """The events from `test` on (before `until`) of some members; None where there is none.
 
+    Not of those whom the ranker holds out: its weights and calibration are fitted on what they did before.
     The past is known up to the beginning of the period of `refresh_days` that an event falls into.
     """
     labels = surface.labels()
@@ -258,10 +272,11 @@ def asked_of(
         here &= surface.time < until
     rows = np.flatnonzero(here)
     members = np.unique(surface.member[rows])
+    members = members[~held_out(surface.members["id"].gather(members))]
     if config.judged is not None and len(members) > config.judged:
         rng = context.rng(f"judged {surface.task.name}")
         members = np.sort(rng.choice(members, config.judged, replace=False))
-        rows = rows[np.isin(surface.member[rows], members)]
+    rows = rows[np.isin(surface.member[rows], members)]
     if not len(rows):
         return None
     span = config.refresh_days * DAY if surface.clock else 1
@@ -422,10 +437,19 @@ def true_chances(asked: Asked) -> np.ndarray[Any, np.dtype[np.float64]] | None:
     return None if found.null_count() else found.to_numpy().astype(np.float64)
 
 
+def best_other(found: Judged) -> str:
+    """The model, neither the ranker nor the truth, of the highest AUC over all of a task's events."""
+    others = [model for model in found.scores if model not in (RANKER, TRUTH)]
+    return max(others, key=lambda model: auc(found.label, found.scores[model]))
+
+
 def metrics_of(
     judged: Sequence[Judged], config: RankStudyConfig, seed: int
 ) -> list[dict[str, Any]]:
-    """AUC and its like of all models, by task, and of members with a short past; intervals over members."""
+    """AUC and its like of all models, by task, and of members with a short past; intervals over members.
+
+    Differences are to popularity, and of members with a short past to the task's `best_other`.
+    """
     rows: list[dict[str, Any]] = []
     for found in judged:
         few = found.past <= FEW_EVENTS
@@ -445,7 +469,7 @@ def metrics_of(
                     {RANKER: np.clip(found.scores[RANKER][keep], 0, 1)}
                     if found.surface.task.output in ("yes-no", "action") and found.trained
                     else {},
-                    baseline="popularity",
+                    baseline="popularity" if name == found.name else best_other(found),
                     split="test" if found.trained else "held out",
                     slice=name,
                     shares=(0.1,),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from linkwise.data.splits import user_hash
 from linkwise.data.texts import read_table
 from linkwise.errors import InputError, UsageError
 from linkwise.rank.task import Task, placeholders, read_task
 
 Longs = np.ndarray[Any, np.dtype[np.int64]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
+HELD_OUT = 0.05  # share of the members that no ranker learns from
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,16 @@ class Surface:
                 f'{self.task.name}: there is no {table[:-1]} "{ids}"; ids look like {some}.'
             )
         return int(found[0])
+
+
+def held_out(ids: Iterable[str]) -> Bools:
+    """Which members no ranker learns from (n,), about one in twenty, by a hash of the id alone.
+
+    They judge a training and weigh answers and vectors, and are never reported on. Whatever the seed, the
+    time and the tasks, they are the same: a run that begins from another, or learns from it, has members
+    whom neither knows.
+    """
+    return np.asarray(user_hash(ids, "rank") < HELD_OUT)
 
 
 def task_files(paths: Sequence[str]) -> list[Path]:

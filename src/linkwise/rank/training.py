@@ -7,11 +7,12 @@ the past by action would show what came after, and teaches its last answer only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 import torch
 
 from linkwise.context import Context
@@ -19,11 +20,11 @@ from linkwise.errors import InputError
 from linkwise.lm.fit import Loss, Task
 from linkwise.lm.heads import first_position, head_parts
 from linkwise.lm.load import LanguageModel
-from linkwise.lm.objectives import HELD_OUT, MOST_HELD_OUT, next_token_loss
+from linkwise.lm.objectives import MOST_HELD_OUT, next_token_loss
 from linkwise.lm.packing import Packed, pack, packed_states
 from linkwise.rank.config import RankConfig
 from linkwise.rank.matching import matched, matching_loss
-from linkwise.rank.surface import Longs
+from linkwise.rank.surface import Longs, Surface, held_out
 from linkwise.rank.verbalise import Verbaliser
 
 if TYPE_CHECKING:
@@ -165,27 +166,25 @@ def text_examples(
 
 @dataclass(frozen=True)
 class Mixture:
-    """The task of `lm.fit` over a mixture of surfaces, what is known of its answers, what is held out."""
+    """The task of `lm.fit` over a mixture of surfaces, what is known of its answers, what is held out.
+
+    `learned` counts, by task, members with answered events in the training time (`known`), those whose
+    description leaves no room for one (`no_room`), and those whose answers are learned (`learned`).
+    """
 
     task: Task
     answered: Answered
     held_out: list[Example]
+    learned: dict[str, dict[str, int]]
 
 
-def held_out_members(verbalisers: Sequence[Verbaliser], until: int, seed: int) -> frozenset[str]:
-    """One member in twenty of those with an event before `until`, none where that is less than one."""
-    names = sorted(
-        {
-            name
-            for v in verbalisers
-            for name in v.surface.members["id"].gather(
-                np.unique(v.surface.member[v.surface.time < until])
-            )
-        }
-    )
-    n = min(MOST_HELD_OUT, int(HELD_OUT * len(names)))
-    chosen = np.random.default_rng([seed, 3]).choice(len(names), n, replace=False)
-    return frozenset(names[place] for place in chosen)
+def held_out_members(surfaces: Iterable[Surface]) -> frozenset[str]:
+    """The ids of `surface.held_out` among the members of some surfaces."""
+    found: set[str] = set()
+    for surface in surfaces:
+        ids = surface.members["id"]
+        found.update(ids.filter(pl.Series(held_out(ids))))
+    return frozenset(found)
 
 
 def mixture(
@@ -199,14 +198,16 @@ def mixture(
 ) -> Mixture:
     """What is learned from a mixture of surfaces; the members of `held_out` judge, with all their events.
 
+    Of many, so many sequences as `MOST_HELD_OUT`: an evaluation is not to take longer than the training.
+
     With a `teacher`, its probabilities are learned beside the answers given, and judge beside them.
 
-    Raises `InputError` where no surface has an event to learn from.
+    Raises `InputError` where a task has nothing to learn from: it would count as trained on.
     """
     rng = context.rng("rank mixture")
     examples: list[Example] = []
     owners: list[str] = []
-    narrow = False
+    learned: dict[str, dict[str, int]] = {}
     for number, verbaliser in enumerate(verbalisers):
         told = len(verbaliser.instruction) + len(verbaliser.question)
         if told + MARGIN > config.max_tokens:
@@ -214,36 +215,46 @@ def mixture(
                 f"task {verbaliser.task.name}: instruction and question take {told} tokens, and --max-tokens "
                 f"is {config.max_tokens}, which leaves no room for an item; raise it, or shorten them."
             )
+        surface, cut = verbaliser.surface, 0
+        known = np.unique(surface.member[(surface.time < until) & (verbaliser.labels >= 0)])
         if verbaliser.task.output == "order":
             some, names = order_examples(verbaliser, number, until, config, rng)
         elif not verbaliser.task.history.joint:
             some, names = grouped_examples(verbaliser, number, until, config, rng)
         else:
             some, names = joint_examples(verbaliser, number, until, config)
-            surface = verbaliser.surface
-            known = np.unique(surface.member[(surface.time < until) & (verbaliser.labels >= 0)])
             cut = len(known) - len(set(names))
-            narrow = narrow or cut > 0
             if cut:
                 context.progress.say(
                     f"{verbaliser.task.name}: {cut:,} of {len(known):,} members are not learned from: their "
                     f"description leaves no room for an event in {config.max_tokens} tokens (--max-tokens)."
                 )
+        if not set(names) - held_out:
+            raise InputError(_nothing_of(verbaliser, len(known), len(names), config))
+        learned[verbaliser.task.name] = {"known": len(known), "no_room": cut}
         examples += some
         owners += names
-    if not examples and narrow:
-        raise InputError(
-            f"no member's description leaves room for an event in {config.max_tokens} tokens; raise "
-            "--max-tokens, or shorten the instruction or the member's template."
-        )
-    if not examples:
-        raise InputError("no member has an answered event before the end of the training time.")
     answered = _answered(verbalisers, examples, config)
     taught = [row for row, name in enumerate(owners) if name not in held_out]
+    judging = [row for row, name in enumerate(owners) if name in held_out]
     if config.sequences is not None and len(taught) > config.sequences:
-        judging = [row for row, name in enumerate(owners) if name in held_out]
-        chosen = [*rng.choice(taught, config.sequences, replace=False), *judging]
-        examples, owners = ([of[row] for row in sorted(chosen)] for of in (examples, owners))
+        taught = rng.choice(taught, config.sequences, replace=False).tolist()
+    if len(judging) > MOST_HELD_OUT:
+        # The same ones whatever is learned, so that trainings on more and less are judged alike.
+        judging = np.random.default_rng(0).permutation(judging)[:MOST_HELD_OUT].tolist()
+    chosen = sorted([*taught, *judging])
+    examples, owners = [examples[row] for row in chosen], [owners[row] for row in chosen]
+    for number, verbaliser in enumerate(verbalisers):
+        name = verbaliser.task.name
+        told_of = {
+            owner for e, owner in zip(examples, owners, strict=True) if e.task == number
+        } - held_out
+        if not told_of:
+            raise InputError(
+                f"task {name}: none of the {config.sequences} sequences drawn is of it; raise --sequences, "
+                f"or hold the task out (--held-out {name})."
+            )
+        learned[name]["learned"] = len(told_of)
     n_tokens = sum(
         len(example.tokens)
         for example, name in zip(examples, owners, strict=True)
@@ -265,7 +276,24 @@ def mixture(
 
     lengths = np.array([len(example.tokens) for example in examples], dtype=np.int64)
     task = Task(lengths, np.flatnonzero(~out), np.flatnonzero(out), loss)
-    return Mixture(task, answered, [examples[row] for row in np.flatnonzero(out)])
+    return Mixture(task, answered, [examples[row] for row in np.flatnonzero(out)], learned)
+
+
+def _nothing_of(verbaliser: Verbaliser, known: int, sequences: int, config: RankConfig) -> str:
+    """Why nothing is learned of a task, of `known` members with events, who made so many sequences."""
+    name = verbaliser.task.name
+    if not known:
+        why = "no member has an answered event before the end of the training time; choose a later one"
+    elif sequences:
+        why = f"all of its {known} members with events are held out to judge; give it more members"
+    elif verbaliser.task.output == "order":
+        why = "no list of what was shown has an item acted on beside one that was not"
+    else:
+        why = (
+            f"no member's description leaves room for an event in {config.max_tokens} tokens; raise "
+            "--max-tokens, or shorten the instruction or the member's template"
+        )
+    return f"task {name}: {why}, or hold the task out (--held-out {name})."
 
 
 def _answered(
