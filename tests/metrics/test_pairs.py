@@ -73,6 +73,18 @@ def test_the_interval_is_wider_than_that_of_independent_pairs() -> None:
     assert by_codes[2] - by_codes[1] > 1.5 * (by_pairs[1] - by_pairs[0])
 
 
+def test_models_one_after_the_other_are_drawn_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, scores, a, b = made(4)
+    both = {"one": scores, "other": -scores}
+    at_once = evaluate_pairs(labels, both, a, b, samples=30, seed=1)
+    monkeypatch.setattr("linkwise.metrics.pairs.MANY", 1)
+    apart = evaluate_pairs(labels, both, a, b, samples=30, seed=1)
+    assert at_once.points == apart.points
+    for model, draws in at_once.draws.items():
+        for key, values in draws.items():
+            np.testing.assert_array_equal(values, apart.draws[model][key])
+
+
 def test_rows_compare_with_the_baseline_in_pairs() -> None:
     labels, scores, a, b = made(2)
     both = {"rule": scores, "model": scores + 0.0}

@@ -39,6 +39,7 @@ Longs = NDArray[np.integer[Any]]
 Key = tuple[str, float | None]
 
 FALSE_POSITIVES = 0.1  # rate up to which the partial area counts
+MANY = 1_000_000  # pairs from which on models are evaluated one after the other
 
 
 @dataclass(frozen=True)
@@ -104,30 +105,38 @@ def evaluate_pairs(
     n = len(positive)
     codes, numbers = np.unique(np.concatenate([first, second]), return_inverse=True)
     a, b = numbers[:n], numbers[n:]
-    some = [k for k in places if k <= n]
-    rows = {
-        model: order_rows(positive, check_scores(of, n, f'scores of model "{model}"'))
-        for model, of in scores.items()
-    }
+    kept = [k for k in places if k <= n]
     ones = np.ones((1, n))
-    points = {model: _draws(rows[model], ones, model in trivial, some) for model in rows}
-    parts: dict[str, list[dict[Key, Floats]]] = {model: [] for model in rows}
-    chunk = max(1, CHUNK * len(codes) // n)
-    for counts in bootstrap_weights(np.random.default_rng(seed), len(codes), samples, chunk=chunk):
-        weights = (counts[:, a] * counts[:, b]).astype(
-            np.float64
-        )  # (b, n), the same for every model
+    points: dict[str, dict[Key, Floats]] = {}
+    draws: dict[str, dict[Key, Floats]] = {}
+    names = list(scores)
+    # Of very many pairs one model is in memory at a time, and the same resamples are drawn for each.
+    step = len(names) if n < MANY else 1
+    for begin in range(0, len(names), step):
+        some = names[begin : begin + step]
+        rows = {
+            model: order_rows(
+                positive, check_scores(scores[model], n, f'scores of model "{model}"')
+            )
+            for model in some
+        }
+        parts: dict[str, list[dict[Key, Floats]]] = {model: [] for model in some}
+        chunk = max(1, CHUNK * len(codes) // n)
+        for counts in bootstrap_weights(
+            np.random.default_rng(seed), len(codes), samples, chunk=chunk
+        ):
+            weights = (counts[:, a] * counts[:, b]).astype(np.float64)  # (b, n)
+            for model, own in parts.items():
+                own.append(_draws(rows[model], weights, model in trivial, kept))
         for model, own in parts.items():
-            own.append(_draws(rows[model], weights, model in trivial, some))
+            points[model] = _draws(rows[model], ones, model in trivial, kept)
+            draws[model] = {key: np.concatenate([part[key] for part in own]) for key in own[0]}
     return PairMetrics(
         {
             model: {key: float(value[0]) for key, value in of.items()}
             for model, of in points.items()
         },
-        {
-            model: {key: np.concatenate([part[key] for part in own]) for key in points[model]}
-            for model, own in parts.items()
-        },
+        draws,
         n,
     )
 

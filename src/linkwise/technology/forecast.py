@@ -36,7 +36,7 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.first)
 
-    def some(self, rows: Longs | Bools) -> Pairs:
+    def some(self, rows: Longs | Bools | slice) -> Pairs:
         """Those of some rows."""
         return Pairs(self.first[rows], self.second[rows])
 

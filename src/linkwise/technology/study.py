@@ -391,8 +391,13 @@ def judge(
         if model is None:
             notes.append(f"Nothing was learned: {why}.")
         else:
-            frame = sources.signals(pairs, plan.embed, _without(scores, "random"))
-            scores[LEARNED] = model.score(frame).astype(np.float32)
+            known = _without(scores, "random")
+            learned = np.empty(len(pairs), dtype=np.float32)
+            for start in range(0, len(pairs), MANY):
+                part = slice(start, start + MANY)
+                some = {name: of[part] for name, of in known.items()}
+                learned[part] = model.score(sources.signals(pairs.some(part), plan.embed, some))
+            scores[LEARNED] = learned
     truth = true_nearness(paths, corpus, pairs, plan.forecast) if level is None else None
     if truth is not None:
         scores[TRUTH] = truth
@@ -441,6 +446,9 @@ def learn(
         return None, (
             f"{int(positive.sum())} pairs came true in {outcome}, fewer than {LEAST_LEARNED}"
         )
+    if len(pairs) > MANY:  # all that came true, and others by lot
+        others = context.rng("pairs to learn from").random(len(pairs)) < MANY / len(pairs)
+        pairs, positive = pairs.some(positive | others), positive[positive | others]
     frame = sources.signals(pairs, embed, sources.scores(pairs, embed))
     boosting = Boosting(BoostingConfig(rounds=150, learning_rate=0.03, num_leaves=7))
     model = boosting.fit(
