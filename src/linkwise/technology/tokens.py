@@ -76,7 +76,7 @@ class TechnologyTokens(nn.Module):
         rows.append(old[model.text_end()[0]] if model.text_end() else old.mean(dim=0))
         self.rows = nn.Parameter(torch.stack(rows).clone())  # (n_codes + 1, size)
         self.bias = nn.Parameter(torch.zeros(len(codes), device=old.device))
-        self.transform = _before_words(network)
+        self.transform = head_of(network)
         for p in network.parameters():
             p.requires_grad_(part == "full")
         self.wrapped = wrap_lora(network, rank, dropout) if part == "lora" else None
@@ -206,10 +206,11 @@ class TokenReader:
         texts: Sequence[str],
         max_tokens: int,
         *,
+        unit: bool = True,
         batch_tokens: int = 8192,
         advance: Callable[[int], None] = lambda done: None,
     ) -> Singles:
-        """What a text says of its codes: the state where a hidden code stands, of length one (n, size).
+        """What a text says of its codes: the states where a hidden code stands (n, size), `unit` long.
 
         The model is shown the text alone, and one hidden code. A code that is shown says first of all which
         code it is, which two codes never have in common; hidden, it says what the patent is about.
@@ -236,7 +237,8 @@ class TokenReader:
             with torch.inference_mode():
                 seen = states(self.model.network, ids, there)
                 at = seen[torch.arange(len(some)), torch.tensor(places)]
-                found[some] = functional.normalize(at.float(), dim=1).cpu().numpy()
+                at = functional.normalize(at.float(), dim=1) if unit else at.float()
+                found[some] = at.cpu().numpy()
             done += len(some)
             advance(done)
         return found
@@ -321,7 +323,7 @@ def _mean_row(model: LanguageModel, old: Any, title: str) -> Any:
     return old[tokens].mean(dim=0) if tokens else old.mean(dim=0)
 
 
-def _before_words(network: Any) -> Callable[[Any], Any]:
+def head_of(network: Any) -> Callable[[Any], Any]:
     """What a masked model's head does before its last layer, the words."""
     head = getattr(getattr(network, "cls", None), "predictions", None)
     if head is not None:  # BERT
