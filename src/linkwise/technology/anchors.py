@@ -13,11 +13,8 @@ Longs = np.ndarray[Any, np.dtype[np.int64]]
 Singles = np.ndarray[Any, np.dtype[np.float32]]
 
 SIZE = 64  # of the vectors
-WALKS, STEPS, REACH = (
-    20,
-    40,
-    5,
-)  # walks from each code, their length, and how far apart two steps are alike
+# Walks from each code, their length, and how far apart two steps are alike.
+WALKS, STEPS, REACH = 10, 40, 5
 BLOCK = 1 << 22  # numbers of a dense block
 
 
@@ -49,7 +46,12 @@ def ppmi_vectors(together: Any, size: int = SIZE) -> Floats:
 
 
 def word2vec_vectors(
-    sentences: Sequence[Sequence[str]], names: Sequence[str], seed: int, *, window: int
+    sentences: Sequence[Sequence[str]],
+    names: Sequence[str],
+    seed: int,
+    *,
+    window: int,
+    epochs: int = 20,
 ) -> Floats:
     """Skip-gram vectors (Mikolov et al. 2013) of what stands at most `window` places apart, of length one.
 
@@ -63,7 +65,7 @@ def word2vec_vectors(
         return found
     model = Word2Vec(
         sentences, vector_size=SIZE, window=window, min_count=1, sg=1, negative=5, sample=0,
-        epochs=20, workers=1, seed=seed + 1, shrink_windows=False,
+        epochs=epochs, workers=1, seed=seed + 1, shrink_windows=False,
     )  # fmt: skip
     for row, name in enumerate(names):
         if name in model.wv:
@@ -94,7 +96,7 @@ def walk_vectors(together: Any, names: Sequence[str], seed: int) -> Floats:
     """Vectors of codes from random walks (n_codes, SIZE), of length one."""
     paths = walks(together, np.random.default_rng([seed, 11]))
     spoken = [[names[code] for code in path] for path in paths]
-    return word2vec_vectors(spoken, names, seed, window=REACH)
+    return word2vec_vectors(spoken, names, seed, window=REACH, epochs=3)
 
 
 Rule = Callable[[Any, Longs, Longs], Singles]

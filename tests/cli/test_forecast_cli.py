@@ -1,0 +1,91 @@
+"""`linkwise forecast` and `linkwise lm adapt --objective technology-tokens`, in this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from linkwise.cli import main
+from linkwise.lm.load import read_about
+
+
+@pytest.fixture(scope="module")
+def patents(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sim") / "pat"
+    words = ["simulate", "patents", "--patents", "2000", "--codes", "120", "--seed", "5"]
+    assert main([*words, "--out", str(folder), "--quiet"]) == 0
+    return folder
+
+
+def adapt(bert: Path, patents: Path, out: Path, *more: str) -> int:
+    words = ["lm", "adapt", "--model", str(bert), "--texts", str(patents / "patents.parquet")]
+    rest = ["--epochs", "1", "--max-tokens", "40", "--threads", "1", "--out", str(out)]
+    return main([*words, *rest, *more])
+
+
+def test_from_patents_to_a_forecast(
+    bert: Path, patents: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokens = ("--objective", "technology-tokens", "--until", "2005")
+    titles = ("--code-titles", str(patents / "codes.tsv"))
+    assert adapt(bert, patents, tmp_path / "tt", *tokens, *titles, "--quiet") == 0
+    about = read_about(tmp_path / "tt")
+    assert about["until"] == 2005
+    assert about["objective"] == "technology-tokens"
+    capsys.readouterr()
+    words = ["forecast", str(patents / "patents.parquet"), "--embed", "2006-2010", *titles]
+    options = ["--forecast", "2011-2015", "--lm", str(tmp_path / "tt"), "--max-tokens", "40",
+               "--bootstrap", "20", "--threads", "1", "--map"]  # fmt: skip
+    assert main([*words, *options, "--json", "--out", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr()
+    models = {row["model"] for row in json.loads(said.out)}
+    assert {
+        f"{kind}: {tmp_path / 'tt'}" for kind in ("text", "tokens", "hidden tokens", "token rows")
+    } <= models
+    assert "Report:" in said.err
+    for name in ("pairs.parquet", "map.parquet", "topics.parquet", "ranking.parquet"):
+        assert (tmp_path / "run" / name).is_file()
+    # A model that knows what is to be forecast is refused, and nothing is left behind.
+    early = ["forecast", words[1], "--embed", "2001-2004", "--lm", str(tmp_path / "tt")]
+    assert main([*early, "--out", str(tmp_path / "late")]) == 2
+    assert "was tuned on patents up to 2005" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "late").exists()
+
+
+def test_the_year_goes_with_every_objective(
+    bert: Path, patents: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    column = ("--column", "abstract", "--quiet")
+    assert adapt(bert, patents, tmp_path / "a", "--until", "1997", *column) == 0
+    assert read_about(tmp_path / "a")["until"] == 1997
+    assert adapt(tmp_path / "a", patents, tmp_path / "b", "--until", "1996", *column) == 0
+    assert read_about(tmp_path / "b")["until"] == 1997  # its base knows 1997
+    assert (
+        adapt(tmp_path / "a", patents, tmp_path / "c", "--year", "nope", "--until", "1996", *column)
+        == 3
+    )
+    assert "name the year's with --year" in " ".join(capsys.readouterr().err.split())
+    assert adapt(bert, patents, tmp_path / "d", "--until", "1900", *column) == 3
+    assert "no text is of 1900 or before" in " ".join(capsys.readouterr().err.split())
+
+
+def test_technology_tokens_need_codes(
+    bert: Path, patents: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = tmp_path / "plain.csv"
+    texts.write_text("id,abstract,year\na,toys that live,2000\nb,star wars,2001\n")
+    words = [
+        "lm",
+        "adapt",
+        "--model",
+        str(bert),
+        "--texts",
+        str(texts),
+        "--objective",
+        "technology-tokens",
+    ]
+    assert main([*words, "--out", str(tmp_path / "x")]) == 3
+    assert "no column of codes was found" in " ".join(capsys.readouterr().err.split())
+    assert main([*words, "--out", str(tmp_path / "x"), "--train", "soft-prompt"]) == 2
