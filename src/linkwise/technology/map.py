@@ -223,13 +223,21 @@ def _clusters(coordinates: Singles, config: MapConfig) -> Longs:
     if n < 2 * smallest or np.ptp(coordinates) == 0:  # not two areas
         return np.full(n, NO_TOPIC, dtype=np.int64)
     hdbscan = optional("fast_hdbscan", "map", "topics of a map")
+    numba = optional("numba", "map", "topics of a map")
     # Left to itself, the density of a point is that of as many neighbours as the smallest topic has: tables
     # of 650,000 x 400. On 3,731 real patents (TF-IDF vectors) 5 neighbours and half the square root gave 29
     # topics, the largest a fifth of the patents; 10 and the square root gave 9, one with two thirds. Leaves
     # of the tree, instead of the most stable clusters, left a third of the patents without a topic.
-    found = hdbscan.HDBSCAN(
-        min_cluster_size=smallest, min_samples=min(CORE, smallest), reproducible=True
-    ).fit(coordinates.astype(np.float64))
+    model = hdbscan.HDBSCAN(min_cluster_size=smallest, min_samples=min(CORE, smallest))
+    # Several threads share bounds as they go, so that ties fall one way or another; one thread always finds
+    # the same. The package's own way to that, `reproducible`, took 15 times as long for 20,000 points, and
+    # did not end for 650,000.
+    threads = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        found = model.fit(coordinates.astype(np.float64))
+    finally:
+        numba.set_num_threads(threads)
     return np.asarray(found.labels_, dtype=np.int64)
 
 
