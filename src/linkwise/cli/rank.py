@@ -298,7 +298,10 @@ def study(
     *,
     task: Annotated[
         tuple[str, ...],
-        Parameter(help="Task files, or folders with such; by default all of the run.", negative=()),
+        Parameter(
+            help="Task files, or folders with such, separated by commas; by default all of the run.",
+            negative=(),
+        ),
     ] = (),
     out: Annotated[
         str | None,
@@ -343,7 +346,7 @@ def study(
     groups = {"rank": values, "engine": engine, "seed": config.seed}
     found = carry_out(
         "rank",
-        task or config.paths,
+        parted(task) or config.paths,
         groups,
         changes,
         out=out or f"{str(trained.folder).rstrip('/')}-{name}",

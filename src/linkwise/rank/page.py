@@ -49,7 +49,7 @@ def build_report(
     held_out = [found.name for found in judged if not found.trained]
     apart = sum(row["split"] == "held out" for row in own)
     verdict = (
-        f"The ranker beats popularity, intervals apart, in {len(better)} of {len(own)} tasks"
+        f"The ranker beats popularity (paired interval above 0) in {len(better)} of {len(own)} tasks"
         + (
             f" ({sum(row['split'] == 'held out' for row in better)} of {apart} that it was not trained on)"
             if apart
@@ -72,6 +72,7 @@ def build_report(
         lead=(
             verdict,
             f"Judged on {n:,} events that were really shown, {when}.",
+            *_unheard(ranker),
         ),
         simulated=simulated,
         beats_baseline=bool(own) and len(better) == len(own),
@@ -280,6 +281,17 @@ def _steering_section(metrics: Metrics, ranker: Ranker) -> list[Section]:
             ),
         )
     ]
+
+
+def _unheard(ranker: Ranker) -> tuple[str, ...]:
+    """That the answers weigh nothing, where they do not."""
+    if ranker.evidence_ is None or ranker.evidence_.hears:
+        return ()
+    return (
+        "The model's answers weigh nothing in these scores: instruction, question, notes and the order of "
+        "the past do not move them. They are made of how an item's text goes with the description and with "
+        "past items.",
+    )
 
 
 def _evidence_section(ranker: Ranker) -> list[Section]:
