@@ -59,6 +59,12 @@ def compare(
             f"{runs[0].folder} is a {verbs[0]} run and {runs[1].folder} a {verbs[1]} run; "
             "compare two of one verb."
         )
+    if verbs[0] not in ("churn", "recommend"):
+        raise UsageError(
+            f"{runs[0].folder} is a {verbs[0]} run; runs of churn and recommend can be compared. "
+            "The models of "
+            f"one {verbs[0]} run are compared in pairs in its own report."
+        )
     tables = [_evaluation(run) for run in runs]
     pairs = _pairs(runs, tables, models)
     if verbs[0] == "churn":

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 import linkwise
+from linkwise.compare import compare
 from linkwise.data.simulate_patents import PatentsSimulation, simulate_patents
 from linkwise.errors import InputError, UsageError
 from linkwise.run import Run
@@ -97,6 +98,11 @@ def test_the_run_has_the_shape_of_every_run(run: Run, folder: Path) -> None:
     page = run.report.read_text()
     assert "Simulated" in page
     assert "expected by chance" in page
+
+
+def test_a_forecast_is_compared_within_its_own_report(run: Run) -> None:
+    with pytest.raises(UsageError, match="is a forecast run; runs of churn and recommend"):
+        compare(run, run)
 
 
 def test_the_first_patent_that_combined_a_pair_is_looked_up(run: Run, folder: Path) -> None:
