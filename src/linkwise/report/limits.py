@@ -23,9 +23,7 @@ def left_out(chart: Chart) -> str:
         if (step := every(chart)) > 1:
             said.append(f"Of each group one point in {step:,} is drawn.")
         if (named := sum(not group.baseline for group in chart.series)) > 1:
-            some = (
-                f"The first {MAX_NAMES} of {named} names are" if named > MAX_NAMES else "Names are"
-            )
+            some = f"The first {MAX_NAMES} names are" if named > MAX_NAMES else "Names are"
             said.append(f"{some} written where they cover no other.")
         return " ".join(said)
     if not isinstance(chart, HistogramChart) and len(chart.series) > MAX_SERIES:
