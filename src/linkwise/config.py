@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -118,14 +118,22 @@ def with_changes(values: dict[str, Any], changes: Sequence[str]) -> dict[str, An
     return changed
 
 
-def explain(error: ValidationError) -> str:
-    """A pydantic error in our words: field, what was got, what was expected."""
+def explain(
+    error: ValidationError, fields_at: Callable[[tuple[int | str, ...]], str] | None = None
+) -> str:
+    """A pydantic error in our words: field, what was got, what was expected.
+
+    `fields_at` names the fields that there are at a place, for one that is not known.
+    """
     parts = []
     for item in error.errors(include_url=False):
         name = ".".join(str(part) for part in item["loc"])
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            parts.append(f"there is no field {name}")
+            known = "" if fields_at is None else f"; expected {fields_at(item['loc'][:-1])}"
+            parts.append(f"there is no field {name}{known}")
+        elif item["type"] == "missing":
+            parts.append(f"{name} is missing")
         elif isinstance(item["input"], dict):  # several fields do not fit each other
             parts.append(message)
         else:

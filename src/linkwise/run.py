@@ -246,8 +246,8 @@ def score(
 
     Raises `UsageError` where `run` is no run or `out` exists, `InputError` where the log does not fit.
     """
-    from linkwise.churn.shortlist import write_csv
     from linkwise.churn.study import score_log
+    from linkwise.data.spreadsheet import write_csv
 
     found = run if isinstance(run, Run) else Run.open(run)
     config = found.config

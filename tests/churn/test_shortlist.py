@@ -11,10 +11,11 @@ import pytest
 
 from linkwise.churn import shortlist
 from linkwise.churn.config import ChurnConfig
-from linkwise.churn.shortlist import neutral, profit_curve, suggest, write_csv
+from linkwise.churn.shortlist import profit_curve, suggest
 from linkwise.churn.study import load_fitted
 from linkwise.churn.words import reason
 from linkwise.data.splits import user_hash
+from linkwise.data.spreadsheet import neutral, write_csv
 from linkwise.estimators.calibrate import IsotonicCalibrator
 from linkwise.run import Run
 

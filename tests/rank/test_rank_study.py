@@ -294,6 +294,70 @@ def test_show_and_score(run: Path, net: Path, capsys: pytest.CaptureFixture[str]
     assert [row["score"] for row in again] == pytest.approx(expected, rel=1e-4)
 
 
+def test_lists_of_many_members_in_a_file(
+    run: Path, net: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = net / "tasks" / "follow.toml"
+    surface = read_surface(read_task(task))
+    words = ["rank", "score", str(run), "--task", str(task), "--top", "1000"]
+    busy = [surface.members["id"][int(m)] for m in np.argsort(-np.diff(surface.start))[:2]]
+    assert main([*words, "--member", ",".join(busy), "--json"]) == 0
+    every = pl.DataFrame(json.loads(capsys.readouterr().out), infer_schema_length=None)
+    assert every["member"].unique(maintain_order=True).to_list() == busy
+    past = surface.task.actions["follow"].past
+    # By hand, from the tables: what each did last with each item, and what is left when it is taken out.
+    last: dict[tuple[str, str], int] = {}
+    acted = set()
+    for member, item, action in zip(surface.member, surface.item, surface.action, strict=True):
+        pair = (surface.members["id"][int(member)], surface.items["id"][int(item)])
+        last[pair] = int(action)
+        if list(surface.task.actions)[action] == "follow":
+            acted.add(pair)
+    said = [action.past for action in surface.task.actions.values()]
+    for row in every.iter_rows(named=True):
+        done = last.get((row["member"], row["item"]))
+        assert row["before"] == (None if done is None else said[done])
+    assert every.filter(pl.col("before") == past).height
+    for name in ("lists.parquet", "lists.csv", "lists.jsonl"):
+        out = tmp_path / name
+        assert main([*words, "--member", ",".join(busy), "--new", "--out", str(out)]) == 0
+        read = {"parquet": pl.read_parquet, "csv": pl.read_csv, "jsonl": pl.read_ndjson}
+        new = read[name.rpartition(".")[2]](out)
+        expected = [pair for pair in every.select("member", "item").rows() if pair not in acted]
+        assert new.select("member", "item").rows() == expected
+    assert main([*words, "--member", "m1", "--out", str(tmp_path / "lists.csv")]) == 2
+    assert "exists" in capsys.readouterr().err
+    assert main([*words, "--member", "all"]) == 2
+    assert "200 lists are many to print" in capsys.readouterr().err
+    assert main([*words, "--member", "m1", "--out", str(tmp_path / "lists.xlsx")]) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "lists.csv", "lists.jsonl", "lists.parquet",
+    ]  # fmt: skip
+
+
+def test_what_was_acted_on_in_full_leaves_an_empty_list(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [("u1", item, "play", f"2026-01-0{k}") for k, item in enumerate(("toy", "ran"), 1)]
+    task = str(write_surface(tmp_path, rows))
+    words = ["rank", "score", str(run), "--task", task, "--member", "u1", "--items", "toy,ran"]
+    assert main([*words, "--new", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert main([*words, "--new"]) == 0
+
+
+def test_lists_made_blindly_are_named(
+    run: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_surface(tmp_path, history={"budget_tokens": 3})
+    titles = pl.DataFrame({"id": ["toy", "alien", "heat", "ran"], "title": ["ภ" * 9] * 4})
+    titles.with_columns(plot=pl.col("title")).write_csv(tmp_path / "items.csv")
+    assert main(["rank", "score", str(run), "--task", str(task), "--member", "u1"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "u1: no past event has room in a history of 3 tokens" in said
+    assert "4 of the 4 items listed are texts of which the model knows less than half" in said
+
+
 @pytest.mark.parametrize("clock", [True, False])
 def test_positions_are_not_reported_as_days(clock: bool, base: Path, tmp_path: Path) -> None:
     rows = [
@@ -369,6 +433,7 @@ def test_reasons_are_what_the_log_odds_are_made_of(
         (["--train-until", "soon"], 2, '--train-until is "soon"'),
         (["--gap-days", "999"], 3, "nothing to judge"),
         (["--base", "tiny", "--train", "lora"], 2, "train all of it"),
+        (["--base", "huge"], 3, "Untrained models are tiny, small, medium."),
     ],
 )
 def test_wrong_calls(

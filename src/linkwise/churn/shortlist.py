@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,7 +46,6 @@ LEAVE = "leave alone: the risk does not pay for an offer"
 HOLDOUT = "control: no action, so that the effect of acting can be measured"
 
 # A cell that begins with one of these is a formula to a spreadsheet; so is one after a tab or line end.
-FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
 COLUMNS = (
     "user",
@@ -201,19 +198,3 @@ def ranking_of(shortlist: pl.DataFrame, model: str, window: Window) -> pl.DataFr
         "action",
         "holdout",
     )
-
-
-def write_csv(shortlist: pl.DataFrame, path: Path) -> None:
-    """Write the list as CSV that a spreadsheet opens without running anything in it."""
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(shortlist.columns)
-        for row in shortlist.iter_rows():
-            writer.writerow([neutral(value) for value in row])
-
-
-def neutral(value: Any) -> Any:
-    """Text that begins like a formula gets an apostrophe in front; numbers stay numbers."""
-    if isinstance(value, str) and value.startswith(FORMULA_SIGNS):
-        return "'" + value
-    return round(value, 6) if isinstance(value, float) else value

@@ -20,13 +20,14 @@ from linkwise.churn.insight import find_insight
 from linkwise.churn.ledger import ledger_frame, make_ledger
 from linkwise.churn.models import Model, Parts, Table, check_classes, fit_models, split
 from linkwise.churn.page import build_report
-from linkwise.churn.shortlist import ItemsOf, make_list, ranking_of, write_csv
+from linkwise.churn.shortlist import ItemsOf, make_list, ranking_of
 from linkwise.churn.windows import Role, Window, labels, plan
 from linkwise.context import Context
 from linkwise.data.engine import EngineConfig, collect
 from linkwise.data.events import Events, read_events
 from linkwise.data.files import is_simulated
 from linkwise.data.schema import InputConfig
+from linkwise.data.spreadsheet import write_csv
 from linkwise.errors import InputError
 from linkwise.estimators.calibrate import IsotonicCalibrator
 from linkwise.estimators.tabular import Boosting, write_atomically

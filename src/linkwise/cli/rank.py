@@ -12,7 +12,6 @@ from typing import Annotated, Any
 from cyclopts import App, Group, Parameter
 from pydantic import Field
 from rich.console import Console
-from rich.table import Table
 
 from linkwise.cli.options import (
     Changes,
@@ -24,12 +23,11 @@ from linkwise.cli.options import (
     Quiet,
     Resume,
     Seed,
-    Threads,
-    use_threads,
 )
-from linkwise.cli.show import carry_out, metrics_table, short, show_report
+from linkwise.cli.rank_score import score
+from linkwise.cli.show import carry_out, metrics_table, show_report
 from linkwise.data.schema import InputConfig, parted
-from linkwise.errors import InputError, UsageError
+from linkwise.errors import UsageError
 from linkwise.rank.config import NewSurfaceConfig, RankStudyConfig
 
 TaskFile = Annotated[str, Parameter(help="The task's file (TOML).")]
@@ -100,7 +98,7 @@ def show(
     """
     from linkwise.rank.config import RankConfig
     from linkwise.rank.ranker import Ranker
-    from linkwise.rank.surface import read_surface
+    from linkwise.rank.surface import moment, read_surface
     from linkwise.rank.task import read_task
 
     folder = Path(base) / "model"
@@ -109,7 +107,8 @@ def show(
     )
     surface = read_surface(read_task(task))
     verbaliser = ranker.verbaliser(surface)
-    prompt = verbaliser.prompt(surface.row_of(member), _moment(at, surface))
+    before = None if at is None else moment(at, surface.clock, "--at")
+    prompt = verbaliser.prompt(surface.row_of(member), before)
     row = 0 if item is None else surface.row_of(item, "items")
     parts = {**prompt.parts, "candidate": verbaliser.candidate(row)}
     counts = {name: len(tokens) for name, tokens in parts.items()}
@@ -358,185 +357,6 @@ def study(
         sys.stdout.write(json.dumps(found.metrics, indent=1) + "\n")
     if not quiet:
         show_report(Console(stderr=True, highlight=False, soft_wrap=True), found)
-
-
-SERVED = Group("Model behind a server", sort_key=1)
-
-
-def score(
-    run: Annotated[
-        str | None, Parameter(help="Folder of a finished run; none with --server.")
-    ] = None,
-    /,
-    *,
-    task: TaskFile,
-    member: Member,
-    items: Annotated[
-        str | None,
-        Parameter(help="Ids of candidates, separated by commas; by default every item."),
-    ] = None,
-    retrieve: Annotated[
-        int | None,
-        Parameter(
-            help="Score only so many, those nearest to the member by the model's embeddings."
-        ),
-    ] = None,
-    top: Annotated[int, Parameter(help="Show so many.")] = 10,
-    at: At = None,
-    threads: Threads = None,
-    json_: Json = False,
-    server: Annotated[
-        str | None,
-        Parameter(
-            group=SERVED,
-            help="Ask a chat model instead: address of an OpenAI-compatible API, up to and with /v1.",
-        ),
-    ] = None,
-    model: Annotated[
-        str | None, Parameter(group=SERVED, help="Name of the model, as the server calls it.")
-    ] = None,
-    key_variable: Annotated[
-        str, Parameter(group=SERVED, help="Environment variable with the key; unset: no key.")
-    ] = "OPENAI_API_KEY",
-    requests: Annotated[
-        int, Parameter(group=SERVED, help="Requests at most, one for each candidate.")
-    ] = 1000,
-    cache: Annotated[
-        str | None,
-        Parameter(group=SERVED, help="File of replies; what is in it is not asked again."),
-    ] = None,
-) -> None:
-    """Rank candidates for a member, on any surface that a task file describes.
-
-    ```
-    linkwise simulate members --members 300 --seed 3 --out net
-    linkwise rank train net/tasks/connect.toml --base tiny --out runs/brew
-    linkwise rank score runs/brew --task net/tasks/follow.toml --member m17 --top 5
-    ```
-
-    With no run, by a model behind a server: linkwise rank score --server http://127.0.0.1:8000/v1
-    --model NAME --task net/tasks/follow.toml --member m17
-    """
-    import numpy as np
-
-    from linkwise.rank.surface import read_surface
-    from linkwise.rank.task import read_task
-
-    if top < 1:
-        raise UsageError(f"--top is {top}; expected 1 or more.")
-    if (run is None) == (server is None):
-        raise UsageError("give the folder of a run, or --server with --model; one of the two.")
-    surface = read_surface(read_task(task))
-    if items is None:
-        rows = list(range(len(surface.items)))
-    else:
-        rows = [surface.row_of(name, "items") for name in parted(items)]
-    if not rows:
-        raise InputError(f"{task}: there are no items to rank.")
-    before, asked = _moment(at, surface), surface.row_of(member)
-    bounded: Any = None
-    if server is not None:
-        from linkwise.lm.replies import Cache
-        from linkwise.lm.server import Budget, Server
-        from linkwise.rank.served import ServedRanker
-
-        if model is None:
-            raise UsageError(
-                "--server needs --model, the name that the server has for what it serves."
-            )
-        if retrieve is not None:
-            raise UsageError("--retrieve needs a run's embeddings; with --server give --items.")
-        kept = None if cache is None else Cache(cache)
-        budget = Budget(requests=requests)
-        served = ServedRanker(
-            Server(server, model, key_variable=key_variable, budget=budget, cache=kept)
-        )
-        found_of = served.probabilities(served.verbaliser(surface), asked, rows, before)
-        scores, bounded = found_of.probability[:, surface.yes], found_of.bounded
-    else:
-        from linkwise.rank.ranker import Ranker
-        from linkwise.run import Run
-
-        use_threads(threads)
-        ranker = Ranker.load(Run.open(str(run)).folder / "model")
-        verbaliser = ranker.verbaliser(surface)
-        if retrieve is not None:
-            if items is not None or retrieve < top:
-                raise UsageError(
-                    f"--retrieve is {retrieve}; expected {top} (--top) or more, and no --items beside it."
-                )
-            rows = ranker.retrieve(verbaliser, asked, retrieve, before)
-        scores = ranker.scores(verbaliser, asked, rows, before)
-    best = np.argsort(-scores, kind="stable")[:top]
-    why: list[dict[str, str]] = [{} for _ in best]
-    if server is None and ranker.evidence_ is not None and surface.task.output == "yes-no":
-        shown = [rows[place] for place in best]
-        why = [{"why": words} for words in _reasons(ranker, verbaliser, asked, shown, before)]
-    said = [surface.items.row(rows[place], named=True) for place in best]
-    found = [
-        {"rank": number, "item": row["id"], "score": float(scores[place])}
-        | ({} if bounded is None else {"bounded": bool(bounded[place].any())})
-        | reason
-        | {name.removeprefix("text."): value for name, value in row.items() if name != "id"}
-        for number, (place, row, reason) in enumerate(zip(best, said, why, strict=True), 1)
-    ]
-    if json_:
-        print(json.dumps(found, indent=1))
-    else:
-        _print_table(found)
-    if bounded is not None and bounded.any():
-        print(
-            f"{int(bounded.any(axis=1).sum())} of {len(rows)} candidates have an answer that is not among "
-            "the likeliest tokens that the server reports; the most that it can have stands in its place.",
-            file=sys.stderr,
-        )
-
-
-def _reasons(
-    ranker: Any, verbaliser: Any, member: int, items: list[int], before: int | None
-) -> list[str]:
-    """What each item's log-odds are made of, in words."""
-    surface = verbaliser.surface
-    past = surface.task.actions[surface.task.action].past
-    found = []
-    like = ranker.most_like(verbaliser, member, items, before)
-    for terms, nearest in zip(ranker.terms(verbaliser, member, items, before), like, strict=True):
-        answers, described, acted, passed = terms.tolist()
-        parts = [f"answer {answers:+.2f}"] if answers else []
-        parts += [f"description {described:+.2f}"] if described else []
-        if nearest is not None:
-            row = surface.items.row(nearest, named=True)
-            named = next((row[n] for n in surface.items.columns if n != "id" and row[n]), row["id"])
-            parts.append(f"{past} before {acted:+.2f} (most like {_cut(named, 40)})")
-        parts += [f"passed by {passed:+.2f}"] if passed else []
-        found.append(", ".join(parts) or "nothing is known of the member")
-    return found
-
-
-def _print_table(found: list[dict[str, Any]]) -> None:
-    """Print ranked candidates, one a line: the beginning of each text, and why it stands there."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-    known = ("rank", "item", "score", "bounded", "why")
-    reasons = any(entry.get("why") for entry in found)
-    for name in ("rank", "item", "score", "text", *(["why"] if reasons else [])):
-        table.add_column(name, justify="right" if name in ("rank", "score") else "left")
-    for entry in found:
-        text = ", ".join(str(v) for k, v in entry.items() if k not in known and v)
-        cells = [str(entry["rank"]), entry["item"], short(entry["score"]), _cut(text, 60)]
-        table.add_row(*cells, *([entry["why"]] if reasons else []))
-    Console(highlight=False).print(table)
-
-
-def _cut(text: str, most: int) -> str:
-    """A text's beginning."""
-    return text if len(text) <= most else f"{text[: most - 1].rstrip()}\u2026"
-
-
-def _moment(at: str | None, surface: Any) -> int | None:
-    """A time as the surface's events have it."""
-    from linkwise.rank.surface import moment
-
-    return None if at is None else moment(at, surface.clock, "--at")
 
 
 def add_to(app: App) -> None:

@@ -88,7 +88,12 @@ class Ranker:
             return Prepared(model, None, self.config.base, self.config)
         inside = Path(self.config.base) / "model" / "lm"  # of a finished run
         base = str(inside) if inside.is_dir() else self.config.base
-        prepared = prepare(base, "causal", self.config, device=device)
+        try:
+            prepared = prepare(base, "causal", self.config, device=device)
+        except (InputError, UsageError) as error:
+            if Path(base).exists() or "/" in base:
+                raise
+            raise type(error)(f"{error} Untrained models are {', '.join(SHAPES)}.") from error
         prepared.model.must_look_back()
         if prepared.model.prefix:
             raise UsageError(
@@ -497,12 +502,14 @@ class Ranker:
         before: int | None = None,
         *,
         size: int | None = None,
+        among: Sequence[int] | None = None,
     ) -> list[int]:
-        """The k items that go best with a member of all the surface's, best first, by exact search."""
-        every = self.embed_items(verbaliser, range(len(verbaliser.surface.items)), size)
-        alike = every @ self.embed_member(verbaliser, member, before, size)
-        found: list[int] = np.argsort(-alike, kind="stable")[:k].tolist()
-        return found
+        """The k items, of all or `among` some, that go best with a member, best first, by exact search."""
+        among = range(len(verbaliser.surface.items)) if among is None else among
+        alike = self.embed_items(verbaliser, among, size) @ self.embed_member(
+            verbaliser, member, before, size
+        )
+        return [among[place] for place in np.argsort(-alike, kind="stable")[:k].tolist()]
 
     # --------------------------------------------------------------------------------------------- saving
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from linkwise.config import explain
 from linkwise.errors import InputError, UsageError
 
 Output = Literal["yes-no", "action", "rating", "order"]
@@ -273,24 +274,7 @@ def read_task(path: str | Path) -> Task:
     try:
         return Task.model_validate({**values, "folder": path.absolute().parent})
     except ValidationError as error:
-        raise InputError(f"{path}: {_explain(error)}") from error
-
-
-def _explain(error: ValidationError) -> str:
-    parts = []
-    for item in error.errors(include_url=False):
-        name = ".".join(str(part) for part in item["loc"])
-        message = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            known = _fields_at(item["loc"][:-1])
-            parts.append(f"there is no field {name}; expected {known}")
-        elif item["type"] == "missing":
-            parts.append(f"{name} is missing")
-        elif name:
-            parts.append(f'{name} is "{item["input"]}": {message[0].lower()}{message[1:]}')
-        else:
-            parts.append(message)
-    return "; ".join(parts) + "."
+        raise InputError(f"{path}: {explain(error, _fields_at)}") from error
 
 
 def _fields_at(path: tuple[int | str, ...]) -> str:
