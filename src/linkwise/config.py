@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,7 +16,7 @@ from linkwise.data.documents import DocumentsConfig
 from linkwise.data.engine import EngineConfig
 from linkwise.data.interactions import InteractionsConfig
 from linkwise.data.schema import InputConfig
-from linkwise.errors import UsageError
+from linkwise.errors import UsageError, explain
 from linkwise.rank.config import RankStudyConfig
 from linkwise.recommend.config import RecommendConfig
 from linkwise.technology.config import ForecastConfig
@@ -116,30 +116,6 @@ def with_changes(values: dict[str, Any], changes: Sequence[str]) -> dict[str, An
                 raise UsageError(f'--set "{change}": "{parent}" is a value, not a group of fields.')
         place[name] = value
     return changed
-
-
-def explain(
-    error: ValidationError, fields_at: Callable[[tuple[int | str, ...]], str] | None = None
-) -> str:
-    """A pydantic error in our words: field, what was got, what was expected.
-
-    `fields_at` names the fields that there are at a place, for one that is not known.
-    """
-    parts = []
-    for item in error.errors(include_url=False):
-        name = ".".join(str(part) for part in item["loc"])
-        message = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            known = "" if fields_at is None else f"; expected {fields_at(item['loc'][:-1])}"
-            parts.append(f"there is no field {name}{known}")
-        elif item["type"] == "missing":
-            parts.append(f"{name} is missing")
-        elif isinstance(item["input"], dict):  # several fields do not fit each other
-            parts.append(message)
-        else:
-            message = message[0].lower() + message[1:]
-            parts.append(f'{name or "the options"} is "{item["input"]}": {message}')
-    return "; ".join(parts) + "."
 
 
 def sorted_options(verb: str, options: dict[str, Any]) -> dict[str, dict[str, Any]]:

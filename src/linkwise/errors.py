@@ -13,8 +13,13 @@ found, and how to mend it: ``plays.csv line 812: play_time is "-4x"; expected se
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class LinkwiseError(Exception):
@@ -59,3 +64,27 @@ def optional(module: str, extra: str, purpose: str) -> ModuleType:
             f'{purpose} needs the package "{module}", which is not installed. '
             f'Install it with: pip install "linkwise[{extra}]"'
         ) from error
+
+
+def explain(
+    error: ValidationError, fields_at: Callable[[tuple[int | str, ...]], str] | None = None
+) -> str:
+    """A pydantic error in our words: field, what was got, what was expected.
+
+    `fields_at` names the fields that there are at a place, for one that is not known.
+    """
+    parts = []
+    for item in error.errors(include_url=False):
+        name = ".".join(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            known = "" if fields_at is None else f"; expected {fields_at(item['loc'][:-1])}"
+            parts.append(f"there is no field {name}{known}")
+        elif item["type"] == "missing":
+            parts.append(f"{name} is missing")
+        elif isinstance(item["input"], dict):  # several fields do not fit each other
+            parts.append(message)
+        else:
+            message = message[0].lower() + message[1:]
+            parts.append(f'{name or "the options"} is "{item["input"]}": {message}')
+    return "; ".join(parts) + "."

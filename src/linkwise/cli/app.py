@@ -29,7 +29,7 @@ from linkwise.cli import (
     run,
     simulate,
 )
-from linkwise.errors import Interrupted, LinkwiseError, UsageError
+from linkwise.errors import Interrupted, LinkwiseError, UsageError, explain
 
 HELP = """Predict links: what a person will choose next, who is about to leave.
 
@@ -157,8 +157,6 @@ def _logging(debug: bool, log_file: str | None) -> None:
 
 def _fail(error: BaseException) -> int:
     """Say what went wrong, in one sentence or two, on standard error; returns the exit code."""
-    from linkwise.config import explain
-
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     code, text = 2, str(error)
     if isinstance(error, LinkwiseError):
@@ -177,8 +175,6 @@ def _fail(error: BaseException) -> int:
 def _in_our_words(error: Any) -> str:
     cause: Any = getattr(error, "__cause__", None)
     if isinstance(cause, ValidationError):
-        from linkwise.config import explain
-
         return _as_options(explain(cause))
     text = " ".join(str(error).split())
     # From the settings file: "[study][x]" is the field study.x.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from linkwise.context import Context
-from linkwise.errors import InputError, UsageError, optional
+from linkwise.errors import InputError, ResourceError, UsageError, optional
 from linkwise.lm.config import FitConfig
 from linkwise.rank.config import RankConfig
 from linkwise.rank.evidence import Evidence
@@ -90,10 +90,10 @@ class Ranker:
         base = str(inside) if inside.is_dir() else self.config.base
         try:
             prepared = prepare(base, "causal", self.config, device=device)
-        except (InputError, UsageError) as error:
+        except ResourceError as error:
             if Path(base).exists() or "/" in base:
                 raise
-            raise type(error)(f"{error} Untrained models are {', '.join(SHAPES)}.") from error
+            raise ResourceError(f"{error} Untrained models are {', '.join(SHAPES)}.") from error
         prepared.model.must_look_back()
         if prepared.model.prefix:
             raise UsageError(

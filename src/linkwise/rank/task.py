@@ -11,8 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from linkwise.config import explain
-from linkwise.errors import InputError, UsageError
+from linkwise.errors import InputError, UsageError, explain
 
 Output = Literal["yes-no", "action", "rating", "order"]
 LETTERS = string.ascii_uppercase  # the names of candidates in a list that is to be put in order
