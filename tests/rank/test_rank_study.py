@@ -57,7 +57,17 @@ def test_what_a_run_holds(run: Path) -> None:
         for row in found.metrics
         if row["metric"] == "auc" and "," not in row["slice"]
     }
-    cold = [row for row in found.metrics if row["metric"] == "auc" and "," in row["slice"]]
+    over = [row for row in found.metrics if row["metric"] == "auc" and ", over " in row["slice"]]
+    assert {row["slice"].partition(",")[0] for row in over} == {task for task, _ in whole}
+    for row in over:
+        task, _, best = row["slice"].partition(", over ")
+        others = {m: v for (t, m), v in whole.items() if t == task}
+        assert others[best] == max(
+            v for m, v in others.items() if m not in ("ranker", "best possible")
+        )
+        assert row["difference"] == pytest.approx(others["ranker"] - others[best])
+        assert row["difference_low"] <= row["difference"] <= row["difference_high"]
+    cold = [row for row in found.metrics if row["metric"] == "auc" and "events" in row["slice"]]
     assert cold
     for row in cold:
         task = row["slice"].partition(",")[0]

@@ -71,6 +71,7 @@ def build_report(
         title="One text model for every surface",
         lead=(
             verdict,
+            *_against_the_best(metrics),
             f"Judged on {n:,} events that were really shown, {when}.",
             *_unheard(ranker),
         ),
@@ -99,6 +100,19 @@ def build_report(
     )
 
 
+def _against_the_best(metrics: Metrics) -> list[str]:
+    """How the ranker stands beside the best of the models that were trained on each task."""
+    over = [row for row in metrics if ", over " in row["slice"]]
+    above = sum(row["difference_low"] > 0 for row in over)
+    below = sum(row["difference_high"] < 0 for row in over)
+    if not over:
+        return []
+    return [
+        f"Beside the best other model of each task (trained on it; best on these events), it is above in "
+        f"{above} of {len(over)} tasks, intervals apart, and below in {below}."
+    ]
+
+
 def _over(baseline: str) -> tuple[Column, ...]:
     return interval_columns(f"over {baseline}", "difference", "difference low", "difference high")
 
@@ -123,6 +137,8 @@ def _tasks_section(judged: Sequence[Judged], metrics: Metrics) -> Section:
     return Section(
         title="Tasks",
         blocks=(
+            _short_table(judged, metrics),
+            _tasks_figure(judged, metrics),
             Table(
                 caption="AUC by task and model, with 95 % intervals over members",
                 columns=(
@@ -133,12 +149,54 @@ def _tasks_section(judged: Sequence[Judged], metrics: Metrics) -> Section:
                     *_over("popularity"),
                 ),
                 rows=tuple(rows),
-                limit=40,
-                note="All models of a task are judged on the same events. Logistic regression and boosting "
-                "are trained on the task itself, also where the ranker never saw it.",
+                limit=7,
             ),
-            _tasks_figure(judged, metrics),
         ),
+    )
+
+
+def _short_table(judged: Sequence[Judged], metrics: Metrics) -> Table:
+    """A line for each task: the ranker, the best other model, and what is possible."""
+    from linkwise.rank.study import RANKER, TRUTH
+
+    rows = []
+    truth = any(TRUTH in found.scores for found in judged)
+    for found in judged:
+        of = {row["model"]: row for row in _auc(metrics, found.name)}
+        over = next((r for r in metrics if r["slice"].startswith(f"{found.name}, over ")), None)
+        if over is None:
+            continue
+        other = over["slice"].removeprefix(f"{found.name}, over ")
+        rows.append(
+            (
+                found.name,
+                "trained" if found.trained else "held out",
+                over["n"],
+                *(of[RANKER][key] for key in ("value", "low", "high")),
+                other,
+                of[other]["value"],
+                *(over[key] for key in ("difference", "difference_low", "difference_high")),
+                of["popularity"]["value"],
+                *([of[TRUTH]["value"] if TRUTH in of else None] if truth else []),
+            )
+        )
+    return Table(
+        caption="AUC by task, with 95 % intervals over members",
+        columns=(
+            Column(name="task"),
+            Column(name="in training"),
+            Column(name="events", format="int"),
+            *interval_columns("ranker", "float3", "AUC low", "AUC high"),
+            Column(name="best other"),
+            Column(name="its AUC", format="float3"),
+            *interval_columns("over it", "difference", "difference low", "difference high"),
+            Column(name="popularity", format="float3"),
+            *([Column(name="best possible", format="float3")] if truth else []),
+        ),
+        rows=tuple(rows),
+        note="All models of a task are judged on the same events, and all but the ranker are trained on the "
+        "task itself, also where the ranker never saw it. The best other is that of the highest AUC on these "
+        "events, chosen by their labels, which favours it.",
     )
 
 

@@ -448,7 +448,8 @@ def metrics_of(
 ) -> list[dict[str, Any]]:
     """AUC and its like of all models, by task, and of members with a short past; intervals over members.
 
-    Differences are to popularity, and of members with a short past to the task's `best_other`.
+    Differences are to popularity, and of members with a short past to the task's `best_other`; the ranker's
+    to that over all events stands in a slice of its own, "TASK, over MODEL".
     """
     rows: list[dict[str, Any]] = []
     for found in judged:
@@ -478,10 +479,30 @@ def metrics_of(
                     seed=seed,
                 )
             ]
+            if name == found.name:
+                rows += _over_best_other(found, config, seed)
         split = "test" if found.trained else "held out"
         left_out = _bare(RANKER, split, found.name, "events_left_out", float(found.left_out))
         rows.append(left_out | {"n": len(found.label)})
     return rows
+
+
+def _over_best_other(found: Judged, config: RankStudyConfig, seed: int) -> list[dict[str, Any]]:
+    """The ranker's AUC over all of a task's events, with its difference to the task's `best_other`."""
+    other = best_other(found)
+    rows = evaluate_binary(
+        found.label,
+        {model: found.scores[model] for model in (RANKER, other)},
+        {},
+        baseline=other,
+        split="test" if found.trained else "held out",
+        slice=f"{found.name}, over {other}",
+        shares=(),
+        samples=config.bootstrap,
+        units=np.unique(found.member, return_inverse=True)[1],
+        seed=seed,
+    )
+    return [asdict(row) for row in rows if row.metric == "auc" and row.model == RANKER]
 
 
 def evaluation_of(judged: Sequence[Judged]) -> pl.DataFrame:
