@@ -811,6 +811,19 @@ def test_a_ranker_learns_what_goes_with_what(model: LanguageModel, tmp_path: Pat
         )
 
 
+def test_answers_that_tell_nothing_are_seldom_heard() -> None:
+    """One-sided at 2.5 %: of 400 draws of noise 10, and three standard deviations are 10 more."""
+    rng = np.random.default_rng(0)
+    heard = 0
+    for _ in range(400):
+        told = rng.normal(size=(300, 4)) * [0.01, 1, 1, 1]
+        odds = told[:, 1] - 2
+        acted = (rng.random(300) < 1 / (1 + np.exp(-odds))).astype(float)
+        found = weigh(["a"] * 300, told, acted, {"a": acted.mean()})
+        heard += found is not None and found.hears
+    assert 1 <= heard <= 20
+
+
 def test_evidence_does_not_turn_what_tells_round() -> None:
     rng = np.random.default_rng(0)
     n = 2000

@@ -12,7 +12,9 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 FEWEST = 20  # events of each kind below which nothing is weighed
 # What tells of an action, and whether more of it speaks for (1) or against (-1) an action in general.
 SIGNS = {"answer": 1, "described": 1, "acted": 1, "passed": -1}
-NEGLIGIBLE = 0.05  # weight of answers of deviation one, below which they are not worth asking for
+# What the log-likelihood has to gain by hearing the answers (chi-squared with one degree of freedom, .05). By
+# chance alone few events would give them a weight, which sets the level of tasks that were never weighed.
+SURE = 1.92
 OWN = 0.1  # standard deviation of a task's own weights about the shared ones, of columns of deviation one
 OFFSET = 0.3  # of a task's offset about the log-odds of its share of yes, which is known of all its events
 
@@ -67,8 +69,8 @@ def weigh(
     a task are among these, or none, its offset is near the log-odds of that. Weights that tasks share have
     the sign of `SIGNS`; each task's own may differ from them as far as its events say so (ridge), in any
     direction: what is dismissed may go with the member as well as what is liked. Answers count the same for
-    all tasks, never less than nothing, and not at all where they move next to nothing. None where there are
-    too few events to tell.
+    all tasks, never less than nothing, and not at all where these events could be told as well without them.
+    None where there are too few events to tell.
     """
     if min(acted.sum(), (1 - acted).sum()) < FEWEST:
         return None
@@ -83,9 +85,10 @@ def weigh(
     within = told - of @ means
     scale = within.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
-    shared, own, offsets = _fitted(within / scale, of, acted, usual, hears=True)
-    if shared[0] < NEGLIGIBLE:
-        shared, own, offsets = _fitted(within / scale, of, acted, usual, hears=False)
+    loss, shared, own, offsets = _fitted(within / scale, of, acted, usual, hears=True)
+    deaf = _fitted(within / scale, of, acted, usual, hears=False)
+    if deaf[0] - loss < SURE:
+        _, shared, own, offsets = deaf
     weights = (shared + np.pad(own, ((0, 0), (1, 0)))) / scale  # (n_tasks, 4)
     offsets = offsets - (weights * means).sum(axis=1)
     return Evidence(
@@ -96,8 +99,8 @@ def weigh(
 
 def _fitted(
     scaled: Floats, of: Floats, acted: Floats, usual: Floats, *, hears: bool
-) -> tuple[Floats, Floats, Floats]:
-    """Shared weights (4,), what each task's own differ by (n_tasks, 3), and offsets (n_tasks,).
+) -> tuple[float, Floats, Floats, Floats]:
+    """Loss in nats, shared weights (4,), what tasks differ by (n_tasks, 3), and offsets (n_tasks,).
 
     `scaled` (n, 4) are columns of deviation one, `of` (n, n_tasks) is 1 for a row's task, `usual` (n_tasks,)
     are the offsets where nothing else is known; without `hears` the answers' weight is 0.
@@ -132,6 +135,6 @@ def _fitted(
         method="L-BFGS-B",
         bounds=bounds,
         options={"maxiter": 1000},
-    ).x
-    shared, own, offsets = np.split(found, [m, n * (m - 1) + m])
-    return shared, own.reshape(n, m - 1), offsets
+    )
+    shared, own, offsets = np.split(found.x, [m, n * (m - 1) + m])
+    return float(found.fun), shared, own.reshape(n, m - 1), offsets
