@@ -76,7 +76,8 @@ def build_report(
             *_unheard(ranker),
         ),
         simulated=simulated,
-        beats_baseline=bool(own) and len(better) == len(own),
+        # In some tasks and not in others: neither badge would be true.
+        beats_baseline=bool(better) if len(better) in (0, len(own)) else None,
         facts=(
             Fact(label="Tasks trained on", value=str(len(trained)), note=", ".join(trained)),
             Fact(
@@ -171,7 +172,6 @@ def _short_table(judged: Sequence[Judged], metrics: Metrics) -> Table:
             (
                 found.name,
                 "trained" if found.trained else "held out",
-                over["n"],
                 *(of[RANKER][key] for key in ("value", "low", "high")),
                 other,
                 of[other]["value"],
@@ -185,7 +185,6 @@ def _short_table(judged: Sequence[Judged], metrics: Metrics) -> Table:
         columns=(
             Column(name="task"),
             Column(name="in training"),
-            Column(name="events", format="int"),
             *interval_columns("ranker", "float3", "AUC low", "AUC high"),
             Column(name="best other"),
             Column(name="its AUC", format="float3"),
