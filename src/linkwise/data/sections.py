@@ -70,12 +70,12 @@ class _Heading:
 def read_sections(paths: str | Path | Sequence[str | Path]) -> Sections:
     """Read documents with headings (.md, .html, .txt with numbered headings) and tables of sections.
 
-    A document is a file; its sections have ids such as `manual:::4.2.1`, by the headings' numbers or, without
-    numbers, by their places. A table has a row for each section: an id (code, section_id, id), a title
-    (title, name), and where it has them text, document and parent. An id such as `LVOC:::4.4.5` tells its
-    document and parent by itself. Tables of one work, such as its tree and its texts, are joined by their ids; rows of one
-    id and different texts are parts of one section. Citations are read from the texts: "see Sections 2.4 and
-    3.1 of the CWW BREF".
+    A document is a file; its sections have ids such as `manual:::4.2.1`, by the headings' numbers or,
+    without numbers, by their places. A table has a row for each section: an id (code, section_id, id), a
+    title (title, name), and where it has them text, document and parent. An id such as `LVOC:::4.4.5` tells
+    its document and parent by itself. Tables of one work, such as its tree and its texts, are joined by
+    their ids; rows of one id and different texts are parts of one section. Citations are read from the
+    texts: "see Sections 2.4 and 3.1 of the CWW BREF".
 
     Raises `InputError` where a file cannot be read or has no sections, a parent is not there, or parents go
     in a circle.
