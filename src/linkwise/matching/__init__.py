@@ -1,0 +1,1 @@
+"""Which text helps which: two collections matched, linked to what they are about, and asked."""
