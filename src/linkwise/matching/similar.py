@@ -1,0 +1,195 @@
+"""How alike two texts are, in several ways: whole against whole, part against part, words against words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from linkwise.errors import InputError
+
+Singles = np.ndarray[Any, np.dtype[np.float32]]
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+Longs = np.ndarray[Any, np.dtype[np.int64]]
+Embed = Callable[[Sequence[str]], Singles]
+
+SENTENCE = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])\s+|\n+")
+SHORTEST = 20  # characters: what is shorter stands with what comes before it
+LONGEST = 600  # and what is longer is cut, at a space: no encoder reads all of it
+SIMILARITIES = (
+    "whole",  # cosine of the two texts
+    "about the mean",  # the same, of what is beside the mean of all items
+    "parts of the item, mean",  # the query with the mean of the item's parts
+    "part of the item, best",
+    "part of the query, best",  # any part of the query with the whole item
+    "parts, best",  # any part of the query with any of the item
+    "parts, best three",  # the mean of the three parts of the query that go best with any of the item
+    "words",  # cosine of TF-IDF
+)
+RELATIVE = ("", ", less the best other's", ", in deviations", ", how many are above")
+
+
+def parts_of(text: str) -> list[str]:
+    """A text's sentences: short ones with the one before, long ones cut; the text where it has none."""
+    found: list[str] = []
+    for sentence in SENTENCE.split(text):
+        sentence = sentence.strip()
+        while len(sentence) > LONGEST:
+            cut = sentence.rfind(" ", SHORTEST, LONGEST)
+            cut = LONGEST if cut < 0 else cut
+            found.append(sentence[:cut])
+            sentence = sentence[cut:].strip()
+        if found and len(sentence) < SHORTEST:
+            found[-1] = f"{found[-1]} {sentence}".strip()
+        elif sentence:
+            found.append(sentence)
+    return found or [text]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Texts with vectors of each and of its parts.
+
+    `ids` and `texts` (n,); `parts` are all parts, those of text i being `start[i]:start[i + 1]`; `whole` (n,
+    size) and `part_vectors` (n_parts, size) are of length one, zeros where there is no text.
+    """
+
+    ids: list[str]
+    texts: list[str]
+    parts: list[str]
+    start: Longs
+    whole: Singles
+    part_vectors: Singles
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def parts_at(self, row: int) -> slice:
+        """Which parts are those of a text."""
+        return slice(int(self.start[row]), int(self.start[row + 1]))
+
+
+def collect(
+    ids: Sequence[str],
+    texts: Sequence[str],
+    embed: Embed,
+    parts: Sequence[Sequence[str]] | None = None,
+) -> Collection:
+    """Texts and their vectors; parts are sentences, or those given, of which the whole is then the mean.
+
+    Raises `InputError` for an id that stands twice, or a text without any part.
+    """
+    if len(set(ids)) < len(ids):
+        twice = next(name for name in ids if list(ids).count(name) > 1)
+        raise InputError(f'the id "{twice}" stands twice; give each text an id of its own.')
+    own = [parts_of(text) for text in texts] if parts is None else [list(some) for some in parts]
+    for name, some in zip(ids, own, strict=True):
+        if not some:
+            raise InputError(f'"{name}" has no parts; expected a text or more.')
+    flat = [part for some in own for part in some]
+    start = np.concatenate([[0], np.cumsum([len(some) for some in own])]).astype(np.int64)
+    vectors = embed(flat)
+    if parts is None:
+        # What is its own only part needs no other vector.
+        several = [row for row, some in enumerate(own) if len(some) > 1]
+        whole = vectors[start[:-1]].copy()
+        if several:
+            whole[several] = embed([texts[row] for row in several])
+    else:
+        whole = unit(np.add.reduceat(vectors, start[:-1], axis=0))
+    return Collection(list(ids), list(texts), flat, start, whole, vectors)
+
+
+def unit(vectors: Any) -> Any:
+    """Vectors of length one; zeros stay."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+
+
+class Similar:
+    """How alike queries and items are, in the ways of `SIMILARITIES`."""
+
+    def __init__(self, queries: Collection, items: Collection) -> None:
+        self.queries, self.items = queries, items
+        centre = items.whole.mean(axis=0)
+        self._beside = unit(items.whole - centre)
+        self._own = unit(queries.whole - centre)
+        self._means = unit(np.add.reduceat(items.part_vectors, items.start[:-1], axis=0))
+        self._words = _words(queries, items)
+
+    def __call__(self, query: int, candidates: Longs) -> Floats:
+        """The similarities of one query and some items (k, n_similarities)."""
+        items = self.items
+        wanted, near = self.queries.whole[query], items.whole[candidates]
+        pieces = self.queries.part_vectors[self.queries.parts_at(query)]  # (s, size)
+        spans = [items.parts_at(int(item)) for item in candidates]
+        beginnings = np.cumsum([0, *(span.stop - span.start for span in spans[:-1])])
+        inside = np.concatenate([items.part_vectors[span] for span in spans])  # (p, size)
+        best = np.maximum.reduceat(pieces @ inside.T, beginnings, axis=1)  # (s, k)
+        return np.column_stack(
+            [
+                near @ wanted,
+                self._beside[candidates] @ self._own[query],
+                self._means[candidates] @ wanted,
+                np.maximum.reduceat(inside @ wanted, beginnings),
+                (near @ pieces.T).max(axis=1),
+                best.max(axis=0),
+                np.sort(best, axis=0)[-3:].mean(axis=0),
+                self._words(query, candidates),
+            ]
+        )
+
+    def best_parts(self, query: int, item: int) -> tuple[str, str]:
+        """The parts of a query and an item that go best with each other: what speaks for the pair."""
+        mine, theirs = self.queries.parts_at(query), self.items.parts_at(item)
+        alike = self.queries.part_vectors[mine] @ self.items.part_vectors[theirs].T
+        a, b = divmod(int(alike.argmax()), alike.shape[1])
+        return self.queries.parts[mine.start + a], self.items.parts[theirs.start + b]
+
+
+def _words(queries: Collection, items: Collection) -> Callable[[int, Longs], Floats]:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    counted = TfidfVectorizer(sublinear_tf=True, stop_words="english", ngram_range=(1, 2))
+    said = [_said(of) for of in (queries, items)]
+    try:
+        counted.fit([*said[0], *said[1]])
+    except ValueError:  # not one word in all of them
+        return lambda row, rows: np.zeros(len(rows))
+    left, right = (counted.transform(some) for some in said)
+    return lambda row, rows: (right[rows] @ left[row].T).toarray()[:, 0]
+
+
+def _said(of: Collection) -> list[str]:
+    return [
+        f"{text} {' '.join(of.parts[of.parts_at(row)])}" if text not in of.parts else text
+        for row, text in enumerate(of.texts)
+    ]
+
+
+def with_rivals(found: Floats) -> Floats:
+    """Each similarity of a query beside those of its other candidates (k, 4 n_similarities), from (k, n).
+
+    As it is; less that of the best other; in deviations about the mean of all; and the share of candidates
+    that are above it. What goes well with everything goes well with nothing in particular.
+    """
+    k = len(found)
+    order = np.sort(found, axis=0)
+    top, second = order[-1], order[-2] if k > 1 else order[-1]
+    other = np.where(found == top, second, top)
+    spread = found.std(axis=0)
+    centred = found - found.mean(axis=0)
+    deviations = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)
+    above = np.column_stack(
+        [
+            k - np.searchsorted(ordered, values, side="right")
+            for ordered, values in zip(order.T, found.T, strict=True)
+        ]
+    )
+    return np.concatenate([found, found - other, deviations, above / max(1, k - 1)], axis=1)
+
+
+FEATURES = tuple(f"{name}{how}" for how in RELATIVE for name in SIMILARITIES)
