@@ -54,6 +54,19 @@ def test_from_patents_to_a_forecast(
     assert not (tmp_path / "late").exists()
 
 
+def test_a_forecast_is_repeated_from_its_config(
+    patents: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["forecast", str(patents / "patents.parquet"), "--embed", "2006-2010", "--bootstrap"]
+    rest = ["20", "--forecast", "2011-2015", "--threads", "1", "--out", str(tmp_path / "one")]
+    assert main([*words, *rest]) == 0
+    capsys.readouterr()
+    assert main(["run", str(tmp_path / "one" / "config.toml"), "--out", str(tmp_path / "two")]) == 0
+    assert "common neighbours" in capsys.readouterr().err
+    for name in ("metrics.json", "ranking.parquet", "pairs.parquet", "report.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
 def test_the_year_goes_with_every_objective(
     bert: Path, patents: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

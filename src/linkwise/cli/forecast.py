@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Group, Parameter
 from pydantic import Field
@@ -57,7 +57,12 @@ def study(
     run = carry_out(
         "forecast", paths, groups, changes, out=out, overwrite=overwrite, resume=resume, quiet=quiet
     )
-    if json_:
+    show_run(run, json_, quiet)
+
+
+def show_run(run: Any, as_json: bool, quiet: bool) -> None:
+    """Print a finished run: its metrics as JSON, or a table for each level and where the report is."""
+    if as_json:
         sys.stdout.write(json.dumps(run.metrics, indent=1) + "\n")
     if quiet:
         return

@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from linkwise.cli.churn import show_run as show_churn
+from linkwise.cli.forecast import show_run as show_forecast
 from linkwise.cli.options import Changes, Json, Out, Overwrite, Quiet, Resume
 from linkwise.cli.rank import show_run as show_rank
 from linkwise.cli.recommend import show_run as show_recommend
@@ -36,8 +37,12 @@ def run(
     from linkwise.config import RunConfig
     from linkwise.run import execute
 
-    shows = {"churn": show_churn, "recommend": show_recommend, "rank": show_rank}
-
+    shows = {
+        "churn": show_churn,
+        "forecast": show_forecast,
+        "rank": show_rank,
+        "recommend": show_recommend,
+    }
     settings = RunConfig.from_toml(Path(config), changes)
     shown = progress(quiet)
     try:
