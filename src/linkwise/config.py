@@ -17,13 +17,20 @@ from linkwise.data.engine import EngineConfig
 from linkwise.data.interactions import InteractionsConfig
 from linkwise.data.schema import InputConfig
 from linkwise.errors import UsageError, explain
+from linkwise.matching.config import MatchConfig
 from linkwise.rank.config import RankStudyConfig
 from linkwise.recommend.config import RecommendConfig
 from linkwise.technology.config import ForecastConfig
 
-VERBS = ("churn", "recommend", "rank", "forecast")
+VERBS = ("churn", "recommend", "rank", "forecast", "match")
 # What each verb reads its records by; a surface's own file says how its records are read.
-READS = {"churn": "input", "recommend": "input", "rank": None, "forecast": "documents"}
+READS = {
+    "churn": "input",
+    "recommend": "input",
+    "rank": None,
+    "forecast": "documents",
+    "match": None,
+}
 
 
 class RunConfig(BaseModel):
@@ -31,7 +38,7 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    verb: Literal["churn", "recommend", "rank", "forecast"] = "churn"
+    verb: Literal["churn", "recommend", "rank", "forecast", "match"] = "churn"
     paths: tuple[str, ...] = Field(min_length=1)
     seed: int = 0
     input: InputConfig = InputConfig()
@@ -41,6 +48,7 @@ class RunConfig(BaseModel):
     recommend: RecommendConfig = RecommendConfig()
     rank: RankStudyConfig = RankStudyConfig()
     forecast: ForecastConfig = ForecastConfig()
+    match: MatchConfig = MatchConfig()
 
     def values(self) -> dict[str, Any]:
         """The nested values that the run depends on: not those of other verbs."""
@@ -125,6 +133,7 @@ def sorted_options(verb: str, options: dict[str, Any]) -> dict[str, dict[str, An
         "recommend": RecommendConfig,
         "rank": RankStudyConfig,
         "forecast": ForecastConfig,
+        "match": MatchConfig,
     }
     readers: dict[str, type[BaseModel]] = {"input": InputConfig, "documents": DocumentsConfig}
     groups: dict[str, type[BaseModel]] = {"engine": EngineConfig, verb: studies[verb]}

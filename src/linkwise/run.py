@@ -212,6 +212,27 @@ def forecast(
     return _carry_out("forecast", patents, out, seed, options, flags)
 
 
+def match_goals(
+    texts: Any,
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Run:
+    """Find the goals that texts are about, judged where people have judged. See `docs/match.md`.
+
+    `texts` is a table's path or a frame with one row per text. `options` are the fields of `MatchConfig`
+    (``goals="targets.json", goal="sdg"``) and `EngineConfig`.
+
+    Raises `UsageError`, `InputError` or `ResourceError`, each saying what, where, got and mend.
+    """
+    flags = {"overwrite": overwrite, "resume": resume, "progress": progress}
+    return _carry_out("match", texts, out, seed, options, flags)
+
+
 def _carry_out(
     verb: str,
     log: Any,
@@ -347,6 +368,10 @@ def _study(config: RunConfig, context: Context) -> Outcome:
         from linkwise.technology.study import study as forecast_study
 
         return forecast_study(config.paths, config.documents, config.forecast, context)
+    if config.verb == "match":
+        from linkwise.matching.study import study as match_study
+
+        return match_study(config.paths, config.match, context)
     if config.verb == "recommend":
         from linkwise.recommend.study import study as recommend_study
 
@@ -402,6 +427,9 @@ def _check_inputs(config: RunConfig, partial: Path) -> list[dict[str, str | int]
         read = tables(config.paths)
         if config.rank.teacher is not None:
             read += sorted(p for p in teacher_folder(config.rank.teacher).rglob("*") if p.is_file())
+        return _same_inputs([fingerprint(path) for path in read], partial)
+    if config.verb == "match":
+        read = [Path(path) for path in (*config.paths, config.match.goals) if path is not None]
         return _same_inputs([fingerprint(path) for path in read], partial)
     files = find_files(config.paths)
     if config.input.log_schema == "music-box":  # the truth lies beside a simulated log, unread
@@ -484,7 +512,8 @@ def _details(config: RunConfig, prints: list[dict[str, str | int]]) -> tuple[Any
     size = sum(int(entry["bytes"]) for entry in prints)
     repeat = Fact(label="Repeat it", value="linkwise run config.toml --out FOLDER", code=True)
     if any("linkwise-frame-" in path for path in config.paths):
-        call = f"call linkwise.{config.verb} again with the same frame"
+        name = "match_goals" if config.verb == "match" else config.verb
+        call = f"call linkwise.{name} again with the same frame"
         repeat = Fact(label="Repeat it", value=call)
     return (
         repeat,

@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 
 from linkwise.cli.churn import show_run as show_churn
 from linkwise.cli.forecast import show_run as show_forecast
+from linkwise.cli.match import show_run as show_match
 from linkwise.cli.options import Changes, Json, Out, Overwrite, Quiet, Resume
 from linkwise.cli.rank import show_run as show_rank
 from linkwise.cli.recommend import show_run as show_recommend
@@ -40,6 +41,7 @@ def run(
     shows = {
         "churn": show_churn,
         "forecast": show_forecast,
+        "match": show_match,
         "rank": show_rank,
         "recommend": show_recommend,
     }

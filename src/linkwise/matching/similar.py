@@ -59,6 +59,8 @@ class Collection:
 
     ids: list[str]
     texts: list[str]
+    said: list[str]
+    """All words of each: the text, and parts that are not taken from it."""
     parts: list[str]
     start: Longs
     whole: Singles
@@ -100,7 +102,13 @@ def collect(
             whole[several] = embed([texts[row] for row in several])
     else:
         whole = unit(np.add.reduceat(vectors, start[:-1], axis=0))
-    return Collection(list(ids), list(texts), flat, start, whole, vectors)
+    said = list(texts)
+    if parts is not None:
+        said = [
+            " ".join([text, *(part for part in some if part != text)])
+            for text, some in zip(texts, own, strict=True)
+        ]
+    return Collection(list(ids), list(texts), said, flat, start, whole, vectors)
 
 
 def unit(vectors: Any) -> Any:
@@ -154,20 +162,13 @@ def _words(queries: Collection, items: Collection) -> Callable[[int, Longs], Flo
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     counted = TfidfVectorizer(sublinear_tf=True, stop_words="english", ngram_range=(1, 2))
-    said = [_said(of) for of in (queries, items)]
+    said = (queries.said, items.said)
     try:
         counted.fit([*said[0], *said[1]])
     except ValueError:  # not one word in all of them
         return lambda row, rows: np.zeros(len(rows))
     left, right = (counted.transform(some) for some in said)
     return lambda row, rows: (right[rows] @ left[row].T).toarray()[:, 0]
-
-
-def _said(of: Collection) -> list[str]:
-    return [
-        f"{text} {' '.join(of.parts[of.parts_at(row)])}" if text not in of.parts else text
-        for row, text in enumerate(of.texts)
-    ]
 
 
 def with_rivals(found: Floats) -> Floats:

@@ -1,0 +1,79 @@
+"""`linkwise match`: which texts belong together."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Group, Parameter
+from pydantic import Field
+from rich.console import Console
+
+from linkwise.cli.options import Changes, Json, Out, Overwrite, Quiet, Resume, Seed
+from linkwise.cli.show import carry_out, metrics_table, show_report
+from linkwise.matching.config import MatchConfig
+
+Study = Annotated[MatchConfig, Parameter(name="*", group=Group("Texts and goals", sort_key=1))]
+Cores = Annotated[int | None, Field(ge=1), Parameter(help="CPU threads; by default all.")]
+
+
+def goals(
+    texts: Annotated[str, Parameter(help="Table of texts: Parquet, CSV, TSV or JSON lines.")],
+    /,
+    *,
+    out: Out,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    seed: Seed = 0,
+    threads: Cores = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+    changes: Changes = (),
+    match: Study = MatchConfig(),  # noqa: B008 (frozen)
+) -> None:
+    """Find the goals that texts are about: every text with every goal, and what speaks for it.
+
+    Where the table says of some texts whether people found a goal in them, a judge learns from these, is
+    tried on goals whose labels it has not seen, and gives probabilities.
+
+    ```
+    printf 'text\\nA net against malaria for every bed\\nSolar panels on the roofs of schools\\n' > texts.csv
+    linkwise match goals texts.csv --out runs/goals
+    ```
+
+    With labels, in columns sdg and label: linkwise match goals judged.csv --goal sdg --out runs/judged
+    """
+    values = match.model_dump() | {"kind": "goals"}
+    if match.goals is not None:
+        values["goals"] = str(Path(match.goals).absolute())
+    groups = {"match": values, "engine": {"threads": threads}, "seed": seed}
+    run = carry_out(
+        "match", (texts,), groups, changes, out=out, overwrite=overwrite, resume=resume, quiet=quiet
+    )
+    show_run(run, json_, quiet)
+
+
+def show_run(run: Any, as_json: bool, quiet: bool) -> None:
+    """Print a finished run: its metrics as JSON, or a table, and where the report is."""
+    if as_json:
+        sys.stdout.write(json.dumps(run.metrics, indent=1) + "\n")
+    if quiet:
+        return
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if run.metrics:
+        rows = [{**row, "split": "test"} for row in run.metrics]
+        console.print(metrics_table(rows, ("accuracy", "f1", "auc"), against="accuracy"))
+    show_report(console, run)
+
+
+def add_to(app: App) -> None:
+    """Add the verb to the command line."""
+    verb = App(
+        name="match",
+        help="Which texts belong together, by what they say; judged where people have judged.",
+        help_format="markdown",
+    )
+    verb.command(goals)
+    app.command(verb)

@@ -1,0 +1,164 @@
+"""Similarities and the judge that weighs them, by hand and against slow versions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from linkwise.errors import InputError
+from linkwise.matching.judge import WeighedJudge, cheapest_threshold, fit_judge
+from linkwise.matching.similar import (
+    FEATURES,
+    LONGEST,
+    SIMILARITIES,
+    Similar,
+    collect,
+    parts_of,
+    with_rivals,
+)
+
+
+def letters(texts: Sequence[str]) -> np.ndarray:
+    """A stand-in for an encoder: how often each letter stands in a text, of length one."""
+    counts = np.array([[text.lower().count(chr(97 + k)) for k in range(26)] for text in texts])
+    return (counts / np.maximum(np.linalg.norm(counts, axis=1, keepdims=True), 1e-9)).astype(
+        np.float32
+    )
+
+
+QUERIES = ["Cats chase the mice at night. Dogs sleep all day long.", "A boat on the wide blue sea"]
+ITEMS = ["Cats and mice.", "The sea is blue and wide. Boats sail on it every single day.", "Zoo"]
+
+
+def test_parts() -> None:
+    assert parts_of("One sentence stands here. Yes. Another one stands there!") == [
+        "One sentence stands here. Yes.",
+        "Another one stands there!",
+    ]
+    assert parts_of("short") == ["short"]
+    assert parts_of("") == [""]
+    long = "word " * 400
+    found = parts_of(long)
+    assert all(len(part) <= LONGEST for part in found)
+    assert " ".join(found).split() == long.split()
+    assert [len(part) for part in parts_of("x" * 1300)] == [600, 600, 100]
+    megabyte = "A sentence of some length is here. " * 30_000
+    assert len(parts_of(megabyte)) == 30_000
+
+
+def test_similarities_by_hand() -> None:
+    queries, items = (collect(list(map(str, range(len(t)))), t, letters) for t in (QUERIES, ITEMS))
+    similar = Similar(queries, items)
+    words = TfidfVectorizer(sublinear_tf=True, stop_words="english", ngram_range=(1, 2))
+    words.fit([*QUERIES, *ITEMS])
+    centre = letters(ITEMS).mean(axis=0)
+
+    def cosine(a: np.ndarray, b: np.ndarray) -> float:
+        return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+
+    for q, text in enumerate(QUERIES):
+        found = similar(q, np.array([2, 0, 1]))
+        for row, i in enumerate((2, 0, 1)):
+            mine, theirs = letters(parts_of(text)), letters(parts_of(ITEMS[i]))
+            whole, other = letters([text])[0], letters([ITEMS[i]])[0]
+            best = (mine @ theirs.T).max(axis=1)
+            expected = [
+                cosine(whole, other),
+                cosine(whole - centre, other - centre),
+                cosine(whole, theirs.sum(axis=0)),
+                (theirs @ whole).max(),
+                (mine @ other).max(),
+                best.max(),
+                np.sort(best)[-3:].mean(),
+                float((words.transform([text]) @ words.transform([ITEMS[i]]).T).toarray()[0, 0]),
+            ]
+            np.testing.assert_allclose(found[row], expected, atol=1e-5)
+        part, other_part = similar.best_parts(q, 1)
+        alike = letters(parts_of(text)) @ letters(parts_of(ITEMS[1])).T
+        a, b = np.unravel_index(alike.argmax(), alike.shape)
+        assert (part, other_part) == (parts_of(text)[a], parts_of(ITEMS[1])[b])
+
+
+def test_given_parts_make_the_whole() -> None:
+    parts = [["cat", "dog"], ["sea"]]
+    found = collect(["a", "b"], ["animals", "water"], letters, parts)
+    sums = letters(["cat", "dog"]).sum(axis=0)
+    np.testing.assert_allclose(found.whole[0], sums / np.linalg.norm(sums), rtol=1e-6)
+    assert found.parts == ["cat", "dog", "sea"]
+    with pytest.raises(InputError, match='the id "a" stands twice'):
+        collect(["a", "a"], ["x", "y"], letters)
+    with pytest.raises(InputError, match='"a" has no parts'):
+        collect(["a"], ["x"], letters, [[]])
+
+
+def test_rivals_against_a_loop() -> None:
+    rng = np.random.default_rng(0)
+    found = rng.integers(0, 5, (7, 3)).astype(float)  # with equals
+    got = with_rivals(found)
+    for way in range(3):
+        column = found[:, way]
+        for row, value in enumerate(column):
+            others = np.delete(column, row)
+            deviation = (value - column.mean()) / column.std()
+            expected = [value, value - others.max(), deviation, (others > value).mean()]
+            np.testing.assert_allclose(got[row, way::3], expected)
+    alone = with_rivals(found[:1])
+    np.testing.assert_array_equal(alone, np.concatenate([found[:1], np.zeros((1, 9))], axis=1))
+    assert len(FEATURES) == 4 * len(SIMILARITIES) == len(set(FEATURES))
+
+
+def test_a_judge_is_the_regression_that_it_says() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(400, 3)) * [1, 5, 0.1] + 2
+    label = (rng.random(400) < 1 / (1 + np.exp(2 - features[:, 0]))).astype(float)
+    groups = np.repeat(np.arange(20), 20)
+    judge, left_out = fit_judge(features, label, groups, ("a", "b", "c"))
+    scaled = (features - features.mean(axis=0)) / features.std(axis=0)
+    alone = LogisticRegression(C=judge.strength, max_iter=5000).fit(scaled, label)
+    np.testing.assert_allclose(
+        judge.probability(features), alone.predict_proba(scaled)[:, 1], rtol=1e-6
+    )
+    again = WeighedJudge.of(
+        {k: list(v) if isinstance(v, tuple) else v for k, v in judge.as_dict().items()}
+    )
+    assert again == judge
+    # What is said of a pair does not depend on its own group's labels.
+    turned = np.where(groups == 3, 1 - label, label)
+    _, other = fit_judge(features, turned, groups, ("a", "b", "c"))
+    if judge.strength == fit_judge(features, turned, groups, ("a", "b", "c"))[0].strength:
+        np.testing.assert_array_equal(other[groups == 3], left_out[groups == 3])
+
+
+def test_labels_that_teach_nothing() -> None:
+    features, groups = np.ones((4, 1)), np.array([0, 0, 1, 1])
+    for label in (np.ones(4), np.zeros(4)):
+        with pytest.raises(InputError, match="all 4 labels are"):
+            fit_judge(features, label, groups, ("a",))
+    with pytest.raises(InputError, match="one group"):
+        fit_judge(features, np.array([0, 1, 0, 1.0]), np.zeros(4), ("a",))
+    with pytest.raises(InputError, match="one label alone"):
+        fit_judge(features, np.array([0, 0, 1, 1.0]), groups, ("a",))
+
+
+def test_the_cheapest_threshold_against_trying_all() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(200):
+        n = int(rng.integers(1, 12))
+        label = rng.integers(0, 2, n).astype(float)
+        p = rng.integers(0, 5, n) / 5
+        costs = rng.integers(1, 5, 2).astype(float)
+
+        def cost(at: float) -> float:
+            said = p >= at  # noqa: B023
+            wrong, missed = said & (label == 0), ~said & (label == 1)  # noqa: B023
+            return float(costs[0] * wrong.sum() + costs[1] * missed.sum())  # noqa: B023
+
+        every = [*np.unique(p), 2.0]
+        found = cheapest_threshold(label, p, *costs)
+        assert cost(found) == min(map(cost, every))
+        if found <= p.max():  # of equals the highest
+            assert all(cost(at) > cost(found) for at in every if at > found)
