@@ -10,8 +10,6 @@ import pytest
 
 from linkwise.data.codes import LEVELS, roll_up, roll_up_all, split_codes
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
-
 
 @pytest.mark.parametrize(
     ("code", "expected"),
@@ -50,13 +48,13 @@ def test_codes_of_a_patent_are_each_once_and_others_kept_as_they_are() -> None:
 
 
 @pytest.mark.real_data
-def test_every_code_of_the_real_sets_is_read() -> None:
-    sample = pl.read_parquet(DATA / "epo_patent_sample" / "patent_sample_data.parquet")
+def test_every_code_of_the_real_sets_is_read(shared_data: Path) -> None:
+    sample = pl.read_parquet(shared_data / "epo_patent_sample" / "patent_sample_data.parquet")
     codes = {code for text in sample["ipc_codes"].drop_nulls() for code in split_codes(text)}
     assert len(codes) > 1000
     # Two patents are said to be in a subclass only.
     assert {code for code in codes if roll_up(code, "main-group") is None} == {"G09B", "H01M"}
-    patents = pl.read_parquet(DATA / "kista_patents" / "patents.parquet")
+    patents = pl.read_parquet(shared_data / "kista_patents" / "patents.parquet")
     for column in ("cpc_code", "ipc_code"):
         codes = set(patents[column].explode().drop_nulls())
         unread = {code for code in codes if roll_up(code, "group") is None}

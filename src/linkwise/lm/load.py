@@ -179,6 +179,11 @@ def load_model(
     network.eval()
     if not four_bit:
         network.to(choose_device(device))
+    for module in network.modules():
+        # On processors with bf16 bitsandbytes packs a matrix anew when it is first evaluated: its scales are
+        # rounded for good, training does not go on from there, and rows shorter than a block fail.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     return LanguageModel(network, tokenizer, folder, about)
 
 
