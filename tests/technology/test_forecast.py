@@ -72,6 +72,13 @@ def test_pairs_and_labels_are_those_of_sets(seed: int) -> None:
         assert labels.observed[k] == sum({names[a], names[b]} <= set(s) for s in late)
     assert not labels.strict
     assert labels.name == "unadjusted p < .05"
+    assert labels.dealt is None
+    checked = came_true(corpus, pairs, Years(2005, 2009), ForecastConfig(), check=True)
+    dealt = validate(late, method="curveball")
+    low = {(r["a"], r["b"]) for r in dealt.iter_rows(named=True) if r["p_value"] < 0.05}
+    model = {pair for pair, row in table.items() if row["p_value"] < 0.05}
+    assert checked.dealt is not None
+    assert checked.dealt.tolist() == [len(model), len(low), len(model & low)]
 
 
 def test_the_run_has_the_shape_of_every_run(run: Run, folder: Path) -> None:

@@ -381,8 +381,35 @@ def _null_section(judged: Sequence[Judged], plan: Plan) -> Section:
                 "nothing, and may in the model: where more is expected than observed, its p-values are too "
                 "large, and the label is the stricter for it.",
             ),
+            *_dealt_table(judged),
         ),
     )
+
+
+def _dealt_table(judged: Sequence[Judged]) -> list[Table]:
+    """The null model beside random sets in which every number of links is kept exactly."""
+    rows = [
+        (of.level, *(int(n) for n in of.labels.dealt))
+        for of in judged
+        if of.labels is not None and of.labels.dealt is not None
+    ]
+    if not rows:
+        return []
+    return [
+        Table(
+            caption="A check: the patents' codes dealt anew (curveball, 200 times)",
+            columns=(
+                Column(name="codes"),
+                Column(name="pairs with p < .05 by the model", format="int"),
+                Column(name="by dealing", format="int"),
+                Column(name="by both", format="int"),
+            ),
+            rows=tuple(rows),
+            note="Of all pairs seen together in these years, new ones or not. Dealing keeps every number of "
+            "codes of a patent and of patents of a code exactly, the model in the mean: where dealing has "
+            "more, the model is the stricter.",
+        )
+    ]
 
 
 def _codes_section(first: Judged, documents: Documents) -> Section:

@@ -403,7 +403,7 @@ def judge(
         scores[TRUTH] = truth
     labels = metrics = None
     if plan.judged:
-        labels = came_true(corpus, pairs, plan.forecast, config)
+        labels = came_true(corpus, pairs, plan.forecast, config, check=True, seed=context.seed)
         n = int(labels.positive.sum())
         if 0 < n < len(pairs):
             samples = config.bootstrap if len(pairs) < MANY else min(FEWER, config.bootstrap)
