@@ -183,9 +183,14 @@ def _models_section(of: Judged, metrics: Sequence[dict[str, Any]], plan: Plan) -
         limit=40,
         note=f"{found.n:,} pairs, of which {int(of.labels.positive.sum()):,} ({share:.2%}) came true "
         f"({of.labels.name}). Intervals: 95 %, bootstrap over codes. AUC of the first tenth: up to a "
-        "false-positive rate of .1, standardised so that chance is .5. text: the mean of the patents' text "
-        "vectors; hidden tokens: of the states where a hidden technology token stands before their texts; "
-        "tokens: of the states of the code's own token there; token rows: the token's own row.",
+        "false-positive rate of .1, standardised so that chance is .5."
+        + (
+            " text: the mean of the patents' text vectors; hidden tokens: of the states where a hidden "
+            "technology token stands before their texts; tokens: of the states of the code's own token "
+            "there; token rows: the token's own row."
+            if any(":" in model for model in order)
+            else ""
+        ),
     )
     pairs = [
         (model, other, *found.difference(model, other, "auc"))
