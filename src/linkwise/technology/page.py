@@ -130,12 +130,12 @@ def _verdict(first: Judged, chosen: str, plan: Plan) -> tuple[tuple[str, ...], b
         f"{_spoken(value, low, high)} in {plan.forecast}, difference {_spoken(*gap, sign=True)}."
     ]
     if not first.labels.strict:
+        n = int(first.labels.validated.sum())
         lead.append(
-            f"Only {int(first.labels.validated.sum())} pairs stand above the null model after "
-            "Benjamini-Hochberg, "
-            "too few to be measured by: here a pair came true where its unadjusted p is below .05, "
-            "which chance "
-            "alone reaches now and then. The strict label is not measurable on these patents."
+            f"{f'Only {n} pairs stand' if n else 'No pair stands'} above the null model after "
+            f"Benjamini-Hochberg{', too few to be measured by' if n else ''}: here a pair came true where "
+            "its unadjusted p is below .05, which chance alone reaches now and then. The strict label is not "
+            "measurable on these patents."
         )
     return tuple(lead), apart
 
