@@ -103,7 +103,7 @@ def _best_of(scores: Any, k: int) -> tuple[Longs, Singles]:
     else:
         even = groups * TOGETHER
         maxima = scores[:, :even].reshape(b, TOGETHER, groups).amax(1)
-        chosen = torch.topk(maxima, k, dim=1).indices
+        chosen = torch.topk(maxima, k, dim=1, sorted=False).indices
         members = (chosen[:, :, None] + torch.arange(0, even, groups)).reshape(b, -1)
         rest = torch.arange(even, m).expand(b, -1)
         members = torch.cat([members, rest], dim=1)
@@ -112,13 +112,23 @@ def _best_of(scores: Any, k: int) -> tuple[Longs, Singles]:
         columns = members.gather(1, places)
         last = values[:, -1:]
         ambiguous = ((found >= last).sum(1) > k) | ((maxima >= last).sum(1) > k)
-    order = torch.argsort(columns, dim=1)
-    columns, values = columns.gather(1, order), values.gather(1, order)
-    order = torch.argsort(values, dim=1, descending=True, stable=True)
-    best: Longs = columns.gather(1, order).numpy()
-    products: Singles = values.gather(1, order).numpy()
+    equal = torch.nonzero((values[:, 1:] == values[:, :-1]).any(1))[:, 0]
+    if len(equal):
+        columns[equal], values[equal] = _earlier_first(columns[equal], values[equal])
+    best: Longs = columns.numpy()
+    products: Singles = values.numpy()
     for row in torch.nonzero(ambiguous)[:, 0].tolist():  # of equals at the end, which are in?
         whole = scores[row].numpy()
         best[row] = np.argsort(-whole, kind="stable")[:k]
         products[row] = whole[best[row]]
     return best, products
+
+
+def _earlier_first(columns: Any, values: Any) -> tuple[Any, Any]:
+    """Columns and values (b, k) by the values, the largest first, of equals the earlier column."""
+    import torch
+
+    order = torch.argsort(columns, dim=1)
+    columns, values = columns.gather(1, order), values.gather(1, order)
+    order = torch.argsort(values, dim=1, descending=True, stable=True)
+    return columns.gather(1, order), values.gather(1, order)
