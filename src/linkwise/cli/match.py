@@ -13,7 +13,9 @@ from rich.console import Console
 
 from linkwise.cli.options import Changes, Json, Out, Overwrite, Quiet, Resume, Seed
 from linkwise.cli.show import carry_out, metrics_table, show_report
-from linkwise.matching.config import MatchConfig
+from linkwise.data.schema import parted
+from linkwise.errors import UsageError
+from linkwise.matching.config import VIEWS, MatchConfig
 
 Study = Annotated[MatchConfig, Parameter(name="*", group=Group("Texts and goals", sort_key=1))]
 Cores = Annotated[int | None, Field(ge=1), Parameter(help="CPU threads; by default all.")]
@@ -55,6 +57,69 @@ def goals(
     show_run(run, json_, quiet)
 
 
+def views(
+    sections: Annotated[
+        tuple[str, ...],
+        Parameter(
+            help="Files of sections: .md, .html, .txt with numbered headings, or tables.",
+            negative=(),
+        ),
+    ],
+    /,
+    *,
+    out: Annotated[str, Parameter(help="File of the texts (.parquet).")],
+    view: Annotated[
+        tuple[str, ...],
+        Parameter(
+            help="Views, separated by commas: document, chapter, section, pair.", negative=()
+        ),
+    ] = VIEWS,
+    words: Annotated[int, Parameter(help="Words of a piece of a document or chapter.")] = 300,
+    overlap: Annotated[int, Parameter(help="Words that a piece has of the one before.")] = 60,
+    overwrite: Annotated[
+        bool, Parameter(help="Replace the file if it exists.", negative=())
+    ] = False,
+) -> None:
+    """Write a reference work as texts for a language model to learn its field from.
+
+    Pieces of documents and chapters; sections under the titles above them, with what they cite and what cites
+    them; pairs of which one cites the other.
+
+    ```
+    printf '# 1 Storage\\nCover it, see Section 2.\\n# 2 Gas\\nWash it.\\n' > manual.md
+    linkwise match views manual.md --out texts.parquet
+    linkwise lm adapt --model minilm --objective mlm --texts texts.parquet --epochs 1 --out models/field
+    ```
+    """
+    from linkwise.data.sections import read_sections
+    from linkwise.matching.views import section_views
+
+    path = Path(out)
+    if path.suffix != ".parquet":
+        raise UsageError(f"--out is {path}; expected a file ending in .parquet.")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path}: the file exists. Choose another --out, or use --overwrite.")
+    read = read_sections(sections)
+    found = section_views(read, parted(view), words=words, overlap=overlap)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        found.write_parquet(partial, compression="zstd")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    counts = ", ".join(
+        f"{name} {n:,}" for name, n in found["view"].value_counts(sort=True).iter_rows()
+    )
+    for note in read.notes:
+        print(note, file=sys.stderr)
+    print(
+        f"{len(read.table):,} sections, {len(read.cites):,} citations; {len(found):,} texts "
+        f"({counts}): {path}",
+        file=sys.stderr,
+    )
+
+
 def show_run(run: Any, as_json: bool, quiet: bool) -> None:
     """Print a finished run: its metrics as JSON, or a table, and where the report is."""
     if as_json:
@@ -76,4 +141,5 @@ def add_to(app: App) -> None:
         help_format="markdown",
     )
     verb.command(goals)
+    verb.command(views)
     app.command(verb)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from pydantic import BaseModel, ConfigDict, Field
 
+VIEWS = ("document", "chapter", "section", "pair")  # of a reference work, see `views`
 Hidden = Parameter(show=False, parse=False)  # set by a command
 
 
