@@ -67,6 +67,14 @@ def test_a_forecast_is_repeated_from_its_config(
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
+def test_a_map_without_a_language_model_is_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["forecast", str(tmp_path / "none.parquet"), "--map", "--out", str(tmp_path / "run")]
+    assert main(words) == 2
+    assert "--map draws the vectors of a language model" in capsys.readouterr().err
+
+
 def test_the_year_goes_with_every_objective(
     bert: Path, patents: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -71,6 +71,8 @@ class ForecastConfig(BaseModel):
 
     @model_validator(mode="after")
     def _windows(self) -> Self:
+        if self.map and not self.lm:
+            raise UsageError("--map draws the vectors of a language model; name one with --lm.")
         embed, forecast = window(self.embed, "--embed"), window(self.forecast, "--forecast")
         if embed and forecast and forecast.first <= embed.last:
             raise UsageError(

@@ -151,14 +151,9 @@ def draw_map(
     plan: Plan,
     context: Context,
 ) -> Figure:
-    """The map of the patents of the embedding years and their codes, written beside the report.
-
-    Raises `UsageError` without a language model.
-    """
+    """The map of the patents of the embedding years and their codes, written beside the report."""
     from linkwise.technology import map as maps
 
-    if not vectors.patents:
-        raise UsageError("--map draws the vectors of a language model; name one with --lm.")
     each = next(iter(vectors.patents.values()))
     rows = np.flatnonzero(corpus.within(plan.embed))
     settings = maps.MapConfig()
