@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from linkwise.data.events import Events, read_events
     from linkwise.errors import LinkwiseError
-    from linkwise.run import Run, churn, forecast, match_goals, rank, recommend, score
+    from linkwise.run import Run, churn, forecast, match, match_goals, rank, recommend, score
 
 __version__ = "0.1.0"
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Run",
     "churn",
     "forecast",
+    "match",
     "match_goals",
     "rank",
     "read_events",
@@ -40,6 +41,7 @@ _HOMES = {
     "LinkwiseError": "linkwise.errors",
     "Run": "linkwise.run",
     "forecast": "linkwise.run",
+    "match": "linkwise.run",
     "match_goals": "linkwise.run",
     "score": "linkwise.run",
 }

@@ -17,12 +17,12 @@ from linkwise.data.engine import EngineConfig
 from linkwise.data.interactions import InteractionsConfig
 from linkwise.data.schema import InputConfig
 from linkwise.errors import UsageError, explain
-from linkwise.matching.config import MatchConfig
+from linkwise.matching.config import MatchConfig, PairsConfig
 from linkwise.rank.config import RankStudyConfig
 from linkwise.recommend.config import RecommendConfig
 from linkwise.technology.config import ForecastConfig
 
-VERBS = ("churn", "recommend", "rank", "forecast", "match")
+VERBS = ("churn", "recommend", "rank", "forecast", "match", "pairs")
 # What each verb reads its records by; a surface's own file says how its records are read.
 READS = {
     "churn": "input",
@@ -30,6 +30,7 @@ READS = {
     "rank": None,
     "forecast": "documents",
     "match": None,
+    "pairs": "documents",
 }
 
 
@@ -38,7 +39,7 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    verb: Literal["churn", "recommend", "rank", "forecast", "match"] = "churn"
+    verb: Literal["churn", "recommend", "rank", "forecast", "match", "pairs"] = "churn"
     paths: tuple[str, ...] = Field(min_length=1)
     seed: int = 0
     input: InputConfig = InputConfig()
@@ -49,6 +50,7 @@ class RunConfig(BaseModel):
     rank: RankStudyConfig = RankStudyConfig()
     forecast: ForecastConfig = ForecastConfig()
     match: MatchConfig = MatchConfig()
+    pairs: PairsConfig = PairsConfig()
 
     def values(self) -> dict[str, Any]:
         """The nested values that the run depends on: not those of other verbs."""
@@ -134,6 +136,7 @@ def sorted_options(verb: str, options: dict[str, Any]) -> dict[str, dict[str, An
         "rank": RankStudyConfig,
         "forecast": ForecastConfig,
         "match": MatchConfig,
+        "pairs": PairsConfig,
     }
     readers: dict[str, type[BaseModel]] = {"input": InputConfig, "documents": DocumentsConfig}
     groups: dict[str, type[BaseModel]] = {"engine": EngineConfig, verb: studies[verb]}

@@ -233,6 +233,30 @@ def match_goals(
     return _carry_out("match", texts, out, seed, options, flags)
 
 
+def match(
+    patents: Any,
+    sections: str | Path | Sequence[str | Path],
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Run:
+    """Match patents, or other documents, with the sections of reference works. See `docs/match.md`.
+
+    `patents` is a table's path or a frame with one row per document; `sections` are paths of what
+    `linkwise.data.sections.read_sections` reads. `options` are the fields of `PairsConfig`
+    (``labels="pairs.csv", judge="cross-encoder"``), `DocumentsConfig` and `EngineConfig`.
+
+    Raises `UsageError`, `InputError` or `ResourceError`, each saying what, where, got and mend.
+    """
+    flags = {"overwrite": overwrite, "resume": resume, "progress": progress}
+    works = [sections] if isinstance(sections, str | Path) else list(sections)
+    return _carry_out("pairs", patents, out, seed, options, flags, works)
+
+
 def _carry_out(
     verb: str,
     log: Any,
@@ -240,6 +264,7 @@ def _carry_out(
     seed: int,
     options: dict[str, Any],
     flags: dict[str, Any],
+    more: Sequence[str | Path] = (),
 ) -> Run:
     """A verb from Python: without `out`, in a temporary folder that lives as long as the `Run`."""
     keep = None
@@ -247,6 +272,7 @@ def _carry_out(
         keep = tempfile.TemporaryDirectory(prefix="linkwise-run-")
         out = Path(keep.name) / verb
     with _as_paths(log) as paths:
+        paths = [*paths, *(str(Path(path).absolute()) for path in more)]
         values = {"verb": verb, "paths": paths, "seed": seed} | sorted_options(verb, options)
         run = execute(RunConfig.from_values(values, verb), Path(out), **flags)
     return Run(run.folder, keep)
@@ -372,6 +398,10 @@ def _study(config: RunConfig, context: Context) -> Outcome:
         from linkwise.matching.study import study as match_study
 
         return match_study(config.paths, config.match, context)
+    if config.verb == "pairs":
+        from linkwise.matching.pairs import study as pairs_study
+
+        return pairs_study(config.paths, config.documents, config.pairs, context)
     if config.verb == "recommend":
         from linkwise.recommend.study import study as recommend_study
 
@@ -430,6 +460,12 @@ def _check_inputs(config: RunConfig, partial: Path) -> list[dict[str, str | int]
         return _same_inputs([fingerprint(path) for path in read], partial)
     if config.verb == "match":
         read = [Path(path) for path in (*config.paths, config.match.goals) if path is not None]
+        return _same_inputs([fingerprint(path) for path in read], partial)
+    if config.verb == "pairs":
+        from linkwise.data.document_tables import find_tables
+
+        more = [*config.paths[1:], *([config.pairs.labels] if config.pairs.labels else [])]
+        read = [*find_tables(config.paths[0]), *map(Path, more)]
         return _same_inputs([fingerprint(path) for path in read], partial)
     files = find_files(config.paths)
     if config.input.log_schema == "music-box":  # the truth lies beside a simulated log, unread

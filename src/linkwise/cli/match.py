@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from inspect import cleandoc
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,12 +14,70 @@ from rich.console import Console
 
 from linkwise.cli.options import Changes, Json, Out, Overwrite, Quiet, Resume, Seed
 from linkwise.cli.show import carry_out, metrics_table, show_report
+from linkwise.data.documents import DocumentsConfig
 from linkwise.data.schema import parted
 from linkwise.errors import UsageError
-from linkwise.matching.config import VIEWS, MatchConfig
+from linkwise.matching.config import VIEWS, MatchConfig, PairsConfig
 
 Study = Annotated[MatchConfig, Parameter(name="*", group=Group("Texts and goals", sort_key=1))]
+Matching = Annotated[
+    PairsConfig, Parameter(name="*", group=Group("Patents and sections", sort_key=1))
+]
+Reading = Annotated[DocumentsConfig, Parameter(name="*", group=Group("Patents", sort_key=2))]
 Cores = Annotated[int | None, Field(ge=1), Parameter(help="CPU threads; by default all.")]
+
+
+def pairs(
+    patents: Annotated[
+        str, Parameter(help="Table of patents or other documents: Parquet, CSV, TSV or JSON lines.")
+    ],
+    sections: Annotated[
+        tuple[str, ...],
+        Parameter(
+            help="Files of sections: .md, .html, .txt with numbered headings, or tables.",
+            negative=(),
+        ),
+    ],
+    /,
+    *,
+    out: Out,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    seed: Seed = 0,
+    threads: Cores = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+    changes: Changes = (),
+    documents: Reading = DocumentsConfig(),  # noqa: B008 (frozen)
+    matching: Matching = PairsConfig(),  # noqa: B008 (frozen)
+) -> None:
+    """Match texts with texts: patents with the sections of reference works, or with goals.
+
+    With pairs that people have judged the judge learns from these, is tried on documents (or patents) that it
+    has not seen, and gives probabilities.
+
+    ```
+    printf '# 1 Storage\nCover tanks against vapours.\n# 2 Gas\nWash waste gas in a scrubber.\n' > manual.md
+    printf 'id,title,abstract\np1,Scrubber,A tower that washes acid gas\np2,Lid,A roof for tanks\n' > p.csv
+    linkwise match p.csv manual.md --out runs/match
+    ```
+
+    With labels: linkwise match patents.parquet sections.parquet --labels pairs.csv --judge cross-encoder
+    --split by-document --out runs/judged. With one's own file called goals, views or label, write ./goals.
+    """
+    values = matching.model_dump()
+    for name in ("labels", "judge"):
+        if values[name] is not None and Path(values[name]).exists():
+            values[name] = str(Path(values[name]).absolute())
+    groups = {
+        "pairs": values, "documents": documents.model_dump(), "engine": {"threads": threads},
+        "seed": seed,
+    }  # fmt: skip
+    run = carry_out(
+        "pairs", (patents, *sections), groups, changes, out=out, overwrite=overwrite, resume=resume,
+        quiet=quiet,
+    )  # fmt: skip
+    show_run(run, json_, quiet)
 
 
 def goals(
@@ -129,7 +188,8 @@ def show_run(run: Any, as_json: bool, quiet: bool) -> None:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if run.metrics:
         rows = [{**row, "split": "test"} for row in run.metrics]
-        console.print(metrics_table(rows, ("accuracy", "f1", "auc"), against="accuracy"))
+        against = "auc" if run.config.verb == "pairs" else "accuracy"
+        console.print(metrics_table(rows, ("accuracy", "f1", "auc"), against=against))
     show_report(console, run)
 
 
@@ -137,9 +197,10 @@ def add_to(app: App) -> None:
     """Add the verb to the command line."""
     verb = App(
         name="match",
-        help="Which texts belong together, by what they say; judged where people have judged.",
+        help=cleandoc(pairs.__doc__ or ""),
         help_format="markdown",
     )
+    verb.default(pairs)
     verb.command(goals)
     verb.command(views)
     app.command(verb)

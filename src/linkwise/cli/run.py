@@ -42,6 +42,7 @@ def run(
         "churn": show_churn,
         "forecast": show_forecast,
         "match": show_match,
+        "pairs": show_match,
         "rank": show_rank,
         "recommend": show_recommend,
     }

@@ -84,6 +84,19 @@ def fit_judge(
     return _fitted(features, label, names, best), said[best]
 
 
+def calibrated(raw: Floats, label: Floats) -> WeighedJudge:
+    """Scores (n,) as log-odds, by a logistic regression on the score alone (Platt 1999).
+
+    Raises `InputError` where all labels are alike.
+    """
+    if label.all() or not label.any():
+        raise InputError(
+            f"all {len(label):,} labels are {'yes' if label.all() else 'no'}; scores are made probabilities "
+            "by both."
+        )
+    return _fitted(raw[:, None], label, ("score",), 1.0)
+
+
 def _fitted(
     features: Floats, label: Floats, names: tuple[str, ...], strength: float
 ) -> WeighedJudge:

@@ -44,7 +44,7 @@ def top_k(
         for start in range(0, len(queries), ROWS):
             yield torch.from_numpy(queries[start : start + ROWS]) @ turned
 
-    return _best(blocks(), len(queries), len(items), k, advance)
+    return best_of_blocks(blocks(), len(queries), len(items), k, advance)
 
 
 def top_k_sparse(
@@ -59,7 +59,7 @@ def top_k_sparse(
             dense = (queries[start : start + ROWS] @ turned).toarray().astype(np.float32)
             yield torch.from_numpy(dense)
 
-    return _best(blocks(), queries.shape[0], items.shape[0], k, advance)
+    return best_of_blocks(blocks(), queries.shape[0], items.shape[0], k, advance)
 
 
 def _checked(name: str, vectors: Singles) -> Singles:
@@ -71,9 +71,10 @@ def _checked(name: str, vectors: Singles) -> Singles:
     return vectors
 
 
-def _best(
+def best_of_blocks(
     blocks: Iterator[Any], n: int, m: int, k: int, advance: Callable[[int], None]
 ) -> tuple[Longs, Singles]:
+    """The k best columns (n, k), and their scores, of n rows of scores that come in blocks (b, m)."""
     if k < 1:
         raise UsageError(f"k is {k}; expected 1 or more.")
     k = min(k, m)

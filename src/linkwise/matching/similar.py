@@ -79,8 +79,11 @@ def collect(
     texts: Sequence[str],
     embed: Embed,
     parts: Sequence[Sequence[str]] | None = None,
+    whole: Singles | None = None,
 ) -> Collection:
     """Texts and their vectors; parts are sentences, or those given, of which the whole is then the mean.
+
+    `whole` (n, size), where they are known already, are the vectors of the texts.
 
     Raises `InputError` for an id that stands twice, or a text without any part.
     """
@@ -94,7 +97,9 @@ def collect(
     flat = [part for some in own for part in some]
     start = np.concatenate([[0], np.cumsum([len(some) for some in own])]).astype(np.int64)
     vectors = embed(flat)
-    if parts is None:
+    if whole is not None:
+        pass
+    elif parts is None:
         # What is its own only part needs no other vector.
         several = [row for row, some in enumerate(own) if len(some) > 1]
         whole = vectors[start[:-1]].copy()
@@ -118,15 +123,19 @@ def unit(vectors: Any) -> Any:
 
 
 class Similar:
-    """How alike queries and items are, in the ways of `SIMILARITIES`."""
+    """How alike queries and items are, in the ways of `SIMILARITIES`.
 
-    def __init__(self, queries: Collection, items: Collection) -> None:
+    `words` is what counts their words: by default fitted to these texts.
+    """
+
+    def __init__(self, queries: Collection, items: Collection, words: Any = None) -> None:
         self.queries, self.items = queries, items
         centre = items.whole.mean(axis=0)
         self._beside = unit(items.whole - centre)
         self._own = unit(queries.whole - centre)
         self._means = unit(np.add.reduceat(items.part_vectors, items.start[:-1], axis=0))
-        self._words = _words(queries, items)
+        words = words or word_counter([*queries.said, *items.said])
+        self._said = tuple(words.transform(some.said) for some in (queries, items))
 
     def __call__(self, query: int, candidates: Longs) -> Floats:
         """The similarities of one query and some items (k, n_similarities)."""
@@ -146,7 +155,7 @@ class Similar:
                 (near @ pieces.T).max(axis=1),
                 best.max(axis=0),
                 np.sort(best, axis=0)[-3:].mean(axis=0),
-                self._words(query, candidates),
+                (self._said[1][candidates] @ self._said[0][query].T).toarray()[:, 0],
             ]
         )
 
@@ -158,31 +167,32 @@ class Similar:
         return self.queries.parts[mine.start + a], self.items.parts[theirs.start + b]
 
 
-def _words(queries: Collection, items: Collection) -> Callable[[int, Longs], Floats]:
+def word_counter(texts: Sequence[str]) -> Any:
+    """TF-IDF of words and pairs of words, fitted to some texts (scikit-learn's)."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     counted = TfidfVectorizer(sublinear_tf=True, stop_words="english", ngram_range=(1, 2))
-    said = (queries.said, items.said)
     try:
-        counted.fit([*said[0], *said[1]])
-    except ValueError:  # not one word in all of them
-        return lambda row, rows: np.zeros(len(rows))
-    left, right = (counted.transform(some) for some in said)
-    return lambda row, rows: (right[rows] @ left[row].T).toarray()[:, 0]
+        return counted.fit(texts)
+    except ValueError:  # not one word in all of them: a word that no text has
+        return counted.fit(["wordless"])
 
 
-def with_rivals(found: Floats) -> Floats:
+def with_rivals(found: Floats, n_rivals: int | None = None) -> Floats:
     """Each similarity of a query beside those of its other candidates (k, 4 n_similarities), from (k, n).
 
     As it is; less that of the best other; in deviations about the mean of all; and the share of candidates
-    that are above it. What goes well with everything goes well with nothing in particular.
+    that are above it. What goes well with everything goes well with nothing in particular. Only the first
+    `n_rivals` are candidates; by default all.
     """
-    k = len(found)
-    order = np.sort(found, axis=0)
+    rivals = found[:n_rivals]
+    k = len(rivals)
+    order = np.sort(rivals, axis=0)
     top, second = order[-1], order[-2] if k > 1 else order[-1]
-    other = np.where(found == top, second, top)
-    spread = found.std(axis=0)
-    centred = found - found.mean(axis=0)
+    inside = (np.arange(len(found)) < k)[:, None]
+    other = np.where(inside & (found == top), second, top)
+    spread = rivals.std(axis=0)
+    centred = found - rivals.mean(axis=0)
     deviations = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)
     above = np.column_stack(
         [
