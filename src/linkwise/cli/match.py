@@ -57,8 +57,8 @@ def pairs(
     has not seen, and gives probabilities.
 
     ```
-    printf '# 1 Storage\\nCover tanks against vapours.\\n# 2 Gas\\nWash waste gas in a scrubber.\\n' > manual.md
-    printf 'id,title,abstract\\np1,Scrubber,A tower that washes acid gas\\np2,Lid,A roof for tanks\\n' > p.csv
+    printf '# 1 Storage\\nCover tanks.\\n# 2 Gas\\nWash waste gas in a scrubber.\\n' > manual.md
+    printf 'id,title,abstract\\np1,Tower,It washes acid gas\\np2,Lid,A roof for tanks\\n' > p.csv
     linkwise match p.csv manual.md --out runs/match
     ```
 

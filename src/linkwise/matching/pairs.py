@@ -42,7 +42,7 @@ from linkwise.matching.sides import (
     side_of_documents,
     side_of_sections,
 )
-from linkwise.matching.similar import Similar, collect, parts_of, with_rivals, word_counter
+from linkwise.matching.similar import Pools, Similar, collect, parts_of, with_rivals, word_counter
 from linkwise.metrics.bootstrap import (
     MetricRow,
     bootstrap_weights,
@@ -81,6 +81,8 @@ class Compared:
 
     def __init__(self, queries: Side, items: Side, config: PairsConfig, context: Context) -> None:
         self.queries, self.items, self.context = queries, items, context
+        self._kept: dict[str, Any] = {}  # vectors of sentences of labelled patents, asked for again
+        self._keeping = False
         self.encoder = TextEncoder(config.lm, threads=context.threads)
         with context.step(f"embed {len(items):,} sections"):
             self.item_pieces = embed_pieces(items.texts, self.embed)
@@ -97,10 +99,19 @@ class Compared:
             )  # fmt: skip
         with context.step("count words"):
             self.words = word_counter([*self.collection.said, *queries.texts])
+        self.pools = Pools(
+            self.query_pieces.whole, self.item_pieces.whole, pools_of(self.candidates, len(items))
+        )
 
     def embed(self, texts: Sequence[str]) -> Any:
         """Vectors of texts that the encoder can read whole."""
-        return self.encoder.embed(list(texts), max_tokens=256)
+        new = [text for text in dict.fromkeys(texts) if text not in self._kept]
+        found = dict(zip(new, self.encoder.embed(new, max_tokens=256), strict=True))
+        if self._keeping:
+            self._kept |= found
+        if not texts:
+            return np.zeros((0, self.encoder.size), dtype=np.float32)
+        return np.stack([found[text] if text in found else self._kept[text] for text in texts])
 
     def _query_pieces(self) -> Pieces:
         parts = []
@@ -114,6 +125,11 @@ class Compared:
             np.concatenate([part.vectors for part in parts]),
             np.concatenate([part.whole for part in parts]),
         )
+
+    def features(self, similar: Similar, at: int, row: int, items: Longs, n_rivals: int) -> Floats:
+        """The features of a patent (its place in `similar`, and its row) with some sections."""
+        own = with_rivals(similar(at, items), n_rivals)
+        return np.hstack([own, self.pools(row, items)])
 
     def similar(self, rows: Sequence[int]) -> Similar:
         """Some patents, whose sentences are embedded now, and all sections."""
@@ -129,6 +145,7 @@ class Compared:
         """The features (m, n_features) of labelled pairs, each beside what was retrieved for its patent."""
         queries, first = np.unique(labelled.query, return_inverse=True)
         found: list[Any] = [None] * len(labelled)
+        self._keeping = True
         with self.context.step("compare the labelled pairs", len(queries)):
             for rows in _blocks(len(queries)):
                 similar = self.similar(queries[rows.start : rows.stop].tolist())
@@ -137,14 +154,25 @@ class Compared:
                     near = self.candidates[queries[at]]
                     # Labelled pairs stand behind the retrieved, and are no rivals themselves.
                     asked = np.concatenate([near, labelled.item[mine]])
-                    features = with_rivals(similar(at - rows.start, asked), len(near))
+                    features = self.features(
+                        similar, at - rows.start, int(queries[at]), asked, len(near)
+                    )
                     where = {int(item): k for k, item in enumerate(near)}
                     for k, pair in enumerate(mine.tolist()):
                         # One that was retrieved is its own rival there.
                         row = where.get(int(labelled.item[pair]), len(near) + k)
                         found[pair] = features[row]
                 self.context.progress.advance(rows.stop)
+        self._keeping = False
         return np.array(found)
+
+
+def pools_of(candidates: Longs, n_items: int) -> list[Longs]:
+    """For each item the queries that retrieved it."""
+    k = candidates.shape[1]
+    order = np.argsort(candidates.ravel(), kind="stable")
+    bounds = np.searchsorted(candidates.ravel()[order], np.arange(1, n_items))
+    return [rows // k for rows in np.split(order, bounds)]
 
 
 def _blocks(n: int) -> Iterator[range]:
@@ -419,7 +447,10 @@ def ranked(
             scores = compared.cosines[rows.start : rows.stop].astype(np.float64)
             if use is not None:
                 features = np.concatenate(
-                    [with_rivals(similar(at, near[at])) for at in range(len(rows))]
+                    [
+                        compared.features(similar, at, row, near[at], k)
+                        for at, row in enumerate(rows)
+                    ]
                 )
                 pairs = Pairs(
                     np.repeat(np.arange(rows.start, rows.stop), k), near.ravel(), features

@@ -29,6 +29,7 @@ SIMILARITIES = (
     "parts, best three",  # the mean of the three parts of the query that go best with any of the item
     "words",  # cosine of TF-IDF
 )
+SMALLEST_POOL = 10  # queries below which a pool tells nothing
 RELATIVE = ("", ", less the best other's", ", in deviations", ", how many are above")
 
 
@@ -203,4 +204,69 @@ def with_rivals(found: Floats, n_rivals: int | None = None) -> Floats:
     return np.concatenate([found, found - other, deviations, above / max(1, k - 1)], axis=1)
 
 
-FEATURES = tuple(f"{name}{how}" for how in RELATIVE for name in SIMILARITIES)
+class Pools:
+    """How a query stands among all that are weighed for the same item: its pool, such as a search's hits.
+
+    What all of a pool has in common tells nothing: cosines are taken about the pool's mean. And what goes
+    best with an item tells more of what is meant: its vector is moved towards those of the best, and away
+    from those of the worst third (Rocchio 1971). No label is used.
+
+    `whole` (n, size) are the queries' vectors, `pool[i]` the rows of those that are weighed for item i.
+    """
+
+    def __init__(self, whole: Singles, items: Singles, pool: Sequence[Longs]) -> None:
+        self.whole = whole
+        self._centre = np.zeros_like(items)
+        self._wanted = np.zeros_like(items)
+        self._moved = np.zeros_like(items)
+        self._best: list[dict[int, int]] = []
+        self._scale = np.ones((len(items), 2, 2))  # of both cosines in the pool: mean and deviation
+        self._scale[:, 0] = 0.0
+        for item, rows in enumerate(pool):
+            self._best.append({})
+            if len(rows) < SMALLEST_POOL:
+                continue
+            centre = whole[rows].mean(axis=0)
+            about = unit(whole[rows] - centre)
+            wanted = unit(items[item] - centre)
+            order = np.argsort(-(about @ wanted), kind="stable")
+            best = order[: max(3, len(rows) // 20)]
+            self._centre[item], self._wanted[item] = centre, wanted
+            self._best[item] = dict.fromkeys(rows[best].tolist(), len(best))
+            moved = (
+                wanted + about[best].mean(axis=0) - about[order[-(len(rows) // 3) :]].mean(axis=0)
+            )
+            self._moved[item] = moved
+            found = np.array([self._cosines(int(row), np.array([item]))[0] for row in rows])
+            self._scale[item] = found.mean(axis=0), np.maximum(found.std(axis=0), 1e-6)
+
+    def __call__(self, query: int, items: Longs) -> Floats:
+        """Both cosines of a query with some items, and both in deviations of the item's pool (k, 4)."""
+        found = self._cosines(query, items)
+        scale = self._scale[items]
+        return np.concatenate([found, (found - scale[:, 0]) / scale[:, 1]], axis=1)
+
+    def _cosines(self, query: int, items: Longs) -> Floats:
+        about = unit(self.whole[query] - self._centre[items])  # (k, size)
+        moved = self._moved[items]
+        for k, item in enumerate(items.tolist()):
+            n = self._best[item].get(query)
+            if n is not None:  # a text does not speak for itself
+                rest = (self._best_mean(item) * n - about[k]) / max(1, n - 1)
+                moved[k] += rest - self._best_mean(item)
+        both = [(about * self._wanted[items]).sum(axis=1), (about * unit(moved)).sum(axis=1)]
+        return np.column_stack(both).astype(np.float64)
+
+    def _best_mean(self, item: int) -> Singles:
+        rows = list(self._best[item])
+        found: Singles = unit(self.whole[rows] - self._centre[item]).mean(axis=0)
+        return found
+
+
+POOLED = (
+    "about the pool's mean",
+    "with the pool's best",
+    "about the pool's mean, in the pool's deviations",
+    "with the pool's best, in the pool's deviations",
+)
+FEATURES = (*(f"{name}{how}" for how in RELATIVE for name in SIMILARITIES), *POOLED)

@@ -19,6 +19,7 @@ from linkwise.matching.similar import (
     FEATURES,
     SIMILARITIES,
     Collection,
+    Pools,
     Similar,
     collect,
     with_rivals,
@@ -74,10 +75,11 @@ def study(paths: Sequence[str], config: MatchConfig, context: Context) -> Outcom
         queries = collect(texts.ids, texts.texts, embed)
     with context.step("compare", len(queries)):
         similar = Similar(queries, items)
+        pools = Pools(queries.whole, items.whole, pools_of(texts, len(items)))
         every = np.arange(len(items))
         features = np.empty((len(queries), len(items), len(FEATURES)))
         for row in range(len(queries)):
-            features[row] = with_rivals(similar(row, every))
+            features[row] = np.hstack([with_rivals(similar(row, every)), pools(row, every)])
             context.progress.advance(row + 1)
     judged = None
     if len(texts.label):
@@ -95,6 +97,13 @@ def study(paths: Sequence[str], config: MatchConfig, context: Context) -> Outcom
     evaluation = evaluation_of(texts, goals, judged)
     page = build_report(texts, goals, queries, items, similar, ranking, judged, config)
     return Outcome([] if judged is None else judged.metrics, ranking, evaluation, page)
+
+
+def pools_of(texts: Texts, n_goals: int) -> list[Longs]:
+    """Which texts are weighed for each goal: those that people judged for it, and without any label all."""
+    if not len(texts.label):
+        return [np.arange(len(texts.ids))] * n_goals
+    return [np.unique(texts.row[texts.goal == goal]) for goal in range(n_goals)]
 
 
 def _check_labels(texts: Texts, path: str) -> None:

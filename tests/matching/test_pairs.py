@@ -1,0 +1,359 @@
+"""`linkwise match`: two sides and labels read, retrieved, judged unseen, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics import cohen_kappa_score, f1_score, roc_auc_score
+
+import linkwise
+from linkwise.cli import main
+from linkwise.data.sections import read_sections
+from linkwise.errors import InputError, UsageError
+from linkwise.matching.judges import Pairs, cross_fit
+from linkwise.matching.labels import Labelled, folds_of, kappa, read_pairs
+from linkwise.matching.pairs import places_of, pools_of
+from linkwise.matching.retrieve import retrieve
+from linkwise.matching.sides import PIECE, Pieces, Side, embed_pieces, pieces_of, side_of_sections
+
+TOPICS = {
+    "dust": ["filter", "particle", "cyclone", "bag", "smoke"],
+    "water": ["sewage", "sludge", "effluent", "drain", "rinse"],
+    "noise": ["sound", "muffler", "barrier", "engine", "silence"],
+    "heat": ["boiler", "steam", "exchanger", "furnace", "fuel"],
+    "acid": ["scrubber", "sulphur", "lime", "absorber", "gas"],
+    "waste": ["landfill", "bin", "compost", "recycle", "scrap"],
+}
+
+
+def write_world(folder: Path, n: int = 60, seed: int = 0) -> dict[str, Path]:
+    """Sections of three documents with two topics each, patents of one topic, and labels of both kinds."""
+    rng = np.random.default_rng(seed)
+    names = list(TOPICS)
+    for k, document in enumerate(("alpha", "beta", "gamma")):
+        lines = []
+        for number, topic in enumerate(names[2 * k : 2 * k + 2], 1):
+            lines += [f"# {number} About {topic}", f"## {number}.1 Means against {topic}"]
+            lines += [f"Use a {word} of the {topic} kind." for word in TOPICS[topic]]
+        (folder / f"{document}.md").write_text("\n".join(lines) + "\n")
+    rows, labels = [], []
+    for k in range(n):
+        topic = str(rng.choice(names))
+        some = rng.choice(TOPICS[topic], 2, replace=False)
+        rows.append((f"p{k}", f"A {some[0]}", f"It has a {some[1]} of its own. It is number {k}."))
+        for asked in {topic, str(rng.choice(names))}:
+            at = names.index(asked)
+            section = f"{('alpha', 'beta', 'gamma')[at // 2]}:::{at % 2 + 1}.1"
+            labels.append((f"p{k}", section, "yes" if asked == topic else "no"))
+    pl.DataFrame(rows, schema=["id", "title", "abstract"], orient="row").write_csv(
+        folder / "patents.csv"
+    )
+    pl.DataFrame(labels, schema=["patent", "section", "label"], orient="row").write_csv(
+        folder / "labels.csv"
+    )
+    return {name: folder / f"{name}.csv" for name in ("patents", "labels")}
+
+
+def sections_of(folder: Path) -> list[str]:
+    return [str(folder / f"{name}.md") for name in ("alpha", "beta", "gamma")]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    write_world(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(world: Path) -> linkwise.Run:
+    words = ["match", str(world / "patents.csv"), *sections_of(world)]
+    words += ["--labels", str(world / "labels.csv"), "--folds", "3", "--retrieve", "3"]
+    words += ["--bootstrap", "50", "--threads", "1", "--quiet", "--out", str(world / "run")]
+    assert main(words) == 0
+    return linkwise.Run.open(world / "run")
+
+
+def test_metrics_are_those_of_the_written_evaluation(run: linkwise.Run) -> None:
+    table = pl.read_parquet(run.folder / "evaluation.parquet")
+    assert table["model"].unique(maintain_order=True).to_list() == [
+        "words (TF-IDF)", "text vectors", "weighed",
+    ]  # fmt: skip
+    found = {(r["model"], r["metric"], r["slice"], r["k"]): r for r in run.metrics}
+    for model in table["model"].unique():
+        mine = table.filter(pl.col("model") == model)
+        row = found[model, "auc", "all", None]
+        assert row["value"] == pytest.approx(roc_auc_score(mine["label"], mine["score"]))
+        assert row["n"] == len(mine)
+    assert found["weighed", "auc", "all", None]["value"] > 0.9
+    assert {r["split"] for r in run.metrics} == {"by-document"}
+    # What was not retrieved is a no at the end: recall there is at most that of the judge, and of retrieval.
+    ranking = run.ranking
+    listed = set(ranking.select("query", "item").rows())
+    labels = pl.read_csv(run.folder.parent / "labels.csv").filter(pl.col("label") == "yes")
+    share = np.mean([(p, s) in listed for p, s in labels.select("patent", "section").rows()])
+    recall = found["retrieved by text vectors", "recall_at", "all", 3]
+    assert recall["value"] == pytest.approx(share)
+    assert found["weighed", "recall", "retrieved first", None]["value"] <= share + 1e-12
+
+
+def test_the_ranking_has_the_retrieved_by_the_judge_with_reasons(run: linkwise.Run) -> None:
+    ranking = run.ranking
+    assert len(ranking) == 60 * 3
+    for (_,), own in ranking.group_by("query"):
+        own = own.sort("rank")
+        assert own["rank"].to_list() == [1, 2, 3]
+        assert own["score"].is_sorted(descending=True)
+    p = 1 / (1 + np.exp(-ranking["score"].to_numpy()))
+    np.testing.assert_allclose(ranking["probability"], p)
+    about = json.loads((run.folder / "model" / "judge.json").read_text())
+    assert (ranking["yes"].to_numpy() == (p >= about["threshold"])).all()
+    nodes = pl.read_parquet(run.folder / "nodes.parquet")
+    text = {(kind, name): said for kind, name, _, said in nodes.rows()}
+    for query, item, mine, theirs in ranking.select(
+        "query", "item", "query_part", "item_part"
+    ).rows():
+        assert mine in text["query", query]
+        assert theirs in text["item", item]
+    page = run.report.read_text()
+    for heading in ("How well pairs are judged", "What retrieval finds", "disagree", "Found"):
+        assert heading in page
+
+
+def test_a_finished_run_s_judge_says_the_same_of_the_same(run: linkwise.Run, world: Path) -> None:
+    again = linkwise.match(
+        world / "patents.csv", sections_of(world), judge=str(run.folder), retrieve=3, threads=1
+    )
+    both = again.ranking.join(run.ranking, on=["query", "item"], how="inner")
+    assert len(both) == len(run.ranking)
+    np.testing.assert_allclose(both["score"], both["score_right"], atol=1e-6)
+    assert again.metrics == []
+    assert "no labels were given here" in again.report.read_text()
+
+
+def test_a_repeated_config_gives_the_same(run: linkwise.Run, tmp_path: Path) -> None:
+    assert (
+        main(["run", str(run.folder / "config.toml"), "--out", str(tmp_path / "b"), "--quiet"]) == 0
+    )
+    assert linkwise.Run.open(tmp_path / "b").ranking.equals(run.ranking)
+    assert linkwise.Run.open(tmp_path / "b").metrics == run.metrics
+
+
+# ------------------------------------------------------------------------------------- sides, pieces
+
+
+def test_pieces_hold_the_whole_text_and_long_ones_are_cut() -> None:
+    text = " ".join(f"Sentence number {k} of a long description." for k in range(200))
+    found = pieces_of(text)
+    assert " ".join(found) == text
+    assert max(map(len, found)) < PIECE
+    assert pieces_of("short") == ["short"]
+    million = "word " * 200_000
+    assert sum(len(piece) for piece in pieces_of(million)) > 0.9 * len(million)
+
+
+def test_sections_stand_under_their_titles_and_headings_are_left_out(world: Path) -> None:
+    side = side_of_sections(read_sections(sections_of(world)))
+    assert side.ids[0] == "alpha:::1.1"
+    assert side.titles[0] == "About dust > Means against dust"
+    assert side.document == ["alpha", "alpha", "beta", "beta", "gamma", "gamma"]
+    assert side.notes == ("6 headings without a text of their own are not matched.",)
+
+
+def fake_embed(texts: Any) -> Any:
+    """A vector of its own for each text."""
+    rows = [np.random.default_rng(abs(hash(text)) % 2**32).normal(size=8) for text in texts]
+    found = np.array(rows, dtype=np.float32).reshape(-1, 8)
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def test_retrieval_is_that_of_all_pieces_with_all_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+
+    def side(n: int) -> Pieces:
+        texts = [
+            " ".join(
+                f"Text {rng.integers(10**6)} says this and that."
+                for _ in range(rng.integers(1, 90))
+            )
+            for _ in range(n)
+        ]
+        return embed_pieces(texts, fake_embed)
+
+    queries, items = side(40), side(25)
+    whole = queries.vectors @ items.vectors.T
+    slow = np.array(
+        [
+            [
+                whole[
+                    queries.start[q] : queries.start[q + 1], items.start[i] : items.start[i + 1]
+                ].max()
+                for i in range(25)
+            ]
+            for q in range(40)
+        ]
+    )
+    expected = np.argsort(-slow, axis=1, kind="stable")[:, :7]
+    for together in (1, 5, 512):  # how many are taken at a time changes nothing
+        monkeypatch.setattr("linkwise.matching.retrieve.TOGETHER", together)
+        rows, cosines = retrieve(queries, items, 7)
+        np.testing.assert_array_equal(rows, expected)
+        np.testing.assert_allclose(cosines, np.take_along_axis(slow, expected, 1), rtol=1e-5)
+    assert retrieve(queries, items, 99)[0].shape == (40, 25)
+    with pytest.raises(UsageError, match="--retrieve is 0"):
+        retrieve(queries, items, 0)
+
+
+def test_pools_and_places() -> None:
+    candidates = np.array([[0, 2], [2, 1], [0, 1]])
+    assert [p.tolist() for p in pools_of(candidates, 4)] == [[0, 2], [1, 2], [0, 1], []]
+    labelled = Labelled(np.array([0, 1, 2]), np.array([2, 2, 2]), np.ones(3))
+    assert places_of(labelled, candidates).tolist() == [1, 0, -1]
+
+
+# -------------------------------------------------------------------------------------------- labels
+
+
+def small_sides() -> tuple[Side, Side]:
+    queries = Side(["a", "b", "c"], ["A", "B", "C"], ["one", "two", "ONE "], ["a", "b", "c"])
+    items = Side(["x", "y"], ["X", "Y"], ["ex", "why"], ["d", "e"])
+    return queries, items
+
+
+def labels_file(folder: Path, rows: list[tuple[Any, ...]]) -> Path:
+    path = folder / "pairs.csv"
+    pl.DataFrame(rows, schema=["patent", "section", "label"], orient="row").write_csv(path)
+    return path
+
+
+def test_pairs_of_equal_texts_count_once_and_disputed_ones_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("linkwise.matching.labels.FEWEST", 1)
+    rows = [("a", "x", "yes"), ("c", "x", "1"), ("b", "x", "no"), ("b", "y", "y"), ("b", "y", "n")]
+    found = read_pairs(
+        labels_file(tmp_path, [*rows, ("c", "y", None)]), *small_sides(), (None, None, "label")
+    )
+    assert (found.query.tolist(), found.item.tolist()) == ([0, 1], [0, 0])
+    assert found.label.tolist() == [1, 0]
+    assert len(found.notes) == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([("z", "x", "yes")], 'row 1: the patent is "z", which is not among the 3 patents'),
+        ([("a", "q", "yes")], 'row 1: the section is "q", which is not among the 2 sections'),
+        ([("a", "x", "maybe")], 'row 1: the label is "maybe"; expected yes or no'),
+        ([("a", "x", "yes"), ("b", "x", "yes")], "2 labels are yes and 0 no; a judge needs 20"),
+    ],
+)
+def test_labels_that_cannot_be_used(tmp_path: Path, rows: Any, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        read_pairs(labels_file(tmp_path, rows), *small_sides(), (None, None, "label"))
+
+
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    path = labels_file(tmp_path, [("a", "x", "yes")])
+    with pytest.raises(InputError, match="no column ours; name it with --patent-column"):
+        read_pairs(path, *small_sides(), ("ours", None, "label"))
+
+
+def test_folds_never_part_a_group() -> None:
+    rng = np.random.default_rng(1)
+    items = Side([f"s{k}" for k in range(30)], [""] * 30, [f"text {k}" for k in range(30)],
+                 [f"d{k % 6}" for k in range(30)])  # fmt: skip
+    labelled = Labelled(
+        rng.integers(0, 50, 300), rng.integers(0, 30, 300), (rng.random(300) < 0.4).astype(float)
+    )
+    for split, owner in (
+        ("by-document", labelled.item % 6), ("by-patent", labelled.query), ("random", np.arange(300)),
+    ):  # fmt: skip
+        fold, group = folds_of(labelled, items, split, 3, 0)  # type: ignore[arg-type]
+        assert set(fold) == {0, 1, 2}
+        for one in np.unique(owner):
+            assert len(set(fold[owner == one])) == 1
+            assert len(set(group[owner == one])) == 1
+        assert np.bincount(fold).max() - np.bincount(fold).min() <= np.bincount(owner).max()
+    with pytest.raises(InputError, match="of 6 documents, and 7 folds need as many"):
+        folds_of(labelled, items, "by-document", 7, 0)
+
+
+def test_a_fold_s_own_labels_never_reach_its_judge() -> None:
+    rng = np.random.default_rng(2)
+    from linkwise.matching.judges import FeatureJudge
+    from linkwise.matching.similar import FEATURES
+
+    n = 200
+    label = (rng.random(n) < 0.5).astype(float)
+    features = rng.normal(size=(n, len(FEATURES)))
+    features[:, 0] += label
+    pairs = Pairs(np.arange(n), np.arange(n), features)
+    group = np.repeat(np.arange(20), 10)
+    fold = group % 4
+
+    def tried(label: Any) -> Any:
+        labelled = Labelled(np.arange(n), np.arange(n), label)
+        return cross_fit(lambda k: FeatureJudge(), pairs, labelled, fold, group, (1.0, 1.0))
+
+    before = tried(label)
+    for number in range(4):
+        mine = fold == number
+        turned = np.where(mine, 1 - label, label)
+        after = tried(turned)
+        np.testing.assert_array_equal(after.log_odds[mine], before.log_odds[mine])
+        np.testing.assert_array_equal(after.yes[mine], before.yes[mine])
+        assert not np.array_equal(after.log_odds[~mine], before.log_odds[~mine])
+    assert f1_score(label, before.yes) > 0.55
+
+
+def test_kappa_is_that_of_a_library() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.random(60) < 0.3, rng.random(60) < 0.4
+    assert kappa(a, b) == pytest.approx(cohen_kappa_score(a, b))
+    assert kappa([True, False], [True, False]) == 1
+    assert np.isnan(kappa([True, True], [True, True]))
+    with pytest.raises(InputError, match="2 and 1 answers"):
+        kappa([True, True], [True])
+
+
+# ----------------------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"judge": "server"}, "--judge server, --server and --model go together"),
+        ({"judge": "cross-encoder"}, "a cross-encoder begins knowing nothing"),
+        ({"examples": 3}, "--examples and --chain-of-thought go with --judge server"),
+        ({"four_bit": True}, "a model in 4 bits is tuned with --train lora"),
+    ],
+)
+def test_options_that_do_not_go_together(world: Path, options: Any, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        linkwise.match(world / "patents.csv", sections_of(world), **options)
+
+
+def test_a_circle_of_sections_and_doubled_ids_are_refused(world: Path, tmp_path: Path) -> None:
+    circle = tmp_path / "circle.csv"
+    circle.write_text("id,title,text,parent\na,A,one,b\nb,B,two,a\n")
+    with pytest.raises(InputError, match="go in a circle"):
+        linkwise.match(world / "patents.csv", circle, threads=1)
+    twice = tmp_path / "twice.csv"
+    twice.write_text("id,title,abstract\np,A,one\np,B,two\n")
+    with pytest.raises(InputError, match="p"):
+        linkwise.match(twice, sections_of(world), threads=1)
+
+
+def test_patents_without_any_text_are_left_out(world: Path) -> None:
+    table = pl.DataFrame(
+        {"id": ["p", "q"], "title": ["A filter", ""], "abstract": ["against smoke", ""]}
+    )
+    found = linkwise.match(table, sections_of(world), threads=1, retrieve=2)
+    assert found.ranking["query"].unique().to_list() == ["p"]
+    assert "1 documents without a text are left out" in found.report.read_text()
