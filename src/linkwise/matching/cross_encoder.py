@@ -140,7 +140,7 @@ class CrossEncoder:
         """The encoder as a model of its own, with the head beside it."""
         save_model(self.model, folder / "judge")
         head = self.network.head
-        values = {"weight": head.weight[0].tolist(), "bias": float(head.bias[0])}
+        values = {"weight": head.weight[0].tolist(), "bias": head.bias[0].item()}
         (folder / "judge" / HEAD).write_text(json.dumps(values))
         return {"model": "judge"}
 

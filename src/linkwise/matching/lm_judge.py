@@ -63,12 +63,13 @@ class Prompt:
         self.before = [*model.text_start(), *model.encode(before)]
         self.between = model.encode_after(between)
         self.behind = model.encode_after(behind)
-        self.answers = [model.encode_after(answer)[0] for answer in answers]
-        if self.answers[0] == self.answers[1]:
-            raise InputError(
-                f"{model.folder}: Yes and No begin with the same token; this tokenizer cannot tell them "
-                "apart."
-            )
+        said = [model.encode_after(answer) for answer in answers]
+        while all(said) and said[0][0] == said[1][0]:  # a space that is a token of its own
+            self.behind.append(said[0][0])
+            said = [tokens[1:] for tokens in said]
+        if not all(said):
+            raise InputError(f"{model.folder}: this tokenizer cannot tell Yes from No.")
+        self.answers = [tokens[0] for tokens in said]
         own = len(self.before) + len(self.between) + len(self.behind) + 1
         room = model.positions
         self.room = (
