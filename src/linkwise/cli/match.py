@@ -12,6 +12,7 @@ from cyclopts import App, Group, Parameter
 from pydantic import Field
 from rich.console import Console
 
+from linkwise.cli.match_label import label
 from linkwise.cli.options import Changes, Json, Out, Overwrite, Quiet, Resume, Seed
 from linkwise.cli.show import carry_out, metrics_table, show_report
 from linkwise.data.documents import DocumentsConfig
@@ -203,4 +204,5 @@ def add_to(app: App) -> None:
     verb.default(pairs)
     verb.command(goals)
     verb.command(views)
+    verb.command(label)
     app.command(verb)

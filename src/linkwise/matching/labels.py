@@ -104,6 +104,13 @@ def read_pairs(
         notes.append(
             f"{len(said) - len(agreed):,} pairs are left out, of which people say both yes and no."
         )
+    if "chosen" in names:
+        uncertain = int((frame[names["chosen"]] == "uncertain").sum())
+        if uncertain:
+            notes.append(
+                f"{uncertain:,} labels are of pairs that were shown because a judge was uncertain of them: "
+                "figures hold for such pairs, which are harder than others."
+            )
     yes = int(sum(agreed.values()))
     if min(yes, len(agreed) - yes) < FEWEST:
         raise InputError(
