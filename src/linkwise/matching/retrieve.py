@@ -29,7 +29,7 @@ def retrieve(
     torch = optional("torch", "lm", "a search of vectors")
     if k < 1:
         raise UsageError(f"--retrieve is {k}; expected 1 or more.")
-    turned = torch.from_numpy(items.vectors).T
+    turned = torch.from_numpy(items.vectors).T.contiguous()
 
     def blocks() -> Iterator[Any]:
         begin = 0

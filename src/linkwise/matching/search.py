@@ -38,7 +38,7 @@ def top_k(
         raise InputError(
             f"queries have {queries.shape[1]} numbers each and items {items.shape[1]}; expected as many."
         )
-    turned = torch.from_numpy(items).T
+    turned = torch.from_numpy(items).T.contiguous()
 
     def blocks() -> Iterator[Any]:
         for start in range(0, len(queries), ROWS):
@@ -91,37 +91,47 @@ def best_of_blocks(
 def _best_of(scores: Any, k: int) -> tuple[Longs, Singles]:
     """The columns of the k largest of each row (b, m), and these, the largest first, of equals the earlier.
 
-    The k largest stand in the k groups of the largest maxima. So the maxima of groups are chosen among first,
-    and then what stands in these groups.
+    The k-th largest maximum of a group of columns is a lower bound of the k-th largest value. So all that is
+    to be sorted are the few values that reach it, which stand in k groups.
     """
     import torch
 
     b, m = scores.shape
     groups = m // TOGETHER
     if groups <= 2 * k:
-        values, columns = torch.topk(scores, k, dim=1)
-        ambiguous = (scores >= values[:, -1:]).sum(1) > k
+        values, columns = torch.topk(scores, min(k + 1, m), dim=1)
+        doubtful = torch.zeros(b, dtype=torch.bool)
     else:
         even = groups * TOGETHER
         maxima = scores[:, :even].reshape(b, TOGETHER, groups).amax(1)
-        chosen = torch.topk(maxima, k, dim=1, sorted=False).indices
-        members = (chosen[:, :, None] + torch.arange(0, even, groups)).reshape(b, -1)
-        rest = torch.arange(even, m).expand(b, -1)
-        members = torch.cat([members, rest], dim=1)
+        top = torch.topk(maxima, k, dim=1)
+        least = top.values[:, -1:]
+        doubtful = (maxima >= least).sum(1) > k  # several groups end at the bound
+        members = (top.indices[:, :, None] + torch.arange(0, even, groups)).reshape(b, -1)
+        if even < m:
+            members = torch.cat([members, torch.arange(even, m).expand(b, -1)], dim=1)
         found = scores.gather(1, members)
-        values, places = torch.topk(found, k, dim=1)
-        columns = members.gather(1, places)
-        last = values[:, -1:]
-        ambiguous = ((found >= last).sum(1) > k) | ((maxima >= last).sum(1) > k)
+        row, place = torch.nonzero(found >= least, as_tuple=True)
+        counts = torch.bincount(row, minlength=b)
+        at = torch.arange(len(row)) - (counts.cumsum(0) - counts)[row]
+        width = max(k + 1, int(counts.max()))
+        few = torch.full((b, width), -torch.inf)
+        where = torch.zeros((b, width), dtype=torch.long)
+        few[row, at], where[row, at] = found[row, place], members[row, place]
+        values, order = torch.topk(few, k + 1, dim=1)
+        columns = where.gather(1, order)
+    if values.shape[1] > k:  # of equals at the end, which are in?
+        doubtful |= values[:, k] == values[:, k - 1]
+        values, columns = values[:, :k], columns[:, :k]
     equal = torch.nonzero((values[:, 1:] == values[:, :-1]).any(1))[:, 0]
     if len(equal):
         columns[equal], values[equal] = _earlier_first(columns[equal], values[equal])
     best: Longs = columns.numpy()
     products: Singles = values.numpy()
-    for row in torch.nonzero(ambiguous)[:, 0].tolist():  # of equals at the end, which are in?
-        whole = scores[row].numpy()
-        best[row] = np.argsort(-whole, kind="stable")[:k]
-        products[row] = whole[best[row]]
+    for number in torch.nonzero(doubtful)[:, 0].tolist():
+        whole = scores[number].numpy()
+        best[number] = np.argsort(-whole, kind="stable")[:k]
+        products[number] = whole[best[number]]
     return best, products
 
 
