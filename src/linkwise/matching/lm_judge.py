@@ -22,7 +22,9 @@ from linkwise.matching.judges import Floats, Longs, Pairs
 from linkwise.matching.sides import Side
 
 PATENT, SECTION = "\ue000", "\ue001"  # where they stand in a chat's template: in no text
-NODES = 2048  # of a call: sections are long chains, whose beginnings a new call runs again
+NODES = (
+    384  # of a call: few enough that little of the mask is between strangers, more than a section
+)
 
 
 def instruction_of(config: PairsConfig) -> str:
