@@ -23,7 +23,26 @@ from linkwise.matching.judges import Pairs
 from linkwise.matching.lm_judge import LMJudge
 from linkwise.matching.sides import Side
 
-WORDS = "the gas is washed in a tower with lime and water so that dust and acid stay behind".split()
+WORDS = [
+    "the",
+    "gas",
+    "is",
+    "washed",
+    "in",
+    "a",
+    "tower",
+    "with",
+    "lime",
+    "and",
+    "water",
+    "so",
+    "that",
+    "dust",
+    "and",
+    "acid",
+    "stay",
+    "behind",
+]
 
 
 def side(n: int, words: int, rng: np.random.Generator) -> Side:
