@@ -18,38 +18,11 @@ import numpy as np
 from linkwise.lm.encode import TextEncoder
 from linkwise.lm.onnx import OnnxEncoder, export_int8
 
-WORDS = [
-    "gas",
-    "water",
-    "tower",
-    "dust",
-    "filter",
-    "acid",
-    "lime",
-    "heat",
-    "steam",
-    "engine",
-    "pump",
-    "valve",
-    "membrane",
-    "reactor",
-    "catalyst",
-    "oil",
-    "waste",
-    "metal",
-    "sensor",
-    "method",
-    "device",
-    "apparatus",
-    "wherein",
-    "comprising",
-    "said",
-    "first",
-    "second",
-    "flow",
-    "pressure",
-    "temperature",
-]
+WORDS = (
+    "gas", "water", "tower", "dust", "filter", "acid", "lime", "heat", "steam", "engine", "pump", "valve",
+    "membrane", "reactor", "catalyst", "oil", "waste", "metal", "sensor", "method", "device", "wherein",
+    "comprising", "said", "first", "second", "flow", "pressure", "temperature",
+)  # fmt: skip
 
 
 def main() -> None:

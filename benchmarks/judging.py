@@ -23,26 +23,10 @@ from linkwise.matching.judges import Pairs
 from linkwise.matching.lm_judge import LMJudge
 from linkwise.matching.sides import Side
 
-WORDS = [
-    "the",
-    "gas",
-    "is",
-    "washed",
-    "in",
-    "a",
-    "tower",
-    "with",
-    "lime",
-    "and",
-    "water",
-    "so",
-    "that",
-    "dust",
-    "and",
-    "acid",
-    "stay",
-    "behind",
-]
+WORDS = (
+    "the", "gas", "is", "washed", "in", "a", "tower", "with", "lime", "and", "water", "so", "that", "dust",
+    "acid", "stay", "behind",
+)  # fmt: skip
 
 
 def side(n: int, words: int, rng: np.random.Generator) -> Side:
