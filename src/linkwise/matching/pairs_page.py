@@ -142,9 +142,12 @@ def _models_section(judged: Judged, config: PairsConfig) -> Section:
         rows = []
         for model in judged.tried:
             cells: list[Any] = [model]
-            for metric in ("auc", "average_precision", "f1", "precision", "recall"):
+            for metric in ("auc", "average_precision", "f1"):
                 row = _row(judged, metric, model, slice)
                 cells += [row["value"], row["low"], row["high"]]
+            cells += [
+                _row(judged, metric, model, slice)["value"] for metric in ("precision", "recall")
+            ]
             brier = _row(judged, "brier", model, slice)["value"]
             rows.append((*cells, brier if slice == "all" else None))
         tables.append(
@@ -155,8 +158,8 @@ def _models_section(judged: Judged, config: PairsConfig) -> Section:
                     *interval_columns("AUC", "float3"),
                     *interval_columns("average precision", "float3"),
                     *interval_columns("F1", "float3"),
-                    *interval_columns("precision", "float3"),
-                    *interval_columns("recall", "float3"),
+                    Column(name="precision", format="float3"),
+                    Column(name="recall", format="float3"),
                     Column(name="Brier", format="float3"),
                 ),
                 rows=tuple(rows),
@@ -271,6 +274,9 @@ def _wrong_section(judged: Judged, compared: Compared) -> Section:
                 theirs,
             )
         )
+    if not rows:
+        none = Bullets(items=("There is no labelled pair about which they do.",))
+        return Section(title="Where people and judge disagree most", blocks=(none,))
     return Section(
         title="Where people and judge disagree most",
         blocks=(
