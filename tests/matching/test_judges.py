@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from tests.lm.test_prompting import KEY, Played, Stage, chat, stage, steps
 from tests.tiny_models import causal
 
+import linkwise
 from linkwise.context import Context
 from linkwise.errors import InputError, ResourceError, UsageError
 from linkwise.lm.config import TrainConfig
@@ -267,3 +269,62 @@ def test_a_damaged_judge_is_refused(tmp_path: Path) -> None:
     (tmp_path / "judge.json").write_text(json.dumps({"kind": "weighed"}))
     with pytest.raises(InputError, match="this is no judge of pairs"):
         load_judge(tmp_path, PairsConfig(), *sides(), Context(Path()))
+
+
+# --------------------------------------------------------------------------------------- whole runs
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.matching.test_pairs import write_world
+
+    folder = tmp_path_factory.mktemp("world")
+    write_world(folder, n=40)
+    return folder
+
+
+def matched(world: Path, **options: Any) -> Any:
+    from tests.matching.test_pairs import sections_of
+
+    options = {"retrieve": 2, "threads": 1, "bootstrap": 20, "folds": 3} | SHORT | options
+    return linkwise.match(world / "patents.csv", sections_of(world), **options)
+
+
+def test_a_run_reports_a_model_as_it_is_and_tuned(world: Path, llama: Path) -> None:
+    run = matched(
+        world, judge=str(llama), labels=str(world / "labels.csv"), epochs=1, patent_tokens=40,
+        section_tokens=20,
+    )  # fmt: skip
+    table = pl.read_parquet(run.folder / "evaluation.parquet")
+    assert table["model"].unique(maintain_order=True).to_list() == [
+        "words (TF-IDF)", "text vectors", "weighed", "llama, as it is", "llama, tuned",
+    ]  # fmt: skip
+    for name in ("config.json", "model.safetensors"):
+        assert (run.folder / "model" / "judge" / name).is_file()
+    again = matched(world, judge=str(run.folder))
+    both = again.ranking.join(run.ranking, on=["query", "item"])
+    np.testing.assert_allclose(both["score"], both["score_right"], atol=1e-4)
+
+
+def test_a_run_without_labels_says_that_probabilities_are_the_model_s_own(
+    world: Path, stage: Stage
+) -> None:
+    stage.play(chat("Yes", logprobs=steps({"Yes": 0.6, "No": 0.3})))
+    run = matched(world, judge="server", server=stage.url, model="m")
+    np.testing.assert_allclose(run.ranking["probability"], 2 / 3, atol=1e-6)
+    assert run.ranking["yes"].all()
+    page = run.report.read_text()
+    assert "the probabilities are the model&#39;s own" in page or "the model's own" in page
+    assert not (run.folder / "model").exists()
+    assert KEY not in "".join(p.read_text() for p in run.folder.glob("*.*son"))
+
+
+def test_a_server_that_goes_away_leaves_no_half_run(
+    world: Path, stage: Stage, tmp_path: Path
+) -> None:
+    stage.answer = lambda body, number: (
+        chat("Yes", logprobs=steps({"Yes": 0.6, "No": 0.3})) if number < 5 else Played({}, 500)
+    )
+    with pytest.raises(ResourceError):
+        matched(world, judge="server", server=stage.url, model="m", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
