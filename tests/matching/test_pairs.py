@@ -144,6 +144,35 @@ def test_a_repeated_config_gives_the_same(run: linkwise.Run, tmp_path: Path) -> 
     assert linkwise.Run.open(tmp_path / "b").metrics == run.metrics
 
 
+def test_a_resumed_run_embeds_nothing_twice(
+    run: linkwise.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from linkwise.matching import pairs
+
+    asked: list[str] = []
+    whole = pairs.Compared.embed
+
+    def embed(self: Any, texts: Any) -> Any:
+        asked.extend(texts)
+        return whole(self, texts)
+
+    def stop(*args: Any, **options: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pairs.Compared, "embed", embed)
+    words = ["run", str(run.folder / "config.toml"), "--out", str(tmp_path / "b"), "--quiet"]
+    with monkeypatch.context() as broken:
+        broken.setattr(pairs, "word_counter", stop)
+        assert main(words) == 130
+    first = set(asked)
+    assert len(asked) == 6 + 36 + 60  # pieces and sentences of the sections, pieces of the patents
+    asked.clear()
+    assert main([*words, "--resume"]) == 0
+    assert linkwise.Run.open(tmp_path / "b").ranking.equals(run.ranking)
+    assert asked
+    assert not set(asked) & first  # what is left are the patents' sentences
+
+
 # ------------------------------------------------------------------------------------- sides, pieces
 
 

@@ -85,9 +85,9 @@ class Compared:
         self._keeping = False
         self.encoder = TextEncoder(config.lm, threads=context.threads)
         with context.step(f"embed {len(items):,} sections"):
-            self.item_pieces = embed_pieces(items.texts, self.embed)
+            self.item_pieces = embed_pieces(items.texts, self._stored("sections"))
             self.collection = collect(
-                items.ids, items.titles, self.embed, whole=self.item_pieces.whole,
+                items.ids, items.titles, self._stored("sentences"), whole=self.item_pieces.whole,
                 parts=[parts_of(text) for text in items.texts],
             )  # fmt: skip
         with context.step(f"embed {len(queries):,} patents", len(queries)):
@@ -113,10 +113,27 @@ class Compared:
             return np.zeros((0, self.encoder.size), dtype=np.float32)
         return np.stack([found[text] if text in found else self._kept[text] for text in texts])
 
+    def _stored(self, name: str) -> Callable[[Sequence[str]], Any]:
+        """The same, kept in the run's folder of work: a resumed run embeds nothing twice."""
+        path = self.context.work / f"{name}.npy"
+
+        def embed(texts: Sequence[str]) -> Any:
+            if path.exists():
+                return np.load(path, allow_pickle=False)
+            found = self.embed(texts)
+            partial = path.with_suffix(".partial")
+            with partial.open("wb") as file:
+                np.save(file, found)
+            partial.replace(path)
+            return found
+
+        return embed
+
     def _query_pieces(self) -> Pieces:
         parts = []
         for rows in _blocks(len(self.queries)):
-            parts.append(embed_pieces([self.queries.texts[row] for row in rows], self.embed))
+            some = [self.queries.texts[row] for row in rows]
+            parts.append(embed_pieces(some, self._stored(f"patents-{rows.start}")))
             self.context.progress.advance(rows.stop)
         offsets = np.cumsum([0, *(len(part.vectors) for part in parts)])
         starts = [part.start[:-1] + offset for part, offset in zip(parts, offsets, strict=False)]
