@@ -1,0 +1,1 @@
+"""Graphs that do not belong to a family: detectors, their calibration, and what a score really saw."""
