@@ -119,6 +119,8 @@ def study(
         found.check_years()
         found.check_codes()
         titles = {} if config.code_titles is None else read_code_titles(Path(config.code_titles))
+        if said := found.spelling():
+            context.progress.say(said)
         corpus = corpus_of(found.table["year"], found.table["codes"])
         check_codes(corpus)
         plan = plan_of(corpus, config)
