@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,25 +16,28 @@ from linkwise.data.codes import Level, roll_up
 from linkwise.data.documents import (
     Documents,
     DocumentsConfig,
-    Text,
     read_code_titles,
     read_documents,
 )
-from linkwise.errors import InputError, UsageError, optional
+from linkwise.data.spreadsheet import write_csv
+from linkwise.errors import InputError, UsageError
 from linkwise.metrics.pairs import PairMetrics, evaluate_pairs
 from linkwise.report.outcome import Outcome
 from linkwise.technology.anchors import RULES, Singles, cosines
-from linkwise.technology.config import ForecastConfig, window
-from linkwise.technology.corpus import Bools, Corpus, Longs, Years, corpus_of
+from linkwise.technology.config import LEARNED, ForecastConfig
+from linkwise.technology.corpus import Bools, Corpus, Years, corpus_of
+from linkwise.technology.embedding import Vectors, read_vectors
 from linkwise.technology.forecast import Labels, Pairs, Sources, came_true, never_combined
-from linkwise.technology.vectors import (
-    Floats,
-    YearlySums,
-    patent_vectors,
-    sums_of,
-    token_sums,
-    unit,
+from linkwise.technology.listing import (
+    check_listed,
+    chosen_model,
+    flat,
+    list_pairs,
+    ranking_of,
+    ranks_of,
 )
+from linkwise.technology.plan import Plan, last_judged, plan_of
+from linkwise.technology.vectors import YearlySums
 
 if TYPE_CHECKING:
     from linkwise.estimators.tabular import Boosting
@@ -43,65 +45,40 @@ if TYPE_CHECKING:
 
 BASELINE = "common neighbours"
 TRIVIAL = ("random", *RULES)
-LEARNED = "learned"
 TRUTH = "best possible"  # of simulated patents: how near two codes really are in the forecast years
-SPAN = 5  # years of a window that is not given
 MANY = 1_000_000  # pairs from which on fewer resamples are drawn
 FEWER = 200
 MOST_ROWS = 5_000_000  # of the evaluation, over all models
 KEPT = 100_000  # pairs of each model that the evaluation keeps beyond it
 LEAST_LEARNED = 20  # pairs that came true in an earlier window, below which nothing is learned
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The windows: patents of `embed` make the vectors, those of `forecast` tell what came true."""
-
-    embed: Years
-    forecast: Years
-    judged: bool
-    """Whether there are patents of the forecast years."""
-
-    @property
-    def learn_embed(self) -> Years:
-        """The window whose vectors the learned scorer learns from."""
-        return self.embed.before(self.forecast.length)
-
-    @property
-    def learn_forecast(self) -> Years:
-        """The window that it learns to forecast; it ends before the real one begins."""
-        return self.forecast.before(
-            self.forecast.first - self.embed.last - 1 + self.forecast.length
-        )
+LEAST_JUDGED = (
+    10  # pairs of a label, and others, below which a figure would hang on one code or two
+)
+COMBINED = "combined at all"  # the second label
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One level of codes: its pairs, what each model says of them, and what came true."""
+    """One level of codes: its pairs, what each model says of them, and what became of them."""
 
     level: str
+    plan: Plan
     corpus: Corpus
     pairs: Pairs
     scores: dict[str, Singles]
+    chosen: str
+    """The model whose list is shown."""
     labels: Labels | None
     metrics: PairMetrics | None
+    """Of the pairs above chance; None where nothing can be told of them."""
+    combined: PairMetrics | None
+    """Of the pairs combined at all, by the chosen model and the rules."""
     unscorable: dict[str, list[str]]
     """Codes that no score can be given to, by the reason."""
     learned: Boosting | None
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Vectors:
-    """What the language models make of the patents, and what is to be said of the models."""
-
-    yearly: dict[str, YearlySums]
-    rows: dict[str, Floats]
-    known: dict[str, Bools]
-    """For each name, which codes it can have a vector for at all (n_codes,)."""
-    patents: dict[str, Any]
-    """Of text models: the vectors of the patents (n_patents, size)."""
-    notes: tuple[str, ...]
+    unjudged: str = ""
+    """Why there are no metrics, where there are none."""
 
 
 def study(
@@ -110,7 +87,7 @@ def study(
     """Carry out the forecast into `context.folder`.
 
     Raises `InputError` where the patents have no codes, no pair is left or a window is empty, `UsageError`
-    where windows or models do not fit each other.
+    where windows, levels or models do not fit each other.
     """
     from linkwise.technology.page import build_report
 
@@ -118,12 +95,15 @@ def study(
         found = read_documents(paths, documents)
         found.check_years()
         found.check_codes()
-        titles = {} if config.code_titles is None else read_code_titles(Path(config.code_titles))
         if said := found.spelling():
             context.progress.say(said)
+        titles = {} if config.code_titles is None else read_code_titles(Path(config.code_titles))
         corpus = corpus_of(found.table["year"], found.table["codes"])
         check_codes(corpus)
+        for also in config.also_level:
+            parents_of(corpus, also)
         plan = plan_of(corpus, config)
+        check_min_patents(corpus, plan, config)
     vectors = read_vectors(found, corpus, plan, documents.text, config, context)
     judged = []
     for level in (None, *config.also_level):
@@ -131,18 +111,60 @@ def study(
         with context.step(f"forecast {name}"):
             own, sources = at_level(corpus, vectors, level, context.seed)
             judged.append(judge(name, own, sources, vectors, level, plan, config, context, paths))
-    metrics = [row for of in judged for row in rows_of(of, plan)]
+        check_listed(judged[0], config.list_by)
     first = judged[0]
-    chosen = chosen_model(first)
+    past, why = None, ""
+    if not plan.judged:
+        past, why = judge_past(corpus, vectors, first, plan, config, context, paths)
+    told = judged if past is None else [past]
+    metrics = [row for of in told for row in rows_of(of)]
     with context.step("list the forecast"):
-        listed = list_pairs(first, chosen, found, titles, vectors, plan, config)
+        listed = list_pairs(first, first.chosen, found, titles, vectors, plan, config)
     listed.write_parquet(context.folder / "pairs.parquet")
+    write_csv(flat(listed), context.folder / "pairs.csv")
     save_model(first, vectors, plan, context.folder / "model")
     drawn = None if not config.map else draw_map(found, corpus, titles, vectors, plan, context)
     page = build_report(
-        judged, metrics, listed, chosen, plan, found, vectors, drawn, is_simulated(paths)
+        judged, past, why, listed, found, vectors, drawn, is_simulated(paths), config.min_patents
     )
-    return Outcome(metrics, ranking_of(first), evaluation_of(first), page)
+    return Outcome(metrics, ranking_of(first), evaluation_of(told[0]), page)
+
+
+def check_min_patents(corpus: Corpus, plan: Plan, config: ForecastConfig) -> None:
+    """Raise `UsageError` where no pair of codes has as many patents as are asked for."""
+    degree = np.sort(corpus.degrees(corpus.within(plan.embed)))
+    if len(degree) > 1 and degree[-2] < config.min_patents:
+        raise UsageError(
+            f"--min-patents is {config.min_patents}; of the codes in {plan.embed} two have {degree[-2]:,} "
+            "at most."
+        )
+
+
+def judge_past(
+    corpus: Corpus,
+    vectors: Vectors,
+    first: Judged,
+    plan: Plan,
+    config: ForecastConfig,
+    context: Context,
+    paths: Sequence[str],
+) -> tuple[Judged | None, str]:
+    """The same forecast at the last windows that can be judged; or None, and why there is none."""
+    earlier = last_judged(corpus, plan)
+    if earlier is None:
+        return (
+            None,
+            "The patents do not reach back to windows of the same length that could be judged.",
+        )
+    late = [name for name, until in vectors.tuned.items() if until > earlier.embed.last]
+    if late:
+        return None, (
+            f"{late[0]} was tuned on patents up to {vectors.tuned[late[0]]}: it cannot be judged on "
+            f"{earlier.forecast}, the last years that could tell."
+        )
+    with context.step(f"forecast {earlier.forecast}, to judge by"):
+        own, sources = at_level(corpus, vectors, None, context.seed)
+        return judge(first.level, own, sources, vectors, None, earlier, config, context, paths), ""
 
 
 def draw_map(
@@ -181,130 +203,19 @@ def check_codes(corpus: Corpus) -> None:
         )
 
 
-def plan_of(corpus: Corpus, config: ForecastConfig) -> Plan:
-    """The windows, those not given by default; raises where one does not fit the patents."""
-    first, last = int(corpus.year.min()), int(corpus.year.max())
-    forecast, embed = window(config.forecast, "--forecast"), window(config.embed, "--embed")
-    if forecast is None:
-        begin = last - SPAN + 1 if embed is None else embed.last + 1
-        forecast = Years(begin, max(last, begin))
-    if embed is None:
-        embed = Years(forecast.first - SPAN, forecast.first - 1)
-    with_codes = np.zeros(len(corpus.year), dtype=np.bool_)
-    with_codes[corpus.patent] = True
-    if not (corpus.within(embed) & with_codes).any():
-        raise InputError(
-            f"no patent with codes is of the years {embed} (--embed); the patents are of {first} to {last}."
-        )
-    judged = forecast.first <= last
-    if judged and not (corpus.within(forecast) & with_codes).any():
-        raise InputError(
-            f"no patent with codes is of the years {forecast} (--forecast); the patents are of {first} to "
-            f"{last}."
-        )
-    return Plan(embed, forecast, judged)
-
-
-def years_read(corpus: Corpus, plan: Plan, config: ForecastConfig) -> Years:
-    """The years whose texts are read: back to the trends of the earlier window, if that is learned from."""
-    first = plan.embed.before(plan.embed.length).first
-    if config.learned:
-        first = plan.learn_embed.before(plan.embed.length).first
-    return Years(max(first, int(corpus.year.min())), plan.embed.last)
-
-
-def check_model(name: str, about: dict[str, Any], plan: Plan, config: ForecastConfig) -> str | None:
-    """What must be said of what a model may know; raises `UsageError` where it was tuned past the cutoff."""
-    until = about.get("until") or config.tuned_until
-    last = plan.embed.last
-    if until is not None and until > last:
-        raise UsageError(
-            f"{name} was tuned on patents up to {until}, and the forecast may know nothing after "
-            f"{last}; use a "
-            f"model tuned with --until {last} or earlier, or later windows."
-        )
-    if config.tuned_until is not None and (about.get("until") or 0) > config.tuned_until:
-        raise UsageError(
-            f"{name} was tuned on patents up to {about['until']}, not {config.tuned_until} (--tuned-until)."
-        )
-    if "objective" in about and until is None:
-        return (
-            f"{name} was tuned, and does not say until which year: it may know patents after {last}. Tune it "
-            "with --until, or say the year with --tuned-until."
-        )
-    base = "itself" if "objective" not in about else "in its base"
-    return (
-        f"{name}: what it was pre-trained on ({base}) reaches past {last}, or is not known to end before; "
-        "its forecasts of the past may profit."
-    )
-
-
-def read_vectors(
-    documents: Documents,
-    corpus: Corpus,
-    plan: Plan,
-    parts: Sequence[Text],
-    config: ForecastConfig,
-    context: Context,
-) -> Vectors:
-    """Run every language model over every text."""
-    yearly: dict[str, YearlySums] = {}
-    rows: dict[str, Floats] = {}
-    known: dict[str, Bools] = {}
-    patents: dict[str, Any] = {}
-    notes: list[str] = []
-    years = years_read(corpus, plan, config)
-    if config.lm:
-        optional("torch", "lm", "a language model").set_num_threads(context.threads)
-    for name in config.lm:
-        from linkwise.lm.encode import TextEncoder
-        from linkwise.technology.tokens import TokenReader, known_codes
-
-        encoder = TextEncoder(name)
-        note = check_model(name, encoder.model.about, plan, config)
-        notes += [note] if note else []
-        for part in parts:
-            texts = documents.texts(part)
-            n = int(corpus.within(years).sum())
-            label = name if tuple(parts) == ("abstract",) else f"{name}, {part}"
-            with context.step(f"embed the patents: {label}", n):
-                each = patent_vectors(
-                    partial(encoder.embed, max_tokens=config.max_tokens),
-                    texts, corpus, years, context.progress.advance,
-                )  # fmt: skip
-            yearly[f"text: {label}"] = sums_of(each, corpus, years)
-            patents[f"text: {label}"] = each
-            codes = known_codes(encoder.model.about)
-            if not codes:
-                continue
-            reader = TokenReader(encoder.model)
-            with context.step(f"read hidden technology tokens: {label}", n):
-                each = patent_vectors(
-                    partial(reader.hidden, max_tokens=config.max_tokens),
-                    texts, corpus, years, context.progress.advance,
-                )  # fmt: skip
-            yearly[f"hidden tokens: {label}"] = sums_of(each, corpus, years)
-            with context.step(f"read the technology tokens: {label}", n):
-                yearly[f"tokens: {label}"] = token_sums(
-                    reader, texts, corpus, years, config.max_tokens, context.progress.advance
-                )
-            there = np.isin(corpus.names, codes)
-            if not there.any():
-                raise UsageError(
-                    f"{name} has tokens for {codes[0]}, {codes[1]} and others, and none for the "
-                    "codes of these "
-                    f"patents, such as {corpus.names[0]}; were they learned at another --level?"
-                )
-            known[f"tokens: {label}"] = there
-            if f"token rows: {name}" not in rows:
-                table = np.zeros((len(corpus.names), encoder.size))
-                place = {code: at for at, code in enumerate(codes)}
-                own_rows = [place[c] for c in np.array(corpus.names)[there]]
-                static = reader.static
-                table[there] = static[own_rows] - static.mean(axis=0)
-                rows[f"token rows: {name}"] = unit(table)
-                known[f"token rows: {name}"] = there
-    return Vectors(yearly, rows, known, patents, tuple(notes))
+def parents_of(corpus: Corpus, level: Level) -> list[str]:
+    """Every code rolled up to a level; raises `UsageError` where one is not as deep."""
+    found = []
+    for name in corpus.names:
+        parent = roll_up(name, level)
+        if parent is None:
+            raise UsageError(
+                f'--also-level {level}: the code "{name}" is no symbol as deep as that. '
+                "Roll the codes up with "
+                "--level first, or name a coarser level."
+            )
+        found.append(parent)
+    return found
 
 
 def at_level(
@@ -313,11 +224,7 @@ def at_level(
     """The corpus with its codes rolled up, and the vectors' sums with them."""
     if level is None:
         return corpus, Sources(corpus, vectors.yearly, vectors.rows, seed)
-    parents = [roll_up(name, level) for name in corpus.names]
-    if any(parent is None for parent in parents):
-        bad = corpus.names[parents.index(None)]
-        raise UsageError(f'--also-level {level}: "{bad}" is no symbol as deep as that.')
-    names, number = np.unique(np.array(parents, dtype=str), return_inverse=True)
+    names, number = np.unique(np.array(parents_of(corpus, level)), return_inverse=True)
     links = np.unique(np.stack([corpus.patent, number[corpus.code]]), axis=1)
     coarse = Corpus(corpus.year, links[0], links[1].astype(np.int64), tuple(str(n) for n in names))
     yearly = {}
@@ -398,19 +305,42 @@ def judge(
     truth = true_nearness(paths, corpus, pairs, plan.forecast) if level is None else None
     if truth is not None:
         scores[TRUTH] = truth
-    labels = metrics = None
-    if plan.judged:
-        labels = came_true(corpus, pairs, plan.forecast, config, check=True, seed=context.seed)
-        n = int(labels.positive.sum())
-        if 0 < n < len(pairs):
-            samples = config.bootstrap if len(pairs) < MANY else min(FEWER, config.bootstrap)
-            metrics = evaluate_pairs(
-                labels.positive, scores, pairs.first, pairs.second, trivial=TRIVIAL,
-                samples=samples, seed=context.seed,
-            )  # fmt: skip
-        else:
-            notes.append(f"Not measurable: {n} of {len(pairs):,} pairs came true ({labels.name}).")
-    return Judged(name, corpus, pairs, scores, labels, metrics, unscorable, model, tuple(notes))
+    chosen = chosen_model(scores, config.list_by)
+    if not plan.judged:
+        return Judged(
+            name, plan, corpus, pairs, scores, chosen, None, None, None, unscorable, model, tuple(notes),
+            f"No patent is of {plan.forecast} yet.",
+        )  # fmt: skip
+    labels = came_true(corpus, pairs, plan.forecast, config, check=True, seed=context.seed)
+
+    def measured(label: Bools, of: dict[str, Singles]) -> PairMetrics | None:
+        if min(int(label.sum()), int((~label).sum())) < LEAST_JUDGED:
+            return None
+        samples = config.bootstrap if len(pairs) < MANY else min(FEWER, config.bootstrap)
+        return evaluate_pairs(
+            label,
+            of,
+            pairs.first,
+            pairs.second,
+            trivial=TRIVIAL,
+            samples=samples,
+            seed=context.seed,
+        )
+
+    n = int(labels.positive.sum())
+    metrics = measured(labels.positive, scores)
+    unjudged = (
+        ""
+        if metrics is not None
+        else f"Too few to judge by: {n:,} of {len(pairs):,} pairs {'stands' if n == 1 else 'stand'} above "
+        f"chance "
+        f"({labels.name}); a verdict takes {LEAST_JUDGED}, and as many others."
+    )
+    some = {name: scores[name] for name in dict.fromkeys((chosen, *RULES))}
+    return Judged(
+        name, plan, corpus, pairs, scores, chosen, labels, metrics, measured(labels.combined, some),
+        unscorable, model, tuple(notes), unjudged,
+    )  # fmt: skip
 
 
 def _without(scores: dict[str, Singles], *names: str) -> dict[str, Singles]:
@@ -489,55 +419,17 @@ def is_simulated(paths: Sequence[str]) -> bool:
     return _simulation(paths) is not None
 
 
-def chosen_model(judged: Judged) -> str:
-    """The model whose list is shown: what learned from earlier windows, else the most that is known."""
-    names = list(judged.scores)
-    for wanted in (LEARNED, "hidden tokens: ", "text: ", "PPMI vectors"):
-        for name in names:
-            if name.startswith(wanted):
-                return name
-    return names[0]
-
-
-def rows_of(judged: Judged, plan: Plan) -> list[dict[str, Any]]:
-    """The rows of `metrics.json` of one level."""
-    if judged.metrics is None:
-        return []
-    return [
-        asdict(row)
-        for row in judged.metrics.rows(BASELINE, split=str(plan.forecast), slice=judged.level)
-    ]
-
-
-def ranks_of(scores: Singles, label: Bools | None) -> Longs:
-    """Ranks of pairs (n,), from 1; among equal scores those that came true stand last."""
-    worse = np.zeros(len(scores)) if label is None else label
-    order = np.lexsort((worse, -scores.astype(np.float64)))
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(1, len(order) + 1)
-    return rank
-
-
-def ranking_of(judged: Judged) -> pl.DataFrame:
-    """The first pairs by every model: the contract's table, a pair being a query with its item."""
-    tables = []
-    names = np.array(judged.corpus.names)
-    for model, scores in judged.scores.items():
-        rank = ranks_of(scores, None)
-        rows = np.flatnonzero(rank <= 1000)
-        rows = rows[np.argsort(rank[rows])]
-        tables.append(
-            pl.DataFrame(
-                {
-                    "model": [model] * len(rows),
-                    "query": names[judged.pairs.first[rows]],
-                    "item": names[judged.pairs.second[rows]],
-                    "score": scores[rows].astype(np.float64),
-                    "rank": rank[rows],
-                }
-            )
-        )
-    return pl.concat(tables)
+def rows_of(judged: Judged) -> list[dict[str, Any]]:
+    """The rows of `metrics.json` of one level: of pairs above chance, and of those combined at all."""
+    split = str(judged.plan.forecast)
+    found: list[dict[str, Any]] = []
+    for slice, of in (
+        (judged.level, judged.metrics),
+        (f"{judged.level}, {COMBINED}", judged.combined),
+    ):
+        if of is not None:
+            found += [asdict(row) for row in of.rows(BASELINE, split=split, slice=slice)]
+    return found
 
 
 def evaluation_of(judged: Judged) -> pl.DataFrame:
@@ -570,122 +462,6 @@ def evaluation_of(judged: Judged) -> pl.DataFrame:
             )
         )
     return pl.concat(tables)
-
-
-def list_pairs(
-    judged: Judged,
-    chosen: str,
-    documents: Documents,
-    titles: dict[str, str],
-    vectors: Vectors,
-    plan: Plan,
-    config: ForecastConfig,
-) -> pl.DataFrame:
-    """The first pairs by the chosen model, with what speaks for them.
-
-    Titles; the cosine of the first language model (else of PPMI vectors) now and in each earlier window;
-    of each code the patents nearest to the other; the first patent that combined them, where there is one.
-    """
-    corpus, pairs = judged.corpus, judged.pairs
-    rank = ranks_of(judged.scores[chosen], None)
-    rows = np.argsort(rank)[: config.top]
-    some = pairs.some(rows)
-    names = np.array(corpus.names)
-    label = None if judged.labels is None else judged.labels.positive[rows]
-    columns: dict[str, Any] = {
-        "rank": rank[rows],
-        "a": names[some.first],
-        "b": names[some.second],
-        "title_a": [titles.get(n, "") for n in names[some.first]],
-        "title_b": [titles.get(n, "") for n in names[some.second]],
-        "score": judged.scores[chosen][rows].astype(np.float64),
-    }
-    text = next((name for name in vectors.yearly), None)
-    shown = text or "PPMI vectors"
-    columns["cosine"] = judged.scores[shown][rows].astype(np.float64)
-    columns["cosine_of"] = [shown] * len(rows)
-    columns["past"] = _past(judged, some, vectors, shown, plan)
-    near = _nearest_patents(judged, some, documents, vectors, plan)
-    columns["patents_a"], columns["patents_b"] = near
-    columns["first_combined_by"] = _first_combined(judged, some, documents, plan)
-    if label is not None:
-        columns["came_true"] = label
-    return pl.DataFrame(columns)
-
-
-def _past(
-    judged: Judged, pairs: Pairs, vectors: Vectors, shown: str, plan: Plan
-) -> list[list[dict[str, Any]]]:
-    """The cosine of pairs in each window of as many years, back to the first that was read."""
-    if shown not in vectors.yearly:
-        return [[] for _ in range(len(pairs))]
-    sums = vectors.yearly[shown]
-    found: list[list[dict[str, Any]]] = [[] for _ in range(len(pairs))]
-    years = plan.embed
-    while years.first >= sums.first_year:
-        mean, there = sums.mean(years)
-        values = cosines(mean, pairs.first, pairs.second)
-        for k, (a, b) in enumerate(zip(pairs.first, pairs.second, strict=True)):
-            if there[a] and there[b]:
-                found[k].insert(0, {"years": str(years), "cosine": round(float(values[k]), 4)})
-        years = years.before(plan.embed.length)
-    return found
-
-
-NEAREST = 3
-
-
-def _nearest_patents(
-    judged: Judged, pairs: Pairs, documents: Documents, vectors: Vectors, plan: Plan
-) -> tuple[list[list[str]], list[list[str]]]:
-    """Of each code of a pair the ids of the patents, of the window, whose texts are nearest to the other."""
-    name = next(iter(vectors.patents), None)
-    empty: list[list[str]] = [[] for _ in range(len(pairs))]
-    if name is None:
-        return empty, [[] for _ in range(len(pairs))]
-    corpus = judged.corpus
-    mean, _ = vectors.yearly[name].mean(plan.embed)
-    each = vectors.patents[name]
-    within = corpus.within(plan.embed)
-    kept = within[corpus.patent]
-    order = np.argsort(corpus.code[kept], kind="stable")
-    code, patent = corpus.code[kept][order], corpus.patent[kept][order]
-    starts = np.searchsorted(code, np.arange(len(corpus.names) + 1))
-    middle = each[within].mean(axis=0)
-    ids = documents.table["id"]
-
-    def near(own: int, other: int) -> list[str]:
-        rows = patent[starts[own] : starts[own + 1]]
-        alike = (each[rows] - middle) @ mean[other]
-        return [str(ids[int(row)]) for row in rows[np.argsort(-alike)[:NEAREST]]]
-
-    both = [(int(a), int(b)) for a, b in zip(pairs.first, pairs.second, strict=True)]
-    return [near(a, b) for a, b in both], [near(b, a) for a, b in both]
-
-
-def _first_combined(
-    judged: Judged, pairs: Pairs, documents: Documents, plan: Plan
-) -> list[str | None]:
-    """The first patent after the embedding years that carries both codes, with its year; None without one."""
-    corpus = judged.corpus
-    later = ~corpus.until(plan.embed.last)[corpus.patent]
-    carriers: dict[int, set[int]] = {}
-    wanted = {int(c) for c in np.concatenate([pairs.first, pairs.second])}
-    for patent, code in zip(
-        corpus.patent[later].tolist(), corpus.code[later].tolist(), strict=True
-    ):
-        if code in wanted:
-            carriers.setdefault(code, set()).add(patent)
-    ids = documents.table["id"]
-    found: list[str | None] = []
-    for a, b in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
-        both = carriers.get(a, set()) & carriers.get(b, set())
-        if not both:
-            found.append(None)
-            continue
-        first = min(both, key=lambda row: (int(corpus.year[row]), row))
-        found.append(f"{ids[first]} ({int(corpus.year[first])})")
-    return found
 
 
 def save_model(judged: Judged, vectors: Vectors, plan: Plan, folder: Path) -> None:
