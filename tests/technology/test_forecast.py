@@ -13,8 +13,9 @@ import pytest
 
 import linkwise
 from linkwise.compare import compare
+from linkwise.context import Silent
 from linkwise.data.simulate_patents import PatentsSimulation, simulate_patents
-from linkwise.errors import InputError, UsageError
+from linkwise.errors import InputError, Interrupted, UsageError
 from linkwise.run import Run
 from linkwise.technology.config import ForecastConfig
 from linkwise.technology.corpus import Years, corpus_of
@@ -102,6 +103,76 @@ def test_the_run_has_the_shape_of_every_run(run: Run, folder: Path) -> None:
     page = run.report.read_text()
     assert "Simulated" in page
     assert "expected by chance" in page
+
+
+def test_a_level_that_cannot_be_judged_is_said(run: Run) -> None:
+    lead = json.loads((run.folder / "report.json").read_text())["lead"]
+    assert lead[-1].startswith("subclass: Too few to judge by: ")
+
+
+def test_spellings_of_a_code_are_never_forecast_with_each_other(tmp_path: Path) -> None:
+    years, sets = drawn(2, 30)
+    rng = np.random.default_rng(0)
+    forms = ("H01M {}/02", "h01m{}/02", "H01M{}/02")
+    spelled = [[forms[rng.integers(3)].format(c[1:]) for c in own] for own in sets]
+    said: list[str] = []
+
+    class Listening(Silent):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    tables = {"many": spelled, "one": [[forms[2].format(c[1:]) for c in own] for own in sets]}
+    options: Any = {"embed": "2003-2004", "forecast": "2005-2009", "bootstrap": 20}
+    runs = [
+        linkwise.forecast(
+            pl.DataFrame({"year": years, "codes": codes}),
+            out=tmp_path / name,
+            progress=Listening(),
+            **options,
+        )
+        for name, codes in tables.items()
+    ]
+    assert runs[0].ranking.equals(runs[1].ranking)
+    assert len(said) == 1
+    assert said[0].startswith(
+        "Codes: 60 stood in another spelling and were brought to one, such as "
+    )
+
+
+def test_a_resumed_run_takes_the_vectors_that_were_made(
+    folder: Path, bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from linkwise.lm.encode import TextEncoder
+
+    given: list[int] = []
+    embed = TextEncoder.embed
+
+    def counted(self: TextEncoder, texts: list[str], **options: Any) -> Any:
+        given.append(len(texts))
+        return embed(self, texts, **options)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise Interrupted("stopped")
+
+    monkeypatch.setattr(TextEncoder, "embed", counted)
+    patents = pl.read_parquet(folder / "patents.parquet").gather_every(8)
+    patents.write_parquet(tmp_path / "p.parquet")
+    options: Any = {
+        "out": tmp_path / "run", "lm": str(bert), "max_tokens": 16, "bootstrap": 20, "learned": False,
+        **WINDOWS,
+    }  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr("linkwise.technology.study.judge", fail)
+        with pytest.raises(Interrupted):
+            linkwise.forecast(tmp_path / "p.parquet", **options)
+    assert sum(given) > 0
+    n = len(given)
+    resumed = linkwise.forecast(tmp_path / "p.parquet", resume=True, **options)
+    assert len(given) == n  # nothing was embedded again
+    fresh = linkwise.forecast(tmp_path / "p.parquet", **options | {"out": tmp_path / "fresh"})
+    assert len(given) == 2 * n
+    assert resumed.ranking.equals(fresh.ranking)
+    assert not (resumed.folder / ".work").exists()
 
 
 def test_a_forecast_is_compared_within_its_own_report(run: Run) -> None:
@@ -383,6 +454,14 @@ def test_bad_input_says_what_and_how_to_mend(tmp_path: Path) -> None:
         run(frame(year=years, codes=[["A01B1", "C08F4"]] * 16))
     with pytest.raises(UsageError, match="is no symbol as deep as that"):
         run(good.with_columns(codes=pl.Series([["x", "y"], ["z", "w"]] * 8)), also_level="class")
+    with pytest.raises(
+        UsageError, match="is no symbol as deep as that"
+    ):  # before any model is read
+        run(
+            good.with_columns(codes=pl.Series([["A01B", "C08F"]] * 16)),
+            also_level="group",
+            lm="none",
+        )
     assert not (tmp_path / "out").exists()
 
 
