@@ -211,7 +211,7 @@ def _against_rules(
 def _null_section(judged: Sequence[Judged]) -> list[Section]:
     rows = [
         (
-            of.level,
+            _of(of.level) or "as read",
             str(of.plan.forecast),
             of.labels.totals.observed,
             round(of.labels.totals.expected),
@@ -232,7 +232,7 @@ def _chance(rows: Sequence[tuple[Any, ...]], judged: Sequence[Judged]) -> Sectio
             Table(
                 caption="Combinations and what chance would make of them",
                 columns=(
-                    Column(name="codes"),
+                    Column(name="level"),
                     Column(name="years"),
                     Column(name="combinations observed", format="int"),
                     Column(name="expected by chance", format="int"),
@@ -255,7 +255,7 @@ def _chance(rows: Sequence[tuple[Any, ...]], judged: Sequence[Judged]) -> Sectio
 def _dealt_table(judged: Sequence[Judged]) -> list[Table]:
     """The null model beside random sets in which every number of links is kept exactly."""
     rows = [
-        (of.level, *(int(n) for n in of.labels.dealt))
+        (_of(of.level) or "as read", *(int(n) for n in of.labels.dealt))
         for of in judged
         if of.labels is not None and of.labels.dealt is not None
     ]
@@ -265,7 +265,7 @@ def _dealt_table(judged: Sequence[Judged]) -> list[Table]:
         Table(
             caption="A check: the patents' codes dealt anew (curveball, 200 times)",
             columns=(
-                Column(name="codes"),
+                Column(name="level"),
                 Column(name="pairs with p < .05 by the model", format="int"),
                 Column(name="by dealing", format="int"),
                 Column(name="by both", format="int"),

@@ -100,7 +100,7 @@ def _reasons(row: dict[str, Any]) -> str:
         else "no common partner"
     ]
     if "cosine" in row:
-        earlier = [f"{window['years']}: {window['cosine']:.2f}" for window in row["past"]]
+        earlier = [f"{window['years']}: {window['cosine']:.2f}" for window in row["past"][:-1]]
         said.append(f"cosine {row['cosine']:.2f}" + (f" ({', '.join(earlier)})" if earlier else ""))
         for own, other in (("a", "b"), ("b", "a")):
             said.append(f"{row[own]} nearest to {row[other]}: {', '.join(row[f'patents_{own}'])}")

@@ -191,7 +191,7 @@ def draw_map(
         maps.write_map(
             context.folder, some["id"].to_list(), some["title"].to_list(), at, topics, codes, titles
         )
-        return maps.figure(at, topics, context.seed)
+        return maps.figure(at, topics, context.seed, codes)
 
 
 def check_codes(corpus: Corpus) -> None:
