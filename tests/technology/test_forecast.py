@@ -354,11 +354,13 @@ def test_years_between_the_windows_are_named(tmp_path: Path) -> None:
     n = sum(any({a, b} <= s for s in seen) for a, b in pairs.select("a", "b").iter_rows())
     assert n > 0
     lead = " ".join(json.loads((run.folder / "report.json").read_text())["lead"])
-    assert f"No window has the years 2004-2005. Pairs first combined there ({n:,})" in lead
-    run = linkwise.forecast(path, out=tmp_path / "s", forecast="2004-2009", **options)
-    assert "No window has" not in " ".join(
-        json.loads((run.folder / "report.json").read_text())["lead"]
-    )
+    assert "Patents of 2004-2005, between the windows, make no vector" in lead
+    assert f"Pairs first combined there ({n:,})" in lead
+    assert "The patents end" not in lead
+    run = linkwise.forecast(path, out=tmp_path / "s", forecast="2004-2012", **options)
+    lead = " ".join(json.loads((run.folder / "report.json").read_text())["lead"])
+    assert "between the windows" not in lead
+    assert "The patents end in 2009: what later years of 2004-2012 bring is not known." in lead
 
 
 def test_the_list_is_by_the_model_asked_for_and_of_codes_with_patents(
@@ -384,7 +386,7 @@ def test_the_list_is_by_the_model_asked_for_and_of_codes_with_patents(
     assert top.join(ranking, on=["rank", "query", "item"]).height == top.height > 0
     assert rule["rank"][0] > 1 or rule["rank"].diff().max() > 1  # type: ignore[operator]
     lead = json.loads((tmp_path / "rule" / "report.json").read_text())["lead"]
-    assert "the list (Adamic-Adar) does not beat the best rule" in lead[0]
+    assert "the list (Adamic-Adar) does not beat the best other rule" in lead[0]
     with pytest.raises(UsageError, match='--list-by is "learned"; expected one of PPMI vectors'):
         listed("no", list_by="learned")
     with pytest.raises(UsageError, match=r'"text", which needs a language model \(--lm\)'):

@@ -19,7 +19,7 @@ from linkwise.technology.plan import Plan
 from linkwise.technology.words import SCORES
 
 if TYPE_CHECKING:
-    from linkwise.technology.study import Judged
+    from linkwise.technology.judging import Judged
 
 NEAREST = 3  # patents of a code that are named
 PARTNERS = 5  # common partners that are named

@@ -18,6 +18,7 @@ from linkwise.report import (
     Table,
     Text,
 )
+from linkwise.technology.anchors import RULES
 from linkwise.technology.page_list import list_section
 from linkwise.technology.page_models import best_rule, models_section, sure_section
 from linkwise.technology.words import counted, spoken
@@ -25,7 +26,7 @@ from linkwise.technology.words import counted, spoken
 if TYPE_CHECKING:
     from linkwise.metrics.pairs import PairMetrics
     from linkwise.technology.embedding import Vectors
-    from linkwise.technology.study import Judged
+    from linkwise.technology.judging import Judged
 
 
 def build_report(
@@ -117,6 +118,11 @@ def _lead(
     else:
         said, beats = _verdict(first)
         lead = [*said]
+    end = int(first.corpus.year.max())
+    if first.labels is not None and end < plan.forecast.last:
+        lead.append(
+            f"The patents end in {end}: what later years of {plan.forecast} bring is not known."
+        )
     if plan.gap is not None:
         lead.append(_gap(first))
     lead += [
@@ -135,7 +141,8 @@ def _gap(first: Judged) -> str:
     n = int((together[pairs.first, pairs.second] > 0).sum())
     years = str(gap.first) if gap.length == 1 else str(gap)
     return (
-        f"No window has the years {years}. Pairs first combined there ({n:,}) are listed and judged like "
+        f"Patents of {years}, between the windows, make no vector and tell nothing. Pairs first combined "
+        f"there ({n:,}) are listed and judged like "
         "all others: "
         f"they count where they are combined in {plan.forecast} too."
     )
@@ -197,15 +204,16 @@ def _against_rules(
     """In words how the list's model stands to the best rule by a metric, and whether it beats it."""
     rule = best_rule(found, chosen, metric)
     value, gap = found.value(chosen, metric), found.difference(chosen, rule, metric)
+    best = f"the best {'other ' if chosen in RULES else ''}rule on the graph of codes ({rule})"
     figures = f"{name} {spoken(*value)}, difference {spoken(*gap, sign=True)}"
     if gap[1] is None:
-        return f"cannot be told from the best rule on the graph of codes ({rule}): {figures}", None
+        return f"cannot be told from {best}: {figures}", None
     if gap[1] > 0:
         return (
-            f"beats the best rule on the graph of codes ({rule}), intervals apart: {figures}",
+            f"beats {best}, intervals apart: {figures}",
             True,
         )
-    return f"does not beat the best rule on the graph of codes ({rule}): {figures}", False
+    return f"does not beat {best}: {figures}", False
 
 
 def _null_section(judged: Sequence[Judged]) -> list[Section]:

@@ -15,7 +15,7 @@ from linkwise.report import (
 from linkwise.technology.words import counted, what_ranks
 
 if TYPE_CHECKING:
-    from linkwise.technology.study import Judged
+    from linkwise.technology.judging import Judged
 
 SHOWN = 40  # pairs of the list on the page
 
@@ -40,6 +40,8 @@ def list_section(listed: pl.DataFrame, first: Judged, min_patents: int) -> Secti
         f"Patents of a code: those of {plan.embed}. Common partners: codes that both have been together "
         "with then."
     )
+    if min_patents > 1:
+        note += " Ranks are those among all pairs."
     if "cosine_of" in listed.columns and len(listed):
         shown = listed["cosine_of"][0]
         note += f" Cosine: of {shown}, about its mean over all codes"

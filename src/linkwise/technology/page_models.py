@@ -21,7 +21,7 @@ from linkwise.technology.words import counted
 if TYPE_CHECKING:
     from linkwise.metrics.bootstrap import Interval
     from linkwise.metrics.pairs import PairMetrics
-    from linkwise.technology.study import Judged
+    from linkwise.technology.judging import Judged
 
 CURVE = 200  # points of a ROC curve
 BINS = 10  # of cosines

@@ -23,10 +23,10 @@ SCORES = {
 def what_ranks(model: str) -> str:
     """What the list is ranked by and what its score is, in a sentence."""
     what = SCORES[model.partition(": ")[0]]
-    first = (
-        "the first there of learned, hidden tokens, text and PPMI vectors, or the one of --list-by"
+    how = "--list-by; by default the first there of learned, hidden tokens, text and PPMI vectors"
+    return (
+        f"Listed by {model} ({how}). Score: {what}; higher is likelier, and only the order counts."
     )
-    return f"Listed by {model} ({first}). Score: {what}; higher is likelier, and only the order counts."
 
 
 def counted(n: int, one: str, more: str) -> str:
