@@ -110,6 +110,23 @@ def test_a_level_that_cannot_be_judged_is_said(run: Run) -> None:
     assert lead[-1].startswith("subclass: Too few to judge by: ")
 
 
+def test_a_level_with_nothing_left_does_not_end_the_run(tmp_path: Path) -> None:
+    years, sets = drawn(2, 30)
+    codes = [[f"{'AB'[int(c[1:]) % 2]}01B{c[1:]}" for c in own] for own in sets]
+    run = linkwise.forecast(
+        pl.DataFrame({"year": years, "codes": codes}),
+        out=tmp_path / "r",
+        embed="2003-2004",
+        forecast="2005-2009",
+        bootstrap=20,
+        also_level="section",
+    )
+    lead = json.loads((run.folder / "report.json").read_text())["lead"]
+    assert lead[-1].startswith(
+        "section: 2 codes of 2003-2004, of which every pair was combined before"
+    )
+
+
 def test_spellings_of_a_code_are_never_forecast_with_each_other(tmp_path: Path) -> None:
     years, sets = drawn(2, 30)
     rng = np.random.default_rng(0)

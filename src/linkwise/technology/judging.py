@@ -26,6 +26,7 @@ from linkwise.technology.listing import (
 )
 from linkwise.technology.plan import Plan
 from linkwise.technology.vectors import YearlySums
+from linkwise.technology.words import counted
 
 if TYPE_CHECKING:
     from linkwise.estimators.tabular import Boosting
@@ -145,9 +146,8 @@ def judge(
     pairs = never_combined(corpus, codes, plan.embed.last)
     if not len(pairs):
         raise InputError(
-            f"{name}: of the {int(codes.sum())} codes of {plan.embed} every pair was combined "
-            "before, or there is "
-            "one code; nothing is left to forecast. Use a deeper --level."
+            f"{name}: {counted(int(codes.sum()), 'code', 'codes')} of {plan.embed}, of which every pair was "
+            "combined before: nothing is left to forecast. Use a deeper --level."
         )
     scores: dict[str, Singles] = {
         "random": context.rng(f"random {name}").random(len(pairs)).astype(np.float32)

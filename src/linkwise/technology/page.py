@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def build_report(
     judged: Sequence[Judged],
     past: Judged | None,
-    no_past: str,
+    said_too: Sequence[str],
     listed: pl.DataFrame,
     documents: Documents,
     vectors: Vectors,
@@ -42,12 +42,12 @@ def build_report(
 ) -> Report:
     """The page: the verdict, the models, the list with its reasons, how sure it is, and how it was done.
 
-    `past` is the same forecast at the last windows that could be judged, where these windows cannot; without
-    it `no_past` says why.
+    `past` is the same forecast at the last windows that could be judged, where these windows cannot;
+    `said_too` are lines for the lead, of what could not be judged.
     """
     first = judged[0]
     plan, labels = first.plan, first.labels
-    lead, beats = _lead(judged, past, no_past)
+    lead, beats = _lead(judged, past, said_too)
     n_without = sum(len(codes) for codes in first.unscorable.values())
     facts = [
         Fact(label="Patents", value=f"{len(documents.table):,}"),
@@ -95,7 +95,7 @@ def _of(level: str) -> str:
 
 
 def _lead(
-    judged: Sequence[Judged], past: Judged | None, no_past: str
+    judged: Sequence[Judged], past: Judged | None, said_too: Sequence[str]
 ) -> tuple[tuple[str, ...], bool | None]:
     """The verdict and what must be said beside it, and whether the list beats the rules."""
     first = judged[0]
@@ -107,9 +107,7 @@ def _lead(
             "ranked by "
             f"{first.chosen}. {first.unjudged}"
         ]
-        if past is None:
-            lead.append(no_past)
-        else:
+        if past is not None:
             said, _ = _verdict(past)
             lead += [
                 f"As of {past.plan.embed.last}, for {past.plan.forecast}: {said[0]}",
@@ -128,7 +126,7 @@ def _lead(
     lead += [
         f"{of.level}: {of.unjudged}" for of in judged[1:] if of.unjudged and of.labels is not None
     ]
-    return tuple(lead), beats
+    return (*lead, *said_too), beats
 
 
 def _gap(first: Judged) -> str:

@@ -196,8 +196,8 @@ def _roc(of: Judged) -> Figure:
 
 
 def sure_section(first: Judged) -> list[Section]:
-    """How often pairs of a cosine were combined, by tenths of the pairs."""
-    if first.labels is None:
+    """How often pairs of a cosine stand above chance, by tenths of the pairs."""
+    if first.metrics is None or first.labels is None:
         return []
     names = [n for n in first.scores if n.startswith(("text: ", "hidden tokens: "))] or [
         "PPMI vectors"

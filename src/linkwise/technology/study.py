@@ -67,17 +67,26 @@ def study(
         plan = plan_of(corpus, config)
         check_min_patents(corpus, plan, config)
     vectors = read_vectors(found, corpus, plan, documents.text, config, context)
-    judged = []
+    judged: list[Judged] = []
+    said_too: list[str] = []
     for level in (None, *config.also_level):
         name = documents.level or "codes" if level is None else level
         with context.step(f"forecast {name}"):
             own, sources = at_level(corpus, vectors, level, context.seed)
-            judged.append(judge(name, own, sources, vectors, level, plan, config, context, paths))
+            try:
+                of = judge(name, own, sources, vectors, level, plan, config, context, paths)
+            except InputError as error:  # of a level beside it: the forecast itself stands without
+                if level is None:
+                    raise
+                said_too.append(str(error))
+                continue
+            judged.append(of)
         check_listed(judged[0], config.list_by)
     first = judged[0]
-    past, why = None, ""
+    past = None
     if not plan.judged:
         past, why = judge_past(corpus, vectors, first, plan, config, context, paths)
+        said_too += [why] if why else []
     told = judged if past is None else [past]
     metrics = [row for of in told for row in rows_of(of)]
     with context.step("list the forecast"):
@@ -87,7 +96,15 @@ def study(
     save_model(first, vectors, plan, context.folder / "model")
     drawn = None if not config.map else draw_map(found, corpus, titles, vectors, plan, context)
     page = build_report(
-        judged, past, why, listed, found, vectors, drawn, is_simulated(paths), config.min_patents
+        judged,
+        past,
+        said_too,
+        listed,
+        found,
+        vectors,
+        drawn,
+        is_simulated(paths),
+        config.min_patents,
     )
     return Outcome(metrics, ranking_of(first), evaluation_of(told[0]), page)
 
@@ -126,7 +143,11 @@ def judge_past(
         )
     with context.step(f"forecast {earlier.forecast}, to judge by"):
         own, sources = at_level(corpus, vectors, None, context.seed)
-        return judge(first.level, own, sources, vectors, None, earlier, config, context, paths), ""
+        try:
+            past = judge(first.level, own, sources, vectors, None, earlier, config, context, paths)
+        except InputError as error:
+            return None, f"The last years that could tell are not judged: {error}"
+    return past, ""
 
 
 def draw_map(
