@@ -48,9 +48,8 @@ def check_model(name: str, about: dict[str, Any], plan: Plan, config: ForecastCo
     last = plan.embed.last
     if until is not None and until > last:
         raise UsageError(
-            f"{name} was tuned on patents up to {until}, and the forecast may know nothing after "
-            f"{last}; use a "
-            f"model tuned with --until {last} or earlier, or later windows."
+            f"{name} was tuned on patents up to {until}, and the forecast may know nothing after {last}; "
+            f"use a model tuned with --until {last} or earlier, or later windows."
         )
     if config.tuned_until is not None and (about.get("until") or 0) > config.tuned_until:
         raise UsageError(
@@ -63,9 +62,8 @@ def check_model(name: str, about: dict[str, Any], plan: Plan, config: ForecastCo
         )
     base = "what it was tuned from" if "objective" in about else "this model"
     return (
-        f"{name}: {base} was pre-trained on texts later than {last}, or of unknown years; forecasts of the "
-        "past may "
-        "profit."
+        f"{name}: {base} was pre-trained on texts later than {last}, or of unknown years; forecasts of "
+        "the past may profit."
     )
 
 
@@ -133,9 +131,8 @@ def read_vectors(
             there = np.isin(corpus.names, codes)
             if not there.any():
                 raise UsageError(
-                    f"{name} has tokens for {codes[0]}, {codes[1]} and others, and none for the "
-                    "codes of these "
-                    f"patents, such as {corpus.names[0]}; were they learned at another --level?"
+                    f"{name} has tokens for {codes[0]}, {codes[1]} and others, and none for the codes of "
+                    f"these patents, such as {corpus.names[0]}; were they learned at another --level?"
                 )
             known[f"tokens: {label}"] = there
             if f"token rows: {name}" not in rows:

@@ -77,8 +77,7 @@ def parents_of(corpus: Corpus, level: Level) -> list[str]:
         if parent is None:
             raise UsageError(
                 f'--also-level {level}: the code "{name}" is no symbol as deep as that. '
-                "Roll the codes up with "
-                "--level first, or name a coarser level."
+                "Roll the codes up with --level first, or name a coarser level."
             )
         found.append(parent)
     return found
@@ -198,8 +197,7 @@ def judge(
         ""
         if metrics is not None
         else f"Too few to judge by: {n:,} of {len(pairs):,} pairs {'stands' if n == 1 else 'stand'} above "
-        f"chance "
-        f"({labels.name}); a verdict takes {LEAST_JUDGED}, and as many others."
+        f"chance ({labels.name}); a verdict takes {LEAST_JUDGED}, and as many others."
     )
     some = {name: scores[name] for name in dict.fromkeys((chosen, *RULES))}
     return Judged(

@@ -104,8 +104,7 @@ def _lead(
     if first.labels is None:
         lead = [
             f"{len(first.pairs):,} pairs of codes were never combined up to {plan.embed.last}; they are "
-            "ranked by "
-            f"{first.chosen}. {first.unjudged}"
+            f"ranked by {first.chosen}. {first.unjudged}"
         ]
         if past is not None:
             said, _ = _verdict(past)
@@ -140,9 +139,8 @@ def _gap(first: Judged) -> str:
     years = str(gap.first) if gap.length == 1 else str(gap)
     return (
         f"Patents of {years}, between the windows, make no vector and tell nothing. Pairs first combined "
-        f"there ({n:,}) are listed and judged like "
-        "all others: "
-        f"they count where they are combined in {plan.forecast} too."
+        f"there ({n:,}) are listed and judged like all others: they count where they are combined in "
+        f"{plan.forecast} too."
     )
 
 
@@ -179,19 +177,15 @@ def _verdict(of: Judged) -> tuple[list[str], bool | None]:
         gap = of.combined.difference(of.chosen, rule, "auc")
         lead.append(
             f"Of pairs combined at all ({int(of.labels.combined.sum()):,}): AUC {spoken(*value)}, over "
-            "the best rule "
-            f"({rule}) {spoken(*gap, sign=True)}."
+            f"the best rule ({rule}) {spoken(*gap, sign=True)}."
         )
     if of.metrics is not None and of.labels is not None and not of.labels.strict:
         n = int(of.labels.validated.sum())
         lead.append(
             f"{counted(n, 'pair stands', 'pairs stand') if n else 'No pair stands'} above the null model "
-            "after "
-            f"Benjamini-Hochberg{', too few to be measured by' if n else ''}: here a pair stands above "
-            "chance "
-            "where its unadjusted p is below .05, which chance alone reaches now and then. The strict "
-            "label is "
-            "not measurable on these patents."
+            f"after Benjamini-Hochberg{', too few to be measured by' if n else ''}: here a pair stands "
+            "above chance where its unadjusted p is below .05, which chance alone reaches now and then. "
+            "The strict label is not measurable on these patents."
         )
     return lead, beats
 
@@ -249,9 +243,8 @@ def _chance(rows: Sequence[tuple[Any, ...]], judged: Sequence[Judged]) -> Sectio
                 rows=tuple(rows),
                 note="Chance is the bipartite configuration model of patents and codes: every patent keeps "
                 "its number of codes and every code its number of patents, in the mean. Patents of one "
-                "code combine "
-                "nothing, and may in the model: where more is expected than observed, its p-values are too "
-                "large, and the label is the stricter for it.",
+                "code combine nothing, and may in the model: where more is expected than observed, its "
+                "p-values are too large, and the label is the stricter for it.",
             ),
             *_dealt_table(judged),
         ),
@@ -338,15 +331,15 @@ def _method_section(judged: Sequence[Judged], vectors: Vectors) -> Section:
             if first.labels is None
             else f" A pair stands above chance where it does so against the null model of {plan.forecast}."
         ),
-        "PPMI vectors, word2vec and random walks are made of the codes on patents of the same "
-        "years alone; the "
-        "rules are computed on the graph of codes that are together on a patent of these years.",
+        "PPMI vectors, word2vec and random walks are made of the codes on patents of the same years "
+        "alone; the rules are computed on the graph of codes that are together on a patent of these "
+        "years.",
     ]
     if first.learned is not None:
         points.append(
             "learned: gradient boosting on all other scores, their trends and both degrees, trained on "
-            "pairs never "
-            f"combined up to {plan.learn_embed.last} and what became of them in {plan.learn_forecast}."
+            f"pairs never combined up to {plan.learn_embed.last} and what became of them in "
+            f"{plan.learn_forecast}."
         )
     points += [f"{of.level}: {note}" for of in judged for note in of.notes]
     return Section(title="How it was done", blocks=(Bullets(items=(*points, *vectors.notes)),))

@@ -49,8 +49,7 @@ def list_section(listed: pl.DataFrame, first: Judged, min_patents: int) -> Secti
     if judged:
         note += (
             f" In {plan.forecast} a pair is above chance, or combined on no more patents than chance may "
-            "bring, or "
-            "neither."
+            "bring, or neither."
         )
     else:
         note += f" What became of the pairs is not judged: {first.unjudged}"

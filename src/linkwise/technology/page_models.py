@@ -106,10 +106,9 @@ def _figures(of: Judged, found: PairMetrics, what: str) -> list[Any]:
         ),
         limit=40,
         note=f"{found.n:,} pairs, of which {counted(n, 'stands', 'stand')} above chance ({n / found.n:.2%}; "
-        f"{of.labels.name}). Intervals: 95 %, bootstrap over codes. Differences are to common neighbours, "
-        "the baseline "
-        "of all runs; the verdict above compares with the best of the rules. AUC of the first tenth: up to a "
-        "false-positive rate of .1, standardised so that chance is .5."
+        f"{of.labels.name}). Intervals: 95 %, bootstrap over codes. Differences are to common "
+        "neighbours, the baseline of all runs; the verdict above compares with the best of the rules. "
+        "AUC of the first tenth: up to a false-positive rate of .1, standardised so that chance is .5."
         + (
             " text: the mean of the patents' text vectors; hidden tokens: of the states where a hidden "
             "technology token stands before their texts; tokens: of the states of the code's own token "
