@@ -17,6 +17,7 @@ COMMANDS = (
     ("recommend",),
     ("compare",),
     ("simulate", "music"),
+    ("forecast",),
     ("data", "describe"),
     ("report",),
     ("run",),

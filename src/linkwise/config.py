@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from linkwise.churn.config import ChurnConfig
 from linkwise.data.documents import DocumentsConfig
@@ -20,7 +20,7 @@ from linkwise.errors import UsageError, explain
 from linkwise.matching.config import MatchConfig, PairsConfig
 from linkwise.rank.config import RankStudyConfig
 from linkwise.recommend.config import RecommendConfig
-from linkwise.technology.config import ForecastConfig
+from linkwise.technology.config import ForecastConfig, check_levels
 
 VERBS = ("churn", "recommend", "rank", "forecast", "match", "pairs")
 # What each verb reads its records by; a surface's own file says how its records are read.
@@ -51,6 +51,12 @@ class RunConfig(BaseModel):
     forecast: ForecastConfig = ForecastConfig()
     match: MatchConfig = MatchConfig()
     pairs: PairsConfig = PairsConfig()
+
+    @model_validator(mode="after")
+    def _levels(self) -> Self:
+        if self.verb == "forecast":
+            check_levels(self.documents.level, self.forecast.also_level)
+        return self
 
     def values(self) -> dict[str, Any]:
         """The nested values that the run depends on: not those of other verbs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from linkwise.cli import main
@@ -65,6 +66,53 @@ def test_a_forecast_is_repeated_from_its_config(
     assert "common neighbours" in capsys.readouterr().err
     for name in ("metrics.json", "ranking.parquet", "pairs.parquet", "report.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_the_folder_of_a_simulation_is_its_patents(
+    patents: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not its titles and its truth, which lie beside them; the console has the first pairs."""
+    words = "--embed 2006-2010 --forecast 2011-2015 --bootstrap 20 --threads 1 --set learned=false"
+    for name, path in (("folder", patents), ("file", patents / "patents.parquet")):
+        said = ["forecast", str(path), *words.split(), "--out", str(tmp_path / name)]
+        assert main(said) == 0
+    shown = capsys.readouterr().err
+    for name in ("metrics.json", "pairs.csv"):
+        assert (tmp_path / "folder" / name).read_bytes() == (tmp_path / "file" / name).read_bytes()
+    assert "Listed by PPMI vectors" in shown
+    assert "Score: cosine of vectors of which codes are together on patents; higher" in shown
+    lines = shown[shown.index("rank  pair") :].splitlines()
+    pairs = pl.read_parquet(tmp_path / "file" / "pairs.parquet")
+    for line, row in zip(lines[1:], pairs.head(10).iter_rows(named=True), strict=False):
+        assert line.split()[:3] == [str(row["rank"]), row["a"], row["b"]]
+    assert "codes, combined at all, 2011-2015" in shown
+
+
+def test_patents_are_described(
+    patents: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "describe", str(patents), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    table = pl.read_parquet(patents / "patents.parquet").unique("family", keep="first")
+    assert (found["patents"], found["codes by depth"]) == (len(table), {"main-group": 120})
+    assert found["patents by year"] == {
+        str(year): n for year, n in table.group_by("year").len().sort("year").iter_rows()
+    }
+    assert main(["data", "describe", str(patents)]) == 0
+    assert "2,000 patents of 1996 to 2015, with 120 codes" in capsys.readouterr().out
+    # Which of two columns is meant is for the user to say.
+    both = tmp_path / "both.csv"
+    both.write_text("id,year,cpc_code,ipc_code\na,2001,A01B1,A01B1\n")
+    assert main(["data", "describe", str(both)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Patents? linkwise forecast PATENTS --codes cpc_code" in said
+
+
+def test_an_option_is_suggested_only_where_it_is_near(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["forecast", "p", "--windw", "3", "--out", "x"]) == 2
+    assert "Unknown option: --windw. See" in capsys.readouterr().err
+    assert main(["forecast", "p", "--also-leve", "class", "--out", "x"]) == 2
+    assert "Did you mean --also-level?" in capsys.readouterr().err
 
 
 def test_a_map_without_a_language_model_is_refused_before_any_work(

@@ -8,7 +8,14 @@ from typing import Any
 import polars as pl
 import pytest
 
-from linkwise.data.codes import LEVELS, roll_up, roll_up_all, split_codes
+from linkwise.data.codes import (
+    LEVELS,
+    is_indexing,
+    roll_up,
+    roll_up_all,
+    spelled,
+    split_codes,
+)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +52,22 @@ def test_codes_of_a_patent_are_each_once_and_others_kept_as_they_are() -> None:
     assert roll_up_all(["b", "a", "b"], None) == (["b", "a"], [])
     assert split_codes("C08F4, C07F17;C08F210|A01B1") == ["C08F4", "C07F17", "C08F210", "A01B1"]
     assert split_codes(" ") == []
+
+
+def test_symbols_have_one_spelling_and_labels_stay() -> None:
+    assert {spelled(c) for c in ("H01M 4/02", "h01m4/02", "H01M0004020000")} == {"H01M4/02"}
+    assert [spelled(c) for c in ("h01m", "c08f 4", "b", "polymers")] == [
+        "H01M",
+        "C08F4",
+        None,
+        None,
+    ]
+    assert roll_up_all(["h01m4/02", "H01M 4/02", "x"], None) == (["H01M4/02", "x"], [])
+
+
+def test_indexing_codes_are_told() -> None:
+    codes = ["B60L 2200/12", "C07K2317/24", "Y10S", "y10t 428/13", "Y02E 10/50", "B60L 50/10", "x"]
+    assert [is_indexing(code) for code in codes] == [True] * 4 + [False] * 3
 
 
 @pytest.mark.real_data

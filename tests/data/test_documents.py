@@ -19,6 +19,7 @@ from linkwise.data.codes import LEVELS, roll_up_all, split_codes
 from linkwise.data.documents import (
     DUPLICATE,
     FAMILY,
+    INDEXING,
     JOINED,
     LEDGER,
     NO_CODE,
@@ -44,9 +45,9 @@ TABLE = pl.DataFrame(
     }
 )
 ROWS = [
-    ("007", "Plough", "It digs.", "", 2001, ["A01B 3/00", "A01B3/02"]),
-    ("b", "Harrow.", "", "", 2002, ["A01B 19/00"]),
-    ("c", "", "A roller, \n Ünï", "", 2003, ["A01B 29/00"]),
+    ("007", "Plough", "It digs.", "", 2001, ["A01B3/00", "A01B3/02"]),
+    ("b", "Harrow.", "", "", 2002, ["A01B19/00"]),
+    ("c", "", "A roller, \n Ünï", "", 2003, ["A01B29/00"]),
 ]
 
 
@@ -224,13 +225,40 @@ def test_the_first_bad_row_is_named_and_all_are_counted(tmp_path: Path) -> None:
         read_documents(write(tmp_path / "b.csv", bad[1:]), SKIP)
 
 
+def test_spellings_of_one_code_are_one_code(tmp_path: Path) -> None:
+    codes = [["h01m4/02", "H01M 4/02", "b"], ["H01M 4/02"], ["H01M4/02", "x y"]]
+    documents = read(tmp_path, {"id": ["a", "b", "c"], "codes": codes})
+    assert documents.table["codes"].to_list() == [
+        ["H01M4/02", "b"],
+        ["H01M4/02"],
+        ["H01M4/02", "x y"],
+    ]
+    assert documents.respelled == {"H01M 4/02": "H01M4/02", "h01m4/02": "H01M4/02"}
+    assert documents.spelling() == (
+        'Codes: 2 stood in another spelling and were brought to one, such as "H01M 4/02" to H01M4/02.'
+    )
+    assert read(tmp_path, {"id": ["a"], "codes": [["H01M4/02", "b"]]}).spelling() is None
+
+
+def test_indexing_codes_are_left_out_before_codes_are_rolled_up(tmp_path: Path) -> None:
+    table = {
+        "id": ["a", "b"],
+        "codes": [["B60L 2200/12", "B60L 50/10"], ["Y10S 903/903", "H01M 4/02"]],
+    }
+    asked = {"leave_out_indexing": True, "level": "subclass"}
+    documents = read(tmp_path, table, **asked)
+    assert documents.table["codes"].to_list() == [["B60L"], ["H01M"]]
+    assert documents.ledger == dict.fromkeys(LEDGER, 0) | {INDEXING: 2}
+    assert read(tmp_path, table, level="subclass").table["codes"][1].to_list() == ["Y10S", "H01M"]
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        (["A01B 1/00, C08F;x|y", "", None], [["A01B 1/00", "C08F", "x", "y"], [], []]),
+        (["A01B 1/00, C08F;x|y", "", None], [["A01B1/00", "C08F", "x", "y"], [], []]),
         ([[" A01B1 ", "", None, "C08F"], [], None], [["A01B1", "C08F"], [], []]),
         (["['A01B1', 'C08F']", '["A01B1","C08F"]', "A01B 1/00 [2006.01]"],
-         [["A01B1", "C08F"], ["A01B1", "C08F"], ["A01B 1/00 [2006.01]"]]),
+         [["A01B1", "C08F"], ["A01B1", "C08F"], ["A01B1/00"]]),
         ([7, 8, None], [["7"], ["8"], []]),
         (["b,a,b", "b", "b"], [["b", "a"], ["b"], ["b"]]),
     ],
@@ -348,7 +376,7 @@ def test_rows_of_one_id_that_differ_in_codes_are_one_document(tmp_path: Path) ->
     )
     documents = read(tmp_path, table)
     assert documents.table.select("id", "title", "codes").rows() == [
-        ("b", "B", ["A01B 1/00", "A01B 1/02"]),
+        ("b", "B", ["A01B1/00", "A01B1/02"]),
         ("a", "A", ["C08F"]),
         ("c", "", []),
     ]

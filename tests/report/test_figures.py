@@ -188,6 +188,11 @@ def test_names_on_a_map_do_not_cover_each_other() -> None:
     assert "name 0" in written
     assert f"name {MAX_NAMES}" not in written
     assert f"The first {MAX_NAMES} names" in left_out(ScatterChart(series=many))
+    # Marks are written beside the groups, and thin nothing out.
+    spot = ScatterSeries(name="spot", x=[900], y=[900], mark=True)
+    wide = ScatterSeries(name="all", x=np.arange(5000.0), y=np.arange(5000.0))
+    assert "spot" in texts(svg(ScatterChart(series=[*many, spot]), "alt"))
+    assert left_out(ScatterChart(series=[wide, spot])) == ""
 
 
 def test_neighbours_on_a_map_differ_in_colour() -> None:

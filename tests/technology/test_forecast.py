@@ -13,14 +13,16 @@ import pytest
 
 import linkwise
 from linkwise.compare import compare
+from linkwise.context import Silent
 from linkwise.data.simulate_patents import PatentsSimulation, simulate_patents
-from linkwise.errors import InputError, UsageError
+from linkwise.errors import InputError, Interrupted, UsageError
 from linkwise.run import Run
 from linkwise.technology.config import ForecastConfig
 from linkwise.technology.corpus import Years, corpus_of
+from linkwise.technology.embedding import check_model
 from linkwise.technology.forecast import came_true, never_combined
 from linkwise.technology.null_model import validate
-from linkwise.technology.study import check_model, plan_of
+from linkwise.technology.plan import plan_of
 
 WINDOWS = {"embed": "2006-2010", "forecast": "2011-2015"}
 
@@ -43,11 +45,12 @@ def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     )
 
 
-def drawn(seed: int) -> tuple[list[int], list[list[str]]]:
+def drawn(seed: int, n_codes: int = 14) -> tuple[list[int], list[list[str]]]:
     rng = np.random.default_rng(seed)
     years = rng.integers(2000, 2010, size=300).tolist()
     sets = [
-        sorted({f"C{k}" for k in rng.integers(14, size=rng.integers(1, 5))}) for _ in range(300)
+        sorted({f"C{k}" for k in rng.integers(n_codes, size=rng.integers(1, 5))})
+        for _ in range(300)
     ]
     return years, sets
 
@@ -94,17 +97,99 @@ def test_the_run_has_the_shape_of_every_run(run: Run, folder: Path) -> None:
         assert row["low"] < row["value"] < row["high"]
     assert rows["random", "auc", "codes"]["difference_high"] < 0.1
     assert rows["best possible", "auc", "codes"]["value"] > 0.85  # the simulation's own nearness
-    report = run.report.read_text()
-    if {r["slice"] for r in run.metrics} == {
-        "codes"
-    }:  # too few pairs of fields came true to be measured
-        assert "Not measurable: " in report
     pairs = pl.read_parquet(run.folder / "pairs.parquet")
     assert pairs["rank"].to_list() == list(range(1, 201))
     assert all(pairs["title_a"])
     page = run.report.read_text()
     assert "Simulated" in page
     assert "expected by chance" in page
+
+
+def test_a_level_that_cannot_be_judged_is_said(run: Run) -> None:
+    lead = json.loads((run.folder / "report.json").read_text())["lead"]
+    assert lead[-1].startswith("subclass: Too few to judge by: ")
+
+
+def test_a_level_with_nothing_left_does_not_end_the_run(tmp_path: Path) -> None:
+    years, sets = drawn(2, 30)
+    codes = [[f"{'AB'[int(c[1:]) % 2]}01B{c[1:]}" for c in own] for own in sets]
+    run = linkwise.forecast(
+        pl.DataFrame({"year": years, "codes": codes}),
+        out=tmp_path / "r",
+        embed="2003-2004",
+        forecast="2005-2009",
+        bootstrap=20,
+        also_level="section",
+    )
+    lead = json.loads((run.folder / "report.json").read_text())["lead"]
+    assert lead[-1].startswith(
+        "section: 2 codes of 2003-2004, of which every pair was combined before"
+    )
+
+
+def test_spellings_of_a_code_are_never_forecast_with_each_other(tmp_path: Path) -> None:
+    years, sets = drawn(2, 30)
+    rng = np.random.default_rng(0)
+    forms = ("H01M {}/02", "h01m{}/02", "H01M{}/02")
+    spelled = [[forms[rng.integers(3)].format(c[1:]) for c in own] for own in sets]
+    said: list[str] = []
+
+    class Listening(Silent):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    tables = {"many": spelled, "one": [[forms[2].format(c[1:]) for c in own] for own in sets]}
+    options: Any = {"embed": "2003-2004", "forecast": "2005-2009", "bootstrap": 20}
+    runs = [
+        linkwise.forecast(
+            pl.DataFrame({"year": years, "codes": codes}),
+            out=tmp_path / name,
+            progress=Listening(),
+            **options,
+        )
+        for name, codes in tables.items()
+    ]
+    assert runs[0].ranking.equals(runs[1].ranking)
+    assert len(said) == 1
+    assert said[0].startswith(
+        "Codes: 60 stood in another spelling and were brought to one, such as "
+    )
+
+
+def test_a_resumed_run_takes_the_vectors_that_were_made(
+    folder: Path, bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from linkwise.lm.encode import TextEncoder
+
+    given: list[int] = []
+    embed = TextEncoder.embed
+
+    def counted(self: TextEncoder, texts: list[str], **options: Any) -> Any:
+        given.append(len(texts))
+        return embed(self, texts, **options)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise Interrupted("stopped")
+
+    monkeypatch.setattr(TextEncoder, "embed", counted)
+    patents = pl.read_parquet(folder / "patents.parquet").gather_every(8)
+    patents.write_parquet(tmp_path / "p.parquet")
+    options: Any = {
+        "out": tmp_path / "run", "lm": str(bert), "max_tokens": 16, "bootstrap": 20, "learned": False,
+        **WINDOWS,
+    }  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr("linkwise.technology.study.judge", fail)
+        with pytest.raises(Interrupted):
+            linkwise.forecast(tmp_path / "p.parquet", **options)
+    assert sum(given) > 0
+    n = len(given)
+    resumed = linkwise.forecast(tmp_path / "p.parquet", resume=True, **options)
+    assert len(given) == n  # nothing was embedded again
+    fresh = linkwise.forecast(tmp_path / "p.parquet", **options | {"out": tmp_path / "fresh"})
+    assert len(given) == 2 * n
+    assert resumed.ranking.equals(fresh.ranking)
+    assert not (resumed.folder / ".work").exists()
 
 
 def test_a_forecast_is_compared_within_its_own_report(run: Run) -> None:
@@ -128,8 +213,9 @@ def test_the_first_patent_that_combined_a_pair_is_looked_up(run: Run, folder: Pa
             continue
         first = both.row(0, named=True)
         assert row["first_combined_by"] == f"{first['id']} ({first['year']})"
-    true = pairs.filter("came_true")
-    assert true["first_combined_by"].null_count() == 0
+    assert pairs.filter("combined")["first_combined_by"].null_count() == 0
+    assert pairs.filter(pl.col("above_chance") & ~pl.col("combined")).is_empty()
+    assert 0 < pairs["above_chance"].sum() < pairs["combined"].sum() < len(pairs)
 
 
 def changed_future(folder: Path, out: Path) -> Path:
@@ -175,14 +261,162 @@ def test_nothing_after_the_embedding_years_reaches_a_score(
         assert both[0].read_bytes() == both[1].read_bytes()
 
 
-def test_a_window_without_patents_is_forecast_and_not_judged(folder: Path, tmp_path: Path) -> None:
-    run = linkwise.forecast(
-        folder / "patents.parquet", out=tmp_path / "run", embed="2011-2015", forecast="2016-2020"
+def test_a_future_is_listed_and_the_same_is_judged_on_the_last_years(
+    folder: Path, run: Run, tmp_path: Path
+) -> None:
+    future = linkwise.forecast(
+        folder / "patents.parquet", out=tmp_path / "run", embed="2011-2015", forecast="2016-2020",
+        bootstrap=50,
+    )  # fmt: skip
+    pairs = pl.read_parquet(future.folder / "pairs.parquet")
+    assert pairs["above_chance"].null_count() == pairs["combined"].null_count() == len(pairs) == 200
+    report = json.loads((future.folder / "report.json").read_text())
+    assert "No patent is of 2016-2020 yet" in report["lead"][0]
+    assert report["lead"][1].startswith(
+        "As of 2010, for 2011-2015: Over all pairs the list (learned)"
     )
-    assert run.metrics == []
+    assert report["beats_baseline"] is None
+    table = list_of(report)
+    assert "in 2016-2020" not in [column["name"] for column in table["columns"]]
+    assert "not judged: No patent is of 2016-2020 yet." in table["note"]
+    assert "they came true" not in future.report.read_text()
+    # What it is judged by is the run that stood there in 2010.
+    same = [row for row in run.metrics if row["slice"].startswith("codes")]
+    assert future.metrics == same
+    assert {row["split"] for row in same} == {"2011-2015"}
+    text = "do not reach back to windows of the same length"
+    early = linkwise.forecast(
+        folder / "patents.parquet", out=tmp_path / "early", embed="1996-2015", forecast="2016-2035",
+    )  # fmt: skip
+    assert early.metrics == []
+    assert text in early.report.read_text()
+
+
+def list_of(report: dict[str, Any]) -> dict[str, Any]:
+    """The table of the first pairs on a page."""
+    section = next(s for s in report["sections"] if s["title"].startswith("The forecast for"))
+    table: dict[str, Any] = section["blocks"][1]
+    return table
+
+
+def test_the_list_says_why_and_what_came_of_it_without_a_language_model(
+    run: Run, folder: Path
+) -> None:
+    """Patents of both codes and their common partners, against sets; no column that is empty."""
     pairs = pl.read_parquet(run.folder / "pairs.parquet")
-    assert "came_true" not in pairs.columns
-    assert "No patent is of 2016-2020 yet" in run.report.read_text()
+    assert {"cosine", "past", "patents_a", "patents_b"}.isdisjoint(pairs.columns)
+    patents = pl.read_parquet(folder / "patents.parquet").unique("family", keep="first")
+    sets = [set(c) for c in patents.filter(pl.col("year").is_between(2006, 2010))["codes"]]
+    for row in pairs.head(20).iter_rows(named=True):
+        a, b = row["a"], row["b"]
+        assert row["n_patents_a"] == sum(a in s for s in sets)
+        assert row["n_patents_b"] == sum(b in s for s in sets)
+        partners = [set().union(*(s for s in sets if code in s)) for code in (a, b)]
+        common = (partners[0] & partners[1]) - {a, b}
+        assert row["n_common"] == len(common)
+        assert set(row["common"]) <= common
+        assert len(row["common"]) == min(5, len(common))
+    report = json.loads((run.folder / "report.json").read_text())
+    table = list_of(report)
+    assert [column["name"] for column in table["columns"]] == [
+        "rank", "pair", "score", "what speaks for it", "in 2011-2015",
+    ]  # fmt: skip
+    first = pairs.row(0, named=True)
+    assert f"{first['n_common']} common partner" in table["rows"][0][3]
+    assert {row[-1] for row in table["rows"]} <= {"above chance", "combined", "not combined"}
+    csv = pl.read_csv(run.folder / "pairs.csv")
+    assert csv.columns == pairs.columns
+    assert csv["common"][0] == "; ".join(pairs["common"][0])
+
+
+def test_the_verdict_is_of_the_whole_list_and_of_its_top(run: Run) -> None:
+    lead = json.loads((run.folder / "report.json").read_text())["lead"]
+    rows = {(r["model"], r["metric"], r["k"], r["slice"]): r for r in run.metrics}
+    top = rows["learned", "average_precision", None, "codes"]
+    assert "Over all pairs the list (learned)" in lead[0]
+    assert f"average precision {top['value']:.3f} [{top['low']:.3f}, {top['high']:.3f}]" in lead[1]
+    hits = rows["learned", "precision_at", 100, "codes"]["value"]
+    assert f"Of its first 100 pairs {100 * hits:.0f} stand above chance" in lead[1]
+    combined = rows["learned", "auc", None, "codes, combined at all"]
+    assert lead[2].startswith("Of pairs combined at all (")
+    assert f"AUC {combined['value']:.3f}" in lead[2]
+
+
+def test_too_few_pairs_above_chance_make_no_verdict(tmp_path: Path) -> None:
+    years, sets = drawn(2, 30)
+    path = tmp_path / "p.parquet"
+    pl.DataFrame({"year": years, "codes": sets}).write_parquet(path)
+    run = linkwise.forecast(
+        path, out=tmp_path / "r", embed="2003-2004", forecast="2005-2009", bootstrap=20, top=300
+    )
+    report = json.loads((run.folder / "report.json").read_text())
+    pairs = pl.read_parquet(run.folder / "pairs.parquet")
+    n, combined = int(pairs["above_chance"].sum()), int(pairs["combined"].sum())
+    assert (n, combined) == (3, 135)
+    assert report["lead"][0].startswith(
+        f"No verdict. Too few to judge by: {n} of {len(pairs)} pairs"
+    )
+    assert report["beats_baseline"] is None
+    assert {row["slice"] for row in run.metrics} == {"codes, combined at all"}
+
+
+def test_years_between_the_windows_are_named(tmp_path: Path) -> None:
+    years, sets = drawn(1)
+    path = tmp_path / "p.parquet"
+    pl.DataFrame({"year": years, "codes": sets}).write_parquet(path)
+    options = {"embed": "2001-2003", "bootstrap": 20}
+    run = linkwise.forecast(path, out=tmp_path / "r", forecast="2006-2009", **options)
+    pairs = pl.read_parquet(run.folder / "pairs.parquet")
+    seen = [set(s) for y, s in zip(years, sets, strict=True) if 2004 <= y <= 2005]
+    n = sum(any({a, b} <= s for s in seen) for a, b in pairs.select("a", "b").iter_rows())
+    assert n > 0
+    lead = " ".join(json.loads((run.folder / "report.json").read_text())["lead"])
+    assert "Patents of 2004-2005, between the windows, make no vector" in lead
+    assert f"Pairs first combined there ({n:,})" in lead
+    assert "The patents end" not in lead
+    run = linkwise.forecast(path, out=tmp_path / "s", forecast="2004-2012", **options)
+    lead = " ".join(json.loads((run.folder / "report.json").read_text())["lead"])
+    assert "between the windows" not in lead
+    assert "The patents end in 2009: what later years of 2004-2012 bring is not known." in lead
+
+
+def test_the_list_is_by_the_model_asked_for_and_of_codes_with_patents(
+    folder: Path, tmp_path: Path
+) -> None:
+    def listed(out: str, **options: Any) -> pl.DataFrame:
+        found = linkwise.forecast(
+            folder / "patents.parquet",
+            out=tmp_path / out,
+            bootstrap=20,
+            learned=False,
+            **options,
+            **WINDOWS,
+        )
+        return pl.read_parquet(found.folder / "pairs.parquet")
+
+    rule = listed("rule", list_by="Adamic-Adar", min_patents=20)
+    ranking = Run.open(tmp_path / "rule").ranking.filter(pl.col("model") == "Adamic-Adar")
+    assert set(rule["model"]) == {"Adamic-Adar"}
+    assert min(rule["n_patents_a"].min(), rule["n_patents_b"].min()) >= 20  # type: ignore[type-var]
+    # Ranks stay those among all pairs.
+    top = rule.filter(pl.col("rank") <= 1000).select("rank", query="a", item="b")
+    assert top.join(ranking, on=["rank", "query", "item"]).height == top.height > 0
+    assert rule["rank"][0] > 1 or rule["rank"].diff().max() > 1  # type: ignore[operator]
+    lead = json.loads((tmp_path / "rule" / "report.json").read_text())["lead"]
+    assert "the list (Adamic-Adar) does not beat the best other rule" in lead[0]
+    with pytest.raises(UsageError, match='--list-by is "learned"; expected one of PPMI vectors'):
+        listed("no", list_by="learned")
+    with pytest.raises(UsageError, match=r'"text", which needs a language model \(--lm\)'):
+        listed("no", list_by="text")
+    with pytest.raises(UsageError, match=r"two have \d+ at most"):
+        listed("no", min_patents=5000)
+
+
+def test_levels_that_are_no_coarser_are_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--also-level group is no coarser than --level subclass"):
+        linkwise.forecast(
+            tmp_path / "none.parquet", out=tmp_path / "r", level="subclass", also_level="group"
+        )
 
 
 def test_codes_without_a_score_are_listed(tmp_path: Path) -> None:
@@ -206,6 +440,8 @@ def test_codes_without_a_score_are_listed(tmp_path: Path) -> None:
         block for section in report["sections"] for block in section["blocks"]
         if block.get("caption") == "Codes that no score can be given to"
     )  # fmt: skip
+    tile = next(fact for fact in report["facts"] if fact["label"] == "Codes with a score")
+    assert (tile["value"], tile["note"]) == ("10", "2 without")
     assert ["first on a patent after 2004", 1, "NEW"] in table["rows"]
     assert ["on no patent of 2003-2004", 1, "OLD"] in table["rows"]
     assert "codes are no IPC or CPC symbols" in run.report.read_text()
@@ -237,6 +473,14 @@ def test_bad_input_says_what_and_how_to_mend(tmp_path: Path) -> None:
         run(frame(year=years, codes=[["A01B1", "C08F4"]] * 16))
     with pytest.raises(UsageError, match="is no symbol as deep as that"):
         run(good.with_columns(codes=pl.Series([["x", "y"], ["z", "w"]] * 8)), also_level="class")
+    with pytest.raises(
+        UsageError, match="is no symbol as deep as that"
+    ):  # before any model is read
+        run(
+            good.with_columns(codes=pl.Series([["A01B", "C08F"]] * 16)),
+            also_level="group",
+            lm="none",
+        )
     assert not (tmp_path / "out").exists()
 
 

@@ -326,6 +326,15 @@ def test_the_figure_says_what_it_shows(
     assert whole.caption == "Map of 400 patents, in 4 topics"
     assert ", ".join(found.table["words"][0][:2]) in whole.alt
     assert sum(len(group.x) for group in whole.chart.series) == 400
+    codes = pl.DataFrame(
+        {"code": ["A01B1", "H01M4"], "n": [3, 9], "x": [0.5, 2.0], "y": [1.0, 3.0], "topic": [0, 1]}
+    )
+    marked = figure(coordinates, found, 0, codes)
+    assert [(g.name, g.x, g.y) for g in marked.chart.series if g.mark] == [
+        ("H01M4", (2.0,), (3.0,)),
+        ("A01B1", (0.5,), (1.0,)),
+    ]
+    assert "the 2 codes with the most patents" in marked.note
     monkeypatch.setattr(maps, "DRAWN", 100)
     part = figure(coordinates, found, 0)
     assert part.caption == "Map of 100 of 400 patents, drawn by lot, in 4 topics"

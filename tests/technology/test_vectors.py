@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from linkwise.lm.encode import TextEncoder
 from linkwise.technology.corpus import Years, corpus_of
-from linkwise.technology.vectors import YearlySums, patent_vectors, sums_of, unit
+from linkwise.technology.vectors import YearlySums, patent_vectors, sums_of, token_sums, unit
 
 TEXTS = ["toys that live", "a user watched a movie", "star wars", "the dog says woof", ""]
 YEARS = [2000, 2001, 2001, 2003, 2004]
@@ -48,3 +50,35 @@ def test_a_window_outside_the_years_is_empty() -> None:
         assert not there.any()
         assert not found.any()
     assert sums.mean(Years(1990, 2012))[1].all()
+
+
+def test_what_was_made_of_texts_is_taken_from_where_it_was_kept(tmp_path: Path) -> None:
+    corpus = corpus_of([2000, 2001, 2002], pl.Series([["A", "B"], ["B"], ["A"]]))
+    years = Years(2000, 2001)
+    calls: list[int] = []
+
+    def embed(texts: list[str]) -> Any:
+        calls.append(len(texts))
+        return np.arange(2 * len(texts), dtype=np.float32).reshape(-1, 2)
+
+    class Reader:
+        codes = ("A", "B")
+        model = SimpleNamespace(network=SimpleNamespace(config=SimpleNamespace(hidden_size=2)))
+
+        def each(self, texts: list[str], codes: Any, _: int, take: Any, advance: Any) -> None:
+            calls.append(-len(texts))
+            take(np.array([0, 0, 1]), np.array([0, 1, 1]), np.eye(3, 2))
+
+    texts = ["one", "two", "three"]
+    made = [patent_vectors(embed, texts, corpus, years, keep=tmp_path / "t") for _ in range(2)]
+    reader: Any = Reader()
+    sums = [token_sums(reader, texts, corpus, years, 9, keep=tmp_path / "s.npz") for _ in range(2)]
+    assert calls == [2, -2]
+    np.testing.assert_array_equal(made[0], [[0, 1], [2, 3], [0, 0]])
+    np.testing.assert_array_equal(made[0], made[1])
+    np.testing.assert_array_equal(sums[0].total, sums[1].total)
+    np.testing.assert_array_equal(sums[1].count, [[1, 1], [0, 1]])
+    # A file that was not finished is made again.
+    (tmp_path / "t" / "0.npz").rename(tmp_path / "t" / "0.partial")
+    patent_vectors(embed, texts, corpus, years, keep=tmp_path / "t")
+    assert calls == [2, -2, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import re
@@ -12,6 +13,7 @@ from typing import Any
 
 import cyclopts
 from cyclopts import App, CycloptsError
+from cyclopts.exceptions import UnknownOptionError
 from pydantic import ValidationError
 from rich.console import Console
 
@@ -179,9 +181,21 @@ def _in_our_words(error: Any) -> str:
     if isinstance(cause, ValidationError):
         return _as_options(explain(cause))
     text = " ".join(str(error).split())
+    if isinstance(error, UnknownOptionError):
+        text = re.sub(r" Did you mean (--\S+)\?$", lambda m: _if_near(error, m), text)
     # From the settings file: "[study][x]" is the field study.x.
     text = re.sub(r'"\[(.+?)\]" from', lambda m: f'"{m[1].replace("][", ".")}" from', text)
     return f"{text} See linkwise --help." if text else "the command is wrong; see linkwise --help."
+
+
+def _if_near(error: UnknownOptionError, suggested: re.Match[str]) -> str:
+    """A suggestion, unless little but the dashes is alike: not --id for --windw."""
+    typed, meant = (
+        word.lstrip("-").partition("=")[0]
+        for word in (error.token.keyword or error.token.value, suggested[1])
+    )
+    near = difflib.SequenceMatcher(None, typed, meant).ratio() >= 0.6
+    return suggested[0] if near else ""
 
 
 def _as_options(text: str) -> str:

@@ -1,8 +1,9 @@
-"""`linkwise data describe`: what a log holds, before anything is done with it."""
+"""`linkwise data describe`: what a log or patents hold, before anything is done with it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from cyclopts import App
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from linkwise.cli.options import Engine, Input, Json, Paths
 from linkwise.data.bad_rows import printable
+from linkwise.data.document_tables import CODES
 from linkwise.data.engine import EngineConfig
 from linkwise.data.schema import InputConfig
 
@@ -24,19 +26,26 @@ def describe(
     input: Input = InputConfig(),  # noqa: B008 (frozen)
     engine: Engine = EngineConfig(),  # noqa: B008
 ) -> None:
-    """Say what a log holds: rows, users, days, kinds of event, columns, malformed rows.
+    """Say what a log or a table of patents holds: rows, users, days, kinds of event, columns, malformed rows.
 
     ```
     linkwise simulate music --users 6000 --days 86 --seed 7 --out sim
     linkwise data describe sim --schema music-box
     ```
 
-    Without a schema or columns named, it lists the columns of the files and looks no further.
+    Without a schema or columns named, it lists the columns of the files and looks no further; of patents,
+    known by their usual columns, it says years, codes and what is left out.
     """
-    from linkwise.data.describe import columns_of, describe_events
+    from linkwise.data.describe import columns_of, describe_events, describe_patents
     from linkwise.data.events import read_events
 
     if input.log_schema == "generic" and not (input.user or input.time):
+        if (patents := describe_patents(paths)) is not None:
+            if json_:
+                print(json.dumps(patents, indent=1))
+            else:
+                _print_patents(patents, paths)
+            return
         found = columns_of(paths)
         _print_columns(found, json_)
         return
@@ -66,6 +75,43 @@ def _print_columns(found: list[dict[str, Any]], as_json: bool) -> None:
         "--duration, --length, --value, --device, --paid, --text].",
         markup=False,
     )
+    codes = [n for item in found for n in item["columns"] if n.lower() in CODES.split()]
+    if codes:
+        console.print(
+            f"Patents? linkwise forecast PATENTS --codes {codes[0]} --out RUN (linkwise forecast --help).",
+            markup=False,
+        )
+
+
+def _print_patents(found: dict[str, Any], paths: Sequence[str]) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(
+        f"{found['patents']:,} patents of {found['first year']} to {found['last year']}, with "
+        f"{found['codes']:,} codes, {found['codes of a patent']:.1f} of a patent in the mean"
+    )
+    depths = ", ".join(f"{n:,} {name}" for name, n in found["codes by depth"].items())
+    more = [
+        f"{found[name]:,} {words}"
+        for name, words in (
+            ("indexing codes", "are indexing codes (--leave-out-indexing)"),
+            ("respelled", "stood in another spelling"),
+        )
+        if found[name]
+    ]
+    console.print("; ".join([f"codes by depth: {depths}", *more]), markup=False)
+    columns = ", ".join(f"{role} from {_cell(name)}" for role, name in found["columns"].items())
+    console.print(f"columns: {columns}\n", markup=False)
+    years = _table("year", "patents")
+    for year, n in found["patents by year"].items():
+        years.add_row(year, f"{n:,}")
+    console.print(years)
+    if found["left out"]:
+        console.print()
+        left = _table("what reading leaves out or joins", "how many")
+        for rule, n in found["left out"].items():
+            left.add_row(rule, f"{n:,}")
+        console.print(left)
+    console.print(f"\nGo on with: linkwise forecast {' '.join(paths)} --out RUN", markup=False)
 
 
 def _print_events(described: dict[str, Any]) -> None:

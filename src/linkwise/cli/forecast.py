@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Group, Parameter
 from pydantic import Field
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from linkwise.cli.options import Changes, Json, Out, Overwrite, Quiet, Resume, Seed
 from linkwise.cli.show import carry_out, metrics_table, show_report
 from linkwise.data.documents import DocumentsConfig
 from linkwise.technology.config import ForecastConfig
+
+if TYPE_CHECKING:
+    import polars as pl
+
+FIRST = 10  # pairs of the list on the console
 
 Documents = Annotated[DocumentsConfig, Parameter(name="*", group=Group("Patents", sort_key=1))]
 Study = Annotated[ForecastConfig, Parameter(name="*", group=Group("Forecast", sort_key=2))]
@@ -66,15 +73,50 @@ def show_run(run: Any, as_json: bool, quiet: bool) -> None:
         sys.stdout.write(json.dumps(run.metrics, indent=1) + "\n")
     if quiet:
         return
+    import polars as pl
+
+    from linkwise.technology.words import what_ranks
+
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    for level in dict.fromkeys(row["slice"] for row in run.metrics):
+    for level, split in dict.fromkeys((row["slice"], row["split"]) for row in run.metrics):
         rows = [
-            {**row, "slice": "all", "split": "test"} for row in run.metrics if row["slice"] == level
+            {**row, "slice": "all", "split": "test"}
+            for row in run.metrics
+            if (row["slice"], row["split"]) == (level, split)
         ]
         rows.sort(key=lambda row: -(row["value"] or 0) if row["metric"] == "auc" else 0)
-        console.print(level, style="bold")
+        console.print(f"{level}, {split}", style="bold")
         console.print(metrics_table(rows, ("auc", "average_precision"), against="auc"))
+    listed = pl.read_parquet(run.folder / "pairs.parquet")
+    if len(listed):
+        console.print(what_ranks(listed["model"][0]), markup=False)
+        console.print(_first_pairs(listed.head(FIRST)))
     show_report(console, run)
+
+
+def _first_pairs(listed: pl.DataFrame) -> Table:
+    """The first pairs of the list, a line each: patents of each code, common partners, what became of it."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    judged = listed["combined"].null_count() == 0
+    for name in ("rank", "pair", "score", "patents", "common", *(["since"] if judged else [])):
+        table.add_column(name, justify="left" if name in ("pair", "since") else "right")
+    for row in listed.iter_rows(named=True):
+        since = (
+            "above chance"
+            if row["above_chance"]
+            else "combined"
+            if row["combined"]
+            else "not combined"
+        )
+        table.add_row(
+            str(row["rank"]),
+            Text(f"{row['a']}  {row['b']}"),
+            f"{row['score']:.3f}",
+            f"{row['n_patents_a']:,}, {row['n_patents_b']:,}",
+            f"{row['n_common']:,}",
+            *([since] if judged else []),
+        )
+    return table
 
 
 def add_to(app: App) -> None:

@@ -170,6 +170,8 @@ def _technology_tokens(
     part = documents.text[0]
     found = read_documents(texts, documents)
     found.check_codes()
+    if said := found.spelling():
+        context.progress.say(said)
     if until is not None:
         found.check_years()
     kept = pl.repeat(True, len(found.table), eager=True)

@@ -45,11 +45,32 @@ def roll_up(code: str, level: Level) -> str | None:
     return "".join(parts)
 
 
+def spelled(code: str) -> str | None:
+    """A symbol in one spelling, as deep as it stands: `h01m  4/02` is `H01M4/02`; None where it is none.
+
+    A letter alone may be a label of any kind, and is no symbol here.
+    """
+    symbols = (roll_up(code, level) for level in reversed(LEVELS[1:]))
+    return next((symbol for symbol in symbols if symbol is not None), None)
+
+
+def is_indexing(code: str) -> bool:
+    """Whether a code of the CPC only adds to others: the 2000 series (`B60L 2200/12`), Y10S and Y10T.
+
+    These say in which other respects a patent may be looked for; Y10S and Y10T come from the former
+    classification of the US and are no longer given.
+    """
+    if roll_up(code, "subclass") in ("Y10S", "Y10T"):
+        return True
+    symbol = roll_up(code, "main-group")
+    return symbol is not None and int(symbol[4:]) >= 2000
+
+
 def roll_up_all(codes: Iterable[str], level: Level | None) -> tuple[list[str], list[str]]:
     """A patent's codes at a level, each once, in order; and those that were no symbols, kept as they are.
 
-    Without a level all are kept as they are. Codes less deep than the level are left out: a patent that is
-    only said to be in `C08F` is in no main group that is known.
+    Without a level symbols are only brought to one spelling. Codes less deep than the level are left out: a
+    patent that is only said to be in `C08F` is in no main group that is known.
     """
     found: dict[str, None] = {}
     opaque: dict[str, None] = {}
@@ -58,7 +79,7 @@ def roll_up_all(codes: Iterable[str], level: Level | None) -> tuple[list[str], l
         if not text:
             continue
         if level is None:
-            found[text] = None
+            found[spelled(text) or text] = None
             continue
         rolled = roll_up(text, level)
         if rolled is not None:

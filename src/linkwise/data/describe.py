@@ -1,4 +1,4 @@
-"""What a log holds, before anything is done with it."""
+"""What a log, or a table of patents, holds, before anything is done with it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 
 import narwhals as nw
 
+from linkwise.data.codes import LEVELS, is_indexing, roll_up
+from linkwise.data.document_tables import choose_columns, find_tables
+from linkwise.data.documents import DocumentsConfig, read_documents
 from linkwise.data.engine import collect, count_where
 from linkwise.data.events import Events, from_epoch_day
 from linkwise.data.files import LogFile, find_files, open_bytes, reading, shown
@@ -122,6 +125,44 @@ def columns_of(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
         )
         entry["files"] += 1
     return list(layouts.values())
+
+
+def describe_patents(paths: Sequence[str | Path]) -> dict[str, Any] | None:
+    """Patents, their years, codes and what is wrong with them, as JSON values; None where the files are none.
+
+    They are where the usual names give a column of codes, one of years, and one of texts or ids, and no
+    choice between two is left open.
+    """
+    try:
+        files = find_tables(list(paths))
+        names = list(columns_of(files[:1])[0]["columns"])
+        columns = choose_columns(files[0], names, DocumentsConfig())
+    except InputError:
+        return None
+    if not columns.keys() >= {"codes", "year"} or not columns.keys() & {"title", "abstract", "id"}:
+        return None
+    documents = read_documents(list(paths), DocumentsConfig(on_bad_row="skip"))
+    table = documents.table
+    codes = table["codes"].explode(empty_as_null=False).drop_nulls()
+    depth: dict[str, int] = {}
+    for code in codes.unique().sort().to_list():
+        deep = [level for level in LEVELS[1:] if roll_up(code, level) is not None]
+        name = deep[-1] if deep else "label"
+        depth[name] = depth.get(name, 0) + 1
+    years = table.group_by("year").len().sort("year")
+    return {
+        "patents": len(table),
+        "columns": dict(columns),
+        "first year": int(years["year"][0]),
+        "last year": int(years["year"][-1]),
+        "patents by year": {str(year): n for year, n in years.iter_rows()},
+        "codes": sum(depth.values()),
+        "codes by depth": {name: depth[name] for name in (*LEVELS, "label") if name in depth},
+        "codes of a patent": len(codes) / len(table),
+        "indexing codes": sum(is_indexing(code) for code in codes.unique().to_list()),
+        "respelled": len(documents.respelled),
+        "left out": {rule: n for rule, n in documents.ledger.items() if n},
+    }
 
 
 def _columns(file: LogFile) -> dict[str, str]:

@@ -38,11 +38,14 @@ USUAL = {
     "codes": (CODES,),
     "family": ("family_id docdb_family_id family",),
 }
+BESIDE = ("codes.tsv", "truth.json", "truth.parquet")  # what a simulation lays beside its patents
 MEND = "Use --on-bad-row=skip to drop such rows (counted in the ledger)."
 
 
 def find_tables(paths: str | Path | Sequence[str | Path]) -> list[Path]:
     """The files that are named, and the tables under the folders that are, sorted; each once.
+
+    In the folder of a simulation its patents alone.
 
     Raises `InputError` where a folder has none, or none is given.
     """
@@ -52,7 +55,9 @@ def find_tables(paths: str | Path | Sequence[str | Path]) -> list[Path]:
             found.append(path)
             continue
         inside = sorted(
-            p for p in path.rglob("*") if p.is_file() and _is_table(p.relative_to(path))
+            p
+            for p in path.rglob("*")
+            if p.is_file() and _is_table(p.relative_to(path)) and not _is_beside(p)
         )
         if not inside:
             raise InputError(
@@ -68,6 +73,10 @@ def find_tables(paths: str | Path | Sequence[str | Path]) -> list[Path]:
 def _is_table(path: Path) -> bool:
     hidden = any(part.startswith(".") for part in path.parts)
     return not hidden and _ending(path) in TABLES
+
+
+def _is_beside(path: Path) -> bool:
+    return path.name in BESIDE and (path.parent / "truth.json").is_file()
 
 
 def _ending(path: Path) -> str:

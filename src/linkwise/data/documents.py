@@ -12,7 +12,7 @@ import polars as pl
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from linkwise.data.bad_rows import printable
-from linkwise.data.codes import LEVELS, Level, roll_up
+from linkwise.data.codes import LEVELS, Level, is_indexing, roll_up, spelled
 from linkwise.data.document_tables import (
     MEND,
     TEXTS,
@@ -42,9 +42,10 @@ NO_YEAR = "rows without a year"
 DUPLICATE = "rows of an id that was there"
 JOINED = "rows joined to an earlier one of their id"
 FAMILY = "later members of a family"
+INDEXING = "indexing codes, each time one stood"
 SHALLOW = "codes less deep than the level"
 NO_CODE = "documents without a code, which stay"
-LEDGER = (UNREADABLE, NO_ID, NO_YEAR, DUPLICATE, JOINED, FAMILY, SHALLOW, NO_CODE)
+LEDGER = (UNREADABLE, NO_ID, NO_YEAR, DUPLICATE, JOINED, FAMILY, INDEXING, SHALLOW, NO_CODE)
 
 
 class DocumentsConfig(BaseModel):
@@ -68,7 +69,9 @@ class DocumentsConfig(BaseModel):
     family: str | None = None
     """Column with the family's id; the earliest document of each family is kept."""
     level: Level | None = None
-    """How far codes are rolled up; none: they are kept as they stand."""
+    """How far codes are rolled up; none: they stay as deep as they stand, in one spelling."""
+    leave_out_indexing: bool = False
+    """Leave out the CPC's indexing codes, the 2000 series (B60L 2200/12), Y10S and Y10T."""
     text: Annotated[tuple[Text, ...], BeforeValidator(parted)] = Field(("abstract",), min_length=1)
     """What is read of a document, behind its title. Several, separated by commas, are compared."""
     on_bad_row: Literal["error", "skip"] = "error"
@@ -96,7 +99,8 @@ class Documents:
     - `codes`: a list of texts, each once, in order; empty where there is none
 
     `opaque` are the codes that are no IPC or CPC symbols and stayed as they are although a level was asked,
-    sorted. `ledger` counts what was left out, by rule; every rule of `LEDGER` is in it.
+    sorted. `respelled` are, without a level, those that were brought to one spelling: as each stood, and as
+    it is. `ledger` counts what was left out, by rule; every rule of `LEDGER` is in it.
     """
 
     table: pl.DataFrame
@@ -107,6 +111,7 @@ class Documents:
     """Which column of the files became which of the table, and the family: `codes` from cpc_code."""
     at_hand: tuple[str, ...] = ()
     """All columns of the files."""
+    respelled: Mapping[str, str] = field(default_factory=dict)
 
     def texts(self, which: Text) -> list[str]:
         """Title and abstract, claims or both of each document as one text; empty where there is nothing.
@@ -147,6 +152,17 @@ class Documents:
         raise InputError(
             f'{self._name()}: no document has a code: column "{column}" is empty throughout. Name another '
             f"with --codes{self._columns()}."
+        )
+
+    def spelling(self) -> str | None:
+        """What was done to the spelling of codes, in words; None where nothing was."""
+        if not self.respelled:
+            return None
+        was, became = next(iter(self.respelled.items()))
+        n = len(self.respelled)
+        return (
+            f"Codes: {n:,} stood in another spelling and {'were' if n > 1 else 'was'} brought to one, "
+            f'such as "{printable(was)}" to {became}.'
         )
 
     def check_years(self) -> None:
@@ -207,12 +223,17 @@ def read_documents(
     frame = _valid(frame, source, ledger)
     frame = _one_row_each(frame, source, ledger)
     frame = _earliest_of_each_family(frame, ledger)
+    if config.leave_out_indexing:
+        frame = _without_indexing(frame, ledger)
     opaque: tuple[str, ...] = ()
+    respelled: dict[str, str] = {}
     if config.level is not None:
         frame, opaque = _rolled_up(frame, config.level, ledger)
+    else:
+        frame, respelled = _in_one_spelling(frame)
     table = frame.select("id", *TEXTS, "year", pl.col("codes").list.unique(maintain_order=True))
     ledger[NO_CODE] = int((table["codes"].list.len() == 0).sum())
-    documents = Documents(table, opaque, ledger, tuple(files), columns, tuple(at_hand))
+    documents = Documents(table, opaque, ledger, tuple(files), columns, tuple(at_hand), respelled)
     if config.codes is not None or config.level is not None:
         documents.check_codes()
     return documents
@@ -306,17 +327,43 @@ def _rolled_up(
 
     Each distinct code is rolled up once: of a million documents there are some ten thousand of them.
     """
-    distinct = frame["codes"].explode().drop_nulls().unique().sort().to_list()
+    distinct = _distinct(frame)
     rolled = {code: roll_up(code, level) for code in distinct}
     opaque = [c for c, up in rolled.items() if up is None and roll_up(c, "section") is None]
     rolled |= {code: code for code in opaque}
-    up = pl.element().replace_strict(
-        distinct, [rolled[c] for c in distinct], default=None, return_dtype=pl.String
+    frame, lost = _replaced(frame, rolled)
+    ledger[SHALLOW] = lost
+    return frame, tuple(opaque)
+
+
+def _in_one_spelling(frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, str]]:
+    """The frame with every symbol in one spelling, and which stood in another, as it stood and as it is."""
+    found = {code: spelled(code) or code for code in _distinct(frame)}
+    changed = {code: form for code, form in found.items() if form != code}
+    return (_replaced(frame, found)[0] if changed else frame), changed
+
+
+def _without_indexing(frame: pl.DataFrame, ledger: dict[str, int]) -> pl.DataFrame:
+    """The frame without the codes that only add to others."""
+    kept = {code: None if is_indexing(code) else code for code in _distinct(frame)}
+    frame, ledger[INDEXING] = _replaced(frame, kept)
+    return frame
+
+
+def _distinct(frame: pl.DataFrame) -> list[str]:
+    found: list[str] = frame["codes"].explode().drop_nulls().unique().sort().to_list()
+    return found
+
+
+def _replaced(frame: pl.DataFrame, by: Mapping[str, str | None]) -> tuple[pl.DataFrame, int]:
+    """The frame with each code replaced, or left out where by None; and how many times one was."""
+    new = pl.element().replace_strict(
+        list(by), list(by.values()), default=None, return_dtype=pl.String
     )
-    codes = frame["codes"].list.eval(up)
+    codes = frame["codes"].list.eval(new)
     kept = codes.list.drop_nulls()
-    ledger[SHALLOW] = int((codes.list.len() - kept.list.len()).sum())
-    return frame.with_columns(kept.alias("codes")), tuple(opaque)
+    lost = int((codes.list.len() - kept.list.len()).sum())
+    return frame.with_columns(kept.alias("codes")), lost
 
 
 # The version behind an IPC title, [1,2006.01], and what follows it: notes, and the foot of a page.
@@ -349,19 +396,13 @@ def read_code_titles(path: str | Path) -> dict[str, str]:
     for code, raw in pairs.iter_rows():
         title = _bare_title(raw)
         if title and not FRAGMENT.match(title):
-            titles.setdefault(_spelled(code), title)
+            titles.setdefault(spelled(code) or code.strip(), title)
     if not titles:
         raise InputError(f"{path}: no titles: of {len(table):,} rows none has a code and a title.")
     for code, title in list(titles.items()):
         if code.endswith("/00"):
             titles.setdefault(code.removesuffix("/00"), title)
     return titles
-
-
-def _spelled(code: str) -> str:
-    """A code in the spelling of `roll_up`, as deep as it is."""
-    symbols = (roll_up(code, level) for level in reversed(LEVELS))
-    return next((symbol for symbol in symbols if symbol is not None), code.strip())
 
 
 def _bare_title(text: str) -> str:

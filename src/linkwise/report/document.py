@@ -222,6 +222,8 @@ class ScatterSeries(_Model):
     y: Amounts
     baseline: bool = False
     """Draw it grey, and without its name: points of no group."""
+    mark: bool = False
+    """Draw it in ink above the others: a place of note. Names of groups are written first."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

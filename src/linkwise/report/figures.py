@@ -286,19 +286,26 @@ class _Drawing:
         axes.set(xlim=(left, left + width), ylim=(below, below + width))
         size = float(np.clip(180 / np.sqrt(sum(map(len, groups))), 2.0, 6.0))
         centres = np.array([np.median(points, axis=0) for points in groups])
-        named = [i for i, group in enumerate(chart.series) if not group.baseline]
-        colour = dict(zip(named, colours(centres[named]), strict=True))
-        for i in sorted(range(len(groups)), key=named.__contains__):  # the grey below
+        coloured = [
+            i for i, group in enumerate(chart.series) if not group.baseline and not group.mark
+        ]
+        marks = [i for i, group in enumerate(chart.series) if group.mark]
+        colour = dict(zip(coloured, colours(centres[coloured]), strict=True))
+        # The grey below, marks above.
+        for i in sorted(range(len(groups)), key=lambda i: (i in marks, i in coloured)):
             # A stroke without length and with a round end is a dot: one path for all, not one element each.
             strokes = np.repeat(groups[i], 3, axis=0)
             strokes[2::3] = np.nan
             look = {"color": SERIES[colour[i]] if i in colour else BASE, "linewidth": size}
             alpha = 0.75 if i in colour else 0.3
+            if i in marks:
+                look, alpha = {"color": INK, "linewidth": max(5.0, 1.5 * size)}, 1.0
             (path,) = axes.plot(*strokes.T, solid_capstyle="round", alpha=alpha, **look)
             path.get_path().should_simplify = False  # it would leave out dots
-        written = [cut(chart.series[i].name, NOTE) for i in named[:MAX_NAMES]]
+        named = [*coloured[:MAX_NAMES], *marks[:MAX_NAMES]]
+        written = [cut(chart.series[i].name, NOTE) for i in named]
         sizes = [((columns_of(name) + 1) * _CHARACTER, 1.25 * TEXT) for name in written]
-        at = (centres[named[:MAX_NAMES]] - (left, below)) / width * side
+        at = (centres[named] - (left, below)) / width * side
         for name, place in zip(written, room(at, sizes, side), strict=True):
             if place is not None:
                 self._note(name, (0, 0), "axes fraction", place, ha="center", va="center")

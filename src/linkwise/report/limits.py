@@ -22,7 +22,7 @@ def left_out(chart: Chart) -> str:
     if isinstance(chart, ScatterChart):
         if (step := every(chart)) > 1:
             said.append(f"Of each group one point in {step:,} is drawn.")
-        if (named := sum(not group.baseline for group in chart.series)) > 1:
+        if (named := sum(not (group.baseline or group.mark) for group in chart.series)) > 1:
             some = f"The first {MAX_NAMES} names are" if named > MAX_NAMES else "Names are"
             said.append(f"{some} written where they cover no other.")
         return " ".join(said)
@@ -37,7 +37,7 @@ def left_out(chart: Chart) -> str:
 
 def every(chart: ScatterChart) -> int:
     """Draw each how manyth point of a map, so that there are not too many."""
-    return -(-sum(len(group.x) for group in chart.series) // MAX_DOTS)
+    return max(1, -(-sum(len(group.x) for group in chart.series if not group.mark) // MAX_DOTS))
 
 
 def thin(y: Floats, n: int) -> NDArray[np.int64]:

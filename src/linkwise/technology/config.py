@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from linkwise.data.codes import Level
+from linkwise.data.codes import LEVELS, Level
 from linkwise.data.schema import parted
 from linkwise.errors import UsageError
+from linkwise.technology.anchors import RULES
 from linkwise.technology.corpus import Years
+
+LEARNED = "learned"
+WITHOUT_TEXT = ("PPMI vectors", "word2vec", "random walks", *RULES)
+TEXT_KINDS = ("text", "hidden tokens", "tokens", "token rows")
 
 
 def window(value: str | None, option: str) -> Years | None:
@@ -51,6 +57,12 @@ class ForecastConfig(BaseModel):
     """Tokens at which a text is cut."""
     top: int = Field(200, ge=1, le=100_000)
     """Pairs that are listed with their reasons."""
+    list_by: str | None = None
+    """Model that the list is by: a name of the report, such as learned or Adamic-Adar, or text for the first
+    language model; by default the first that is there of learned, hidden tokens, text and PPMI vectors."""
+    min_patents: int = Field(1, ge=1)
+    """Patents of the embedding years that both codes of a listed pair have at least; all pairs are
+    judged."""
     bootstrap: int = Field(1000, ge=20, le=10000)
     """Resamples of the codes behind each interval; at most 200 from a million pairs on."""
     code_titles: str | None = None
@@ -73,9 +85,34 @@ class ForecastConfig(BaseModel):
     def _windows(self) -> Self:
         if self.map and not self.lm:
             raise UsageError("--map draws the vectors of a language model; name one with --lm.")
+        if self.list_by is not None:
+            self._check_list_by(self.list_by)
         embed, forecast = window(self.embed, "--embed"), window(self.forecast, "--forecast")
         if embed and forecast and forecast.first <= embed.last:
             raise UsageError(
                 f"--forecast {forecast} begins before --embed {embed} has ended; it must come after."
             )
         return self
+
+    def _check_list_by(self, name: str) -> None:
+        """Raise `UsageError` for a model that this run cannot have, before any work."""
+        kind = name.partition(": ")[0]
+        known = [LEARNED] * self.learned + [*WITHOUT_TEXT]
+        if self.lm:
+            known += TEXT_KINDS
+        if name not in known and not (self.lm and kind in TEXT_KINDS):
+            why = (
+                "" if self.lm or kind not in TEXT_KINDS else ", which needs a language model (--lm)"
+            )
+            raise UsageError(f'--list-by is "{name}"{why}; expected one of {", ".join(known)}.')
+
+
+def check_levels(level: Level | None, also: Sequence[Level]) -> None:
+    """Raise `UsageError` where a level to judge at, too, is no coarser than that of the codes."""
+    for other in also:
+        if level is not None and LEVELS.index(other) >= LEVELS.index(level):
+            coarser = ", ".join(LEVELS[: LEVELS.index(level)])
+            raise UsageError(
+                f"--also-level {other} is no coarser than --level {level}; expected "
+                f"{f'one of {coarser}' if coarser else 'none, or a deeper --level'}."
+            )

@@ -80,6 +80,11 @@ class Labels:
         return self.validated if self.strict else np.asarray(self.p < LOOSE)
 
     @property
+    def combined(self) -> Bools:
+        """The second label: pairs that are on a patent together at all."""
+        return np.asarray(self.observed > 0)
+
+    @property
     def name(self) -> str:
         """The label in words."""
         return "above the null model" if self.strict else "unadjusted p < .05"

@@ -30,6 +30,7 @@ Longs = np.ndarray[Any, np.dtype[np.int64]]
 ROWS = 16_384  # vectors taken into float64 at once
 WORDS = 10  # that name a topic
 DRAWN = 5000  # patents on the figure
+MARKED = 24  # codes on the figure
 CORE = 5  # neighbours of a point whose distance is its density
 NO_TOPIC = -1
 
@@ -417,10 +418,13 @@ def write_map(
     found.table.write_parquet(folder / "topics.parquet", compression="zstd")
 
 
-def figure(coordinates: Singles, found: Topics, seed: int) -> Figure:
+def figure(
+    coordinates: Singles, found: Topics, seed: int, codes: pl.DataFrame | None = None
+) -> Figure:
     """The map as a figure of a report: patents coloured by topic, and topics' first words at their centres.
 
-    Of more than 5,000 patents as many are drawn by lot, which the caption says.
+    Of more than 5,000 patents as many are drawn by lot, which the caption says. Of `codes` (`place`) those
+    with the most patents are marked where they stand.
     """
     n, n_topics = len(coordinates), found.table.height
     rows = np.arange(n)
@@ -433,6 +437,10 @@ def figure(coordinates: Singles, found: Topics, seed: int) -> Figure:
         if len(mine):
             grey = topic == NO_TOPIC
             series.append(ScatterSeries(name=name, x=mine[:, 0], y=mine[:, 1], baseline=grey))
+    marked = (
+        [] if codes is None else codes.sort("n", "code", descending=[True, False])[:MARKED].rows()
+    )
+    series += [ScatterSeries(name=code, x=[x], y=[y], mark=True) for code, _, x, y, _ in marked]
     drawn = f"{len(rows):,} of {n:,} patents, drawn by lot" if n > DRAWN else f"{n:,} patents"
     counted = f"{n_topics} topics" if n_topics != 1 else "1 topic"
     without = float((found.labels == NO_TOPIC).mean()) if n else 0.0
@@ -442,6 +450,12 @@ def figure(coordinates: Singles, found: Topics, seed: int) -> Figure:
     )
     alt = f"A map of {n:,} patents in {counted}. {without:.0%} of them have none."
     note = "Near patents are alike; axes have no meaning, and distances between far areas little."
+    if marked:
+        note += (
+            f" Dark points: where the patents of the {len(marked)} codes with the most patents stand; "
+            "names where "
+            "there is room."
+        )
     if n_topics:
         alt += f" The largest, with their share of patents: {largest}."
     else:

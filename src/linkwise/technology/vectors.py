@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,19 +72,46 @@ def patent_vectors(
     corpus: Corpus,
     years: Years,
     advance: Callable[[int], None] = lambda done: None,
+    keep: Path | None = None,
 ) -> Singles:
-    """Vectors of the patents of some years (n_patents, size); zeros for those of others."""
+    """Vectors of the patents of some years (n_patents, size); zeros for those of others.
+
+    In the folder `keep` each chunk is left when it is done, and taken from there by a resumed run.
+    """
     rows = np.flatnonzero(corpus.within(years))
     vectors: Singles | None = None
     for start in range(0, len(rows), CHUNK):
         some = rows[start : start + CHUNK]
-        found = embed([texts[row] for row in some])
+        make = partial(_embedded, embed, texts, some)
+        found = _kept(keep and keep / f"{start}.npz", make)["vectors"]
         if vectors is None:
             vectors = np.zeros((len(texts), found.shape[1]), dtype=np.float32)
         vectors[some] = found
         advance(start + len(some))
     assert vectors is not None, "a window without patents was refused before"
     return vectors
+
+
+def _embedded(
+    embed: Callable[[list[str]], Singles], texts: list[str], rows: Longs
+) -> dict[str, Any]:
+    return {"vectors": embed([texts[row] for row in rows])}
+
+
+def _kept(path: Path | None, make: Callable[[], dict[str, Any]]) -> Mapping[str, Any]:
+    """Arrays by name, from a file where an interrupted run left them, else made and left there."""
+    if path is None:
+        return make()
+    if path.is_file():
+        with np.load(path, allow_pickle=False) as found:
+            return {name: found[name] for name in found.files}
+    made = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".partial")
+    with unfinished.open("wb") as stream:
+        np.savez(stream, **made)
+    unfinished.replace(path)  # a file that is there is whole
+    return made
 
 
 def sums_of(vectors: Singles, corpus: Corpus, years: Years) -> YearlySums:
@@ -103,8 +132,12 @@ def token_sums(
     years: Years,
     max_tokens: int,
     advance: Callable[[int], None] = lambda done: None,
+    keep: Path | None = None,
 ) -> YearlySums:
-    """The last states of technology tokens in their patents, summed, of the years asked for."""
+    """The last states of technology tokens in their patents, summed, of the years asked for.
+
+    In the file `keep` they are left when all is done, and taken from there by a resumed run.
+    """
     rows = np.flatnonzero(corpus.within(years))
     own = {name: place for place, name in enumerate(reader.codes)}
     to_own = np.array([own.get(name, -1) for name in corpus.names], dtype=np.int64)
@@ -119,5 +152,9 @@ def token_sums(
     def take(patent: Longs, code: Longs, states: Floats) -> None:
         sums.add(corpus.year[rows[patent]], back[code], states)
 
-    reader.each([texts[row] for row in rows], codes, max_tokens, take, advance=advance)
-    return sums
+    def make() -> dict[str, Any]:
+        reader.each([texts[row] for row in rows], codes, max_tokens, take, advance=advance)
+        return {"total": sums.total, "count": sums.count}
+
+    found = _kept(keep, make)
+    return YearlySums(years.first, found["total"], found["count"])
