@@ -47,8 +47,8 @@ def _histogram(graphs: Graphs, value: Longs, n: int) -> Floats:
 def wl_colours(graphs: Graphs, rounds: int = ROUNDS) -> Hashes:
     """The colours of each node after 0 to `rounds` rounds of refinement (rounds + 1, n_nodes).
 
-    A colour is a 64-bit hash of the node's last colour and of the multiset of its neighbours' (with the labels
-    of the edges, where there are some): Shervashidze et al. 2011. The same subtree has the same colour in any
+    A colour is a 64-bit hash of the node's last colour and of the multiset of its neighbours' (with the
+    labels of the edges, where there are some): Shervashidze et al. 2011. The same subtree has the same colour in any
     graph of any set, without a table of colours; two different ones share one with a chance of 2**-64.
     """
     n = int(graphs.first[-1])
@@ -150,7 +150,8 @@ def laplacian_eigenvalues(graphs: Graphs, graph: int) -> Floats:
     isolated = np.where(degree > 0, 1.0, 0.0)
     if n <= DENSE:
         dense = np.diag(isolated) - scaled.toarray()
-        return np.clip(np.linalg.eigvalsh(dense), 0.0, 2.0)
+        values: Floats = np.clip(np.linalg.eigvalsh(dense), 0.0, 2.0)
+        return values
     laplacian = diags(isolated) - scaled
     # Always begun from the same vector: the same graph gives the same numbers.
     start = np.random.default_rng(0).normal(size=n)
@@ -158,7 +159,8 @@ def laplacian_eigenvalues(graphs: Graphs, graph: int) -> Floats:
     high = eigsh(laplacian, ENDS, which="LM", v0=start)[0]
     low, high = np.sort(low), np.sort(high)
     between = np.linspace(low[-1], high[0], n - 2 * ENDS + 2)[1:-1]
-    return np.clip(np.concatenate([low, between, high]), 0.0, 2.0)
+    found: Floats = np.clip(np.concatenate([low, between, high]), 0.0, 2.0)
+    return found
 
 
 DESCRIPTIONS: dict[Description, Callable[[Graphs], Any]] = {
