@@ -195,6 +195,9 @@ def test_a_team_goes_on_from_what_its_first_process_has(tmp_path: Path) -> None:
         def total(self, values: Any) -> Any:
             return 2 * values
 
+        def most(self, values: Any) -> Any:
+            return values
+
         def shared(self, value: Any) -> Any:
             assert value is None
             return state
