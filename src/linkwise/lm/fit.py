@@ -113,8 +113,8 @@ def fit(
     total = steps * config.epochs
     judged = {math.ceil(steps * (i + 1) / config.evaluations) for i in range(config.evaluations)}
     seed = int(context.rng(f"{name} training").integers(2**31))
-    run = _Run(context, name, task, config, trained, optimiser, shards, rank == 0)
-    run.read(team)
+    run = _Run(context, name, task, config, trained, optimiser, team, shards)
+    run.read()
     clock = _Clock(total, run.step)
     with context.step(name, total):
         context.progress.advance(run.step)
@@ -171,8 +171,7 @@ def held_out_loss(task: Task, config: FitConfig) -> float:
     """The mean loss of a unit over the held-out examples, the same draws every time; nats."""
     total, units = 0.0, 0
     rng = np.random.default_rng(HELD_OUT_SEED)
-    # No inference mode: what shards gather in it could not be trained by any more.
-    with torch.no_grad(), _precision(config, None):
+    with torch.inference_mode(), _precision(config, None):
         for rows in _parts(task, config, task.held_out):
             loss = task.loss(rows, rng)
             total, units = total + float(loss.total), units + loss.units
@@ -334,18 +333,18 @@ class _Run:
         config: FitConfig,
         trained: dict[str, Any],
         optimiser: Any,
+        team: Team | None,
         shards: Shards | None,
-        first: bool,
     ) -> None:
         self.task, self.config, self.trained, self.optimiser = task, config, trained, optimiser
-        self.shards = shards
+        self.team, self.shards = team, shards
         self.step = 0
         self.fitted = Fitted()
         self.best_state: dict[str, Any] | None = None
         self.loss = self.units = self.tokens = 0.0
         self.began = self.saved = time.monotonic()
         self.path: Path | None = None
-        if context.folder != Path() and first:
+        if context.folder != Path() and (team is None or team.rank == 0):
             # Named after what is trained: a run may train one model before and one after the validation.
             words = json.dumps([config.model_dump(), sorted(trained), context.seed])
             digest = hashlib.sha256(words.encode() + task.lengths.tobytes() + task.train.tobytes())
@@ -375,7 +374,9 @@ class _Run:
         if quality is None and len(self.task.held_out):
             quality = partial(held_out_loss, self.task, self.config)
         if quality is not None:
-            entry["held_out"] = quality() if self.shards is None else self.shards.run(quality)
+            held = quality() if self.shards is None else self.shards.run(quality)
+            # Kernels may round otherwise elsewhere, and all are to keep and to stop the same.
+            entry["held_out"] = held if self.team is None else self.team.most([held])[0]
         self.fitted.history.append(entry)
         self.loss = self.units = self.tokens = 0.0
         self.began = time.monotonic()
@@ -435,16 +436,16 @@ class _Run:
         torch.save(state, unfinished)
         unfinished.replace(self.path)
 
-    def read(self, team: Team | None) -> None:
+    def read(self) -> None:
         """Go on from the checkpoint, if there is one: that which the first process of a team sees."""
         found: Any = None
-        if self.path is not None and self.path.exists() and (team is None or team.rank == 0):
+        if self.path is not None and self.path.exists():
             # Tensors, numbers and lists only: weights_only runs no code.
             found = torch.load(self.path, weights_only=True, map_location="cpu")
-        if team is not None and self.shards is None:
-            found = team.shared(found)
-        elif team is not None and self.shards is not None:
-            self.kept = team.shared(self.kept)  # to write a checkpoint takes all processes
+        if self.team is not None and self.shards is None:
+            found = self.team.shared(found)
+        elif self.team is not None and self.shards is not None:
+            self.kept = self.team.shared(self.kept)  # to write a checkpoint takes all processes
             found = self.shards.share(found)
         if found is None:
             return

@@ -67,7 +67,8 @@ class Shards:
     processes may run the network as often as they like: a layer's weights are gathered from all processes at
     once, so that a process meets the others before every pass, and stands in with one token for a pass that
     only others have. `trained` are its shares of the parameters that require gradients, by their names;
-    `used` the names of those that `loss` has given gradients, in this process.
+    `used` the names of those that `loss` has given gradients, in this process. After an error the network
+    stays divided.
 
     Raises `UsageError` where the network has no layers to be gathered one by one.
     """
@@ -98,10 +99,17 @@ class Shards:
         policy = MixedPrecisionPolicy()
         if bfloat16:
             policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+
+        def divide(unit: nn.Module) -> Any:
+            whole = [p for p in unit.parameters() if not isinstance(p, DTensor)]
+            found = fully_shard(unit, mesh=self._mesh, mp_policy=policy)
+            for own in whole:  # shares are copies, and a device may have no room for all layers
+                own.data = own.data.new_empty(0)
+            return found
+
         for number, layer in enumerate(self.layers):
-            unit: Any = fully_shard(_Unit(layer), mesh=self._mesh, mp_policy=policy)
-            self.layers[number] = unit
-        self.root: Any = fully_shard(_Root(network), mesh=self._mesh, mp_policy=policy)
+            self.layers[number] = divide(_Unit(layer))
+        self.root: Any = divide(_Root(network))
         # A parameter may have a gradient in one process and none in another: zeros take its place.
         self.root.set_reduce_scatter_unused_params(True)
         units: list[Any] = [self.root, *self.layers]
@@ -123,8 +131,6 @@ class Shards:
             for _, module, of, own in self._places
             if own.requires_grad
         }
-        for _, _, _, own in self._places:
-            own.data = own.data.new_empty(0)  # the shares are copies
 
     def run(self, work: Callable[[], T]) -> T:
         """What `work()` gives."""
@@ -135,6 +141,7 @@ class Shards:
             return found
 
         found: T = self.root(met)
+        self._ends = []
         self.root.reshard()
         return found
 
@@ -148,7 +155,9 @@ class Shards:
             found = work()
             self._meet(0)
             ends, self._ends = self._ends, []
-            return found._replace(total=found.total + sum(0 * end.float().sum() for end in ends))
+            # Of each row the first token, which is never padding.
+            nothing = sum(0 * end[:, 0].float().sum() for end in ends)
+            return found._replace(total=found.total + nothing)
 
         found: Loss = self.root(tied)
         if not found.total.requires_grad:
@@ -226,6 +235,8 @@ class Shards:
 
     def _watch(self, unit: nn.Module, _args: Any) -> None:
         """Where weights are gathered: those that are trained are to say when they get a gradient."""
+        if not self._unwatched:
+            return
         for module in unit.modules():
             parameters: Any = module.named_parameters(recurse=False)
             for of, p in parameters:
