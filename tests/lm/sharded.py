@@ -28,7 +28,7 @@ from linkwise.lm.config import AdaptConfig, FitConfig
 from linkwise.lm.fit import Fitted, Loss, fit
 from linkwise.lm.load import load_model
 from linkwise.lm.objectives import clm
-from linkwise.lm.team import Accelerated
+from linkwise.lm.team import launched_team
 from linkwise.rank.config import RankConfig
 from linkwise.rank.ranker import Ranker
 from linkwise.rank.surface import read_surface
@@ -239,7 +239,9 @@ def fail(folder: Path, team: Any) -> None:
 def work(folder: Path) -> None:
     """All of it, what was found as JSON, and a training that fails."""
     torch.set_num_threads(1)
-    team = Accelerated(cpu=True)
+    team = launched_team(cpu=torch.cuda.is_available())
+    assert team is not None
+    assert team.size == 2
     out: dict[str, Any] = {}
     for case in (full_and_lora, other_trainings, ranker, resumed, command):
         case(folder, team, out)

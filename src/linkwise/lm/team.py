@@ -36,7 +36,11 @@ class Accelerated:
     """
 
     def __init__(self, *, cpu: bool = False) -> None:
+        import torch
+
         accelerate = optional("accelerate", "deep", "training in several processes")
+        # Without a GPU accelerate would take every process for one that is alone.
+        cpu = cpu or not torch.cuda.is_available()
         patience = accelerate.InitProcessGroupKwargs(timeout=PATIENCE)
         self.accelerator = accelerate.Accelerator(cpu=cpu, kwargs_handlers=[patience])
         self.rank, self.size = self.accelerator.process_index, self.accelerator.num_processes
