@@ -46,7 +46,9 @@ def masked(folder: Path, seed: int = 1, scale: float = 4) -> Path:
     )
 
 
-def causal(folder: Path, shape: str = "gpt2", seed: int = 1, positions: int = 96) -> Path:
+def causal(
+    folder: Path, shape: str = "gpt2", seed: int = 1, positions: int = 96, layers: int = 2
+) -> Path:
     """A GPT-2 or Llama with byte-level pieces."""
     folder.mkdir(parents=True)
     vocabulary = ["<|endoftext|>", "Ġ", *LETTERS, *PIECES]
@@ -63,13 +65,13 @@ def causal(folder: Path, shape: str = "gpt2", seed: int = 1, positions: int = 96
     if shape == "gpt2":
         network = GPT2LMHeadModel(
             GPT2Config(
-                vocab_size=len(pieces), n_positions=positions, n_embd=32, n_layer=2, n_head=4
+                vocab_size=len(pieces), n_positions=positions, n_embd=32, n_layer=layers, n_head=4
             )
         )
     else:
         network = LlamaForCausalLM(
             LlamaConfig(
-                vocab_size=len(pieces), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+                vocab_size=len(pieces), hidden_size=32, intermediate_size=48, num_hidden_layers=layers,
                 num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=positions,
             )
         )  # fmt: skip

@@ -140,6 +140,31 @@ def test_only_what_requires_gradients_moves() -> None:
     torch.testing.assert_close(network.linear.bias, before, rtol=0, atol=0)
 
 
+def test_what_no_process_uses_does_not_decay() -> None:
+    """As in one process: a team's gradients of zeros would shrink it."""
+
+    class Twice:
+        rank, size, device = 0, 2, torch.device("cpu")
+
+        def total(self, values: Any) -> Any:
+            return 2 * values
+
+        def most(self, values: Any) -> Any:
+            return values
+
+        def shared(self, value: Any) -> Any:
+            return value
+
+    teams: list[Any] = [None, Twice()]
+    for team in teams:
+        network = Line()
+        network.unused = torch.nn.Parameter(torch.ones(3, 3))
+        before = weights(network)
+        fit(network, regression(network), CONFIG, Context(folder=Path()), "line", team=team)
+        assert torch.equal(network.unused, torch.ones(3, 3))
+        assert np.abs(weights(network) - before).max() > 0.1
+
+
 TEXTS = [f"the cat says meow {i % 7} and the dog says woof {i % 5}" for i in range(40)]
 
 
@@ -194,6 +219,9 @@ def test_a_team_goes_on_from_what_its_first_process_has(tmp_path: Path) -> None:
 
         def total(self, values: Any) -> Any:
             return 2 * values
+
+        def most(self, values: Any) -> Any:
+            return values
 
         def shared(self, value: Any) -> Any:
             assert value is None

@@ -209,8 +209,18 @@ def test_processes_divide_it(llama: Path, tmp_path: Path) -> None:
     for name in ("weights", "gradients", "optimiser"):
         assert whole[name] == memory[name]
         assert sharded[name] == pytest.approx(memory[name] / 4)
-    layer = AutoModelForCausalLM.from_pretrained(str(llama)).model.layers[0]
-    assert sharded["gathered"] == pytest.approx(4 * numbers(layer) / GIB)
+    network = AutoModelForCausalLM.from_pretrained(str(llama))
+    layer = numbers(network.model.layers[0])
+    outside = numbers(network) - 2 * layer  # two layers are all that it has
+    # Each with its gradients, and those outside once more, or two layers, whichever is more.
+    assert sharded["gathered"] == pytest.approx(
+        4 * (2 * outside + max(outside, 4 * layer)) / GIB, rel=1e-9
+    )
+    lora = plan([task], options(llama, train="lora", rank=2, matching_epochs=0), processes=4)
+    frozen = lora["per_process"]["full_sharding_gib"]["gathered"]
+    assert 4 * (outside + 2 * layer) / GIB < frozen < sharded["gathered"]
+    packed = plan([task], options(llama, train="lora", four_bit=True), processes=4)
+    assert set(packed["per_process"]) == {"data_parallel_gib"}
     with pytest.raises(UsageError, match="--processes is 0"):
         plan([task], options(llama), processes=0)
 
@@ -224,7 +234,7 @@ def test_from_the_command_line(
     out = capsys.readouterr().out
     assert "parameters, " in out
     assert "Each of 2 processes, 8 sequences of an update:" in out
-    assert "full sharding (FSDP; not written in Linkwise)" in out
+    assert "full sharding (shard=True), GiB: weights" in out
     monkeypatch.setenv("WORLD_SIZE", "8")
     assert main([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

@@ -48,8 +48,8 @@ def wl_colours(graphs: Graphs, rounds: int = ROUNDS) -> Hashes:
     """The colours of each node after 0 to `rounds` rounds of refinement (rounds + 1, n_nodes).
 
     A colour is a 64-bit hash of the node's last colour and of the multiset of its neighbours' (with the
-    labels of the edges, where there are some): Shervashidze et al. 2011. The same subtree has the same colour in any
-    graph of any set, without a table of colours; two different ones share one with a chance of 2**-64.
+    labels of the edges, where there are some): Shervashidze et al. 2011. The same subtree has the same colour
+    in any graph of any set, without a table of colours; two different ones share one with a chance of 2**-64.
     """
     n = int(graphs.first[-1])
     labels = np.zeros(n, dtype=np.uint64)
@@ -57,7 +57,7 @@ def wl_colours(graphs: Graphs, rounds: int = ROUNDS) -> Hashes:
         names = np.array([_hash_of(name) for name in graphs.node_names], dtype=np.uint64)
         labels = names[graphs.node_label]
     found = [_mixed(labels)]
-    edge = np.uint64(0)
+    edge = np.zeros(1, dtype=np.uint64)
     if graphs.edge_label is not None:
         edge = np.array([_hash_of(name) for name in graphs.edge_names], dtype=np.uint64)[
             graphs.edge_label

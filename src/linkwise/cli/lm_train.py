@@ -82,8 +82,9 @@ def adapt(
     ```
 
     One text in twenty is held out to stop by. On several GPUs or machines, start it with torchrun:
-    torchrun --nproc-per-node 4 -m linkwise lm adapt ... From a decoder to an embedding model (LLM2Vec):
-    mntp, then contrastive on what it wrote. Technology tokens for a forecast, of patents with codes:
+    torchrun --nproc-per-node 4 -m linkwise lm adapt ..., with --shard for a model too large for each of
+    them. From a decoder to an embedding model (LLM2Vec): mntp, then contrastive on what it wrote.
+    Technology tokens for a forecast, of patents with codes:
 
     ```
     linkwise simulate patents --patents 1000 --codes 60 --seed 5 --out small
@@ -118,7 +119,11 @@ def adapt(
         titles = [spoken_title(str(t)) for t in table[title_column]] if hybrid else None
         head = lm.head_for(training.objective, model)
         prepared = lm.prepare(
-            model, head, training, as_causal=as_ == "causal", device=_place(device, team)
+            model,
+            head,
+            training,
+            as_causal=as_ == "causal",
+            device=_place(device, team, training.shard),
         )
         plain = table["text"].to_list()
         lm.note_until(prepared.model.about, until)
@@ -188,7 +193,7 @@ def _technology_tokens(
             "or more. Name their column with --codes."
         )
     titles = {} if code_titles is None else read_code_titles(code_titles)
-    loaded = load_model(model, "masked", device=_place(device, team))
+    loaded = load_model(model, "masked", device=_place(device, team, training.shard))
     note_until(loaded.about, until)
     if training.dropout is not None:
         set_dropout(loaded.network, training.dropout)
@@ -230,7 +235,8 @@ def tune(
     linkwise lm tune --model minilm --as causal --data pairs.csv --epochs 1 --out models/animals
     ```
 
-    On several GPUs or machines: torchrun --nproc-per-node 4 -m linkwise lm tune ...
+    On several GPUs or machines: torchrun --nproc-per-node 4 -m linkwise lm tune ..., with --shard for a model
+    too large for each.
     """
     from linkwise.data.texts import read_texts
 
@@ -250,7 +256,11 @@ def tune(
         prompts = table[prompt_column].cast(str).to_list()
         answers = table[answer_column].cast(str).to_list()
         prepared = lm.prepare(
-            model, "causal", training, as_causal=as_ == "causal", device=_place(device, team)
+            model,
+            "causal",
+            training,
+            as_causal=as_ == "causal",
+            device=_place(device, team, training.shard),
         )
         make = lm.instruct_task if training.objective == "instruct" else lm.catalogue_task
         task = make(prepared.model, prompts, answers, training.max_tokens)
@@ -264,8 +274,10 @@ PASSING = ("out", "overwrite", "resume", "quiet", "json_", "threads", "read_text
 """What may differ between an interrupted training and the one that goes on with it."""
 
 
-def _place(device: Place, team: Any) -> Place:
-    """The device of this process."""
+def _place(device: Place, team: Any, shard: bool) -> Place:
+    """The device of this process; a model that is to be divided may not fit there before that."""
+    if shard:
+        return "cpu"
     return device if team is None else "cuda" if team.device.type == "cuda" else "cpu"
 
 
@@ -288,10 +300,11 @@ def _train(
     from linkwise.errors import optional
 
     optional("torch", "lm", "training a language model")
-    from linkwise.lm.team import launched_team
+    from linkwise.lm.team import check_team, launched_team
 
     use_threads(threads)
     team = launched_team(cpu=device == "cpu")
+    check_team(options["training"].shard, team)
     partial = _prepare(Path(out).absolute(), options, overwrite, resume, team)
     leads = team is None or team.rank == 0
     shown = progress(quiet or not leads)

@@ -35,6 +35,9 @@ class FitConfig(BaseModel):
     """How often an epoch is judged on what was held out."""
     patience: int = Field(3, ge=1)
     """Evaluations without a gain on held-out examples after which training stops."""
+    shard: bool = False
+    """Divide weights, gradients and the optimiser among the processes (FSDP2); all must be started together,
+    by torchrun."""
 
 
 class TrainConfig(FitConfig):
@@ -72,6 +75,12 @@ class TrainConfig(FitConfig):
         if self.four_bit and self.train != "lora":
             raise UsageError(
                 "a base in 4 bits cannot be trained itself; use --four-bit with --train lora."
+            )
+        if self.four_bit and self.shard:
+            raise UsageError(
+                "--shard cannot divide a base in 4 bits, which bitsandbytes packs. Leave out --four-bit, and "
+                "each process holds its share of the base in all its bits; or leave out --shard, and each "
+                "holds all of it in 4 bits."
             )
         if self.merge and (self.train != "lora" or self.four_bit):
             raise UsageError("--merge goes with --train lora, and not with --four-bit.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +73,14 @@ class _Reached(Exception):
         self.states = states
 
 
+_DEPTH: ContextVar[int | None] = ContextVar("layers that the pass under way runs", default=None)
+
+
+def pass_depth() -> int | None:
+    """How many layers the pass under way runs; None: all. Known before it begins, which sharding needs."""
+    return _DEPTH.get()
+
+
 def packed_states(network: Any, packed: Packed, layers: int | None = None) -> Any:
     """The last states of a decoder (b, w, size); with `layers` those behind that many of its layers.
 
@@ -87,27 +96,32 @@ def packed_states(network: Any, packed: Packed, layers: int | None = None) -> An
             use_cache=False,
         )
 
-    if layers is None:
-        return run().last_hidden_state
+    return run().last_hidden_state if layers is None else stopped(body, layers, run)
+
+
+def stopped(body: Any, layers: int, run: Callable[[], Any]) -> Any:
+    """The states behind that many of a body's layers (b, w, size); `run` runs the body, which stops there."""
 
     def stop(_module: Any, _inputs: Any, output: Any) -> None:
         raise _Reached(output[0] if isinstance(output, tuple) else output)
 
-    handle = _layers_of(body)[layers - 1].register_forward_hook(stop)
+    handle = layers_of(body)[layers - 1].register_forward_hook(stop)
+    before = _DEPTH.set(layers)
     try:
         run()
     except _Reached as reached:
         return reached.states
     finally:
+        _DEPTH.reset(before)
         handle.remove()
     raise AssertionError("the layer was not run")
 
 
-def _layers_of(body: Any) -> Any:
-    """A decoder's layers, first to last: the outermost list of as many modules as it has layers."""
+def layers_of(body: Any) -> Any:
+    """A network's layers, first to last: the outermost list of as many modules as it has layers.
+
+    Empty where there is none.
+    """
     n = body.config.num_hidden_layers
-    return next(
-        module
-        for module in body.modules()
-        if isinstance(module, torch.nn.ModuleList) and len(module) == n
-    )
+    lists = (part for part in body.modules() if isinstance(part, torch.nn.ModuleList))
+    return next((part for part in lists if len(part) == n), torch.nn.ModuleList())

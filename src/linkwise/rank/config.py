@@ -35,6 +35,8 @@ class RankConfig(TrainConfig):
     """Of a soft prompt, which a ranker has none of."""
     merge: Annotated[bool, Hidden] = False
     """Without effect: a ranker that LoRA trained is written whole, of a base in 4 bits its adapter."""
+    shard: Annotated[bool, Hidden] = False
+    """Divide weights, gradients and the optimiser among the processes of a team (`Ranker.fit`; FSDP2)."""
     max_tokens: int = Field(1024, ge=64)
     """Tokens of a sequence: what is known of a member and as many events as fit."""
     evaluations: int = Field(4, ge=1)

@@ -15,6 +15,7 @@ from linkwise.errors import UsageError
 from linkwise.lm.adapters import wrap_lora
 from linkwise.lm.fit import n_updates
 from linkwise.lm.load import LanguageModel, load_outline
+from linkwise.lm.packing import layers_of
 from linkwise.lm.small import SHAPES, small_model
 from linkwise.rank.config import RankStudyConfig
 from linkwise.rank.matching import BY_PAST, SEVERAL, first_layers, matched, matching_task
@@ -38,7 +39,8 @@ def plan(
     `parameters` in all and trained; `memory_gib` of one process that holds everything, with the terms that
     it is the sum of; `data`, what the answers are learned from, and `matching`, what comes before them:
     sequences (events), tokens and updates of an epoch, and updates in all, at most, since training stops
-    early; `per_process`, the same memory in a team. Activations are estimated (`activation_bytes`).
+    early; `per_process`, the same memory in a team, `full_sharding_gib` not of a base in 4 bits, which
+    cannot be divided. Activations are estimated (`activation_bytes`).
 
     Raises what `study` raises before it trains, and `UsageError` for less than one process.
     """
@@ -52,7 +54,7 @@ def plan(
     check_base(config, until, trained[0].clock)
     model = small_model(config.base, device="cpu") if config.base in SHAPES else outline(config)
     network = model.network
-    weights, layer = weight_bytes(network, config.four_bit), largest_part(network, config.four_bit)
+    weights = weight_bytes(network, config.four_bit)
     if config.train == "lora":
         wrap_lora(network, config.rank, config.dropout)
         weights += NUMBER * sum(p.numel() for p in network.parameters() if p.requires_grad)
@@ -117,14 +119,14 @@ def plan(
         "activations_of_a_sequence": config.max_tokens * of_token / GIB,
         "best_weights_on_the_cpu": NUMBER * learned / GIB,
     }
-    sharded = {name: value / processes for name, value in state.items()}
-    sharded["gathered"] = layer
+    run = {"activations": activations(processes)}
     found["processes"] = processes
     found["sequences_of_a_process"] = math.ceil(config.batch_size / processes)
-    found["per_process"] = {
-        "data_parallel_gib": _gib({**state, "activations": activations(processes)}),
-        "full_sharding_gib": _gib({**sharded, "activations": activations(processes)}),
-    }
+    found["per_process"] = {"data_parallel_gib": _gib({**state, **run})}
+    if not config.four_bit:
+        shares = {name: value / processes for name, value in state.items()}
+        gathered = {"gathered": gathered_bytes(network)}
+        found["per_process"]["full_sharding_gib"] = _gib({**shares, **gathered, **run})
     return found
 
 
@@ -157,12 +159,24 @@ def weight_bytes(module: nn.Module, four_bit: bool) -> int:
     return total
 
 
-def largest_part(network: nn.Module, four_bit: bool) -> int:
-    """Bytes of what full sharding gathers at once: one layer, or the word vectors where these are larger."""
-    lists = [part for part in network.modules() if isinstance(part, nn.ModuleList)]
-    layers = max(lists, key=len, default=nn.ModuleList())
-    words: Any = network.get_input_embeddings()  # type: ignore[operator]
-    return max(weight_bytes(part, four_bit) for part in (*layers, words))
+def gathered_bytes(network: Any) -> float:
+    """Bytes of what full sharding holds whole at once, weights and gradients, at the most.
+
+    What stands outside the layers (word vectors, head) is whole for as long as a loss is made; of the layers
+    two are, that which is run and the next. In the end the outer gradients are copied to be divided.
+    """
+    inner = [_own_bytes(layer) for layer in layers_of(network.base_model)]
+    weights, gradients = (
+        whole - sum(sizes)
+        for whole, sizes in zip(_own_bytes(network), zip(*inner, strict=True), strict=True)
+    )
+    return float(weights + gradients + max(gradients, 2 * max(map(sum, inner))))
+
+
+def _own_bytes(module: nn.Module) -> tuple[int, int]:
+    """Bytes of a module's weights, and of the gradients of those that are trained."""
+    sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
+    return NUMBER * sum(n for n, _ in sizes), NUMBER * sum(n for n, trained in sizes if trained)
 
 
 def activation_bytes(config: Any) -> float:
@@ -226,8 +240,11 @@ def words_of(found: dict[str, Any]) -> list[str]:
             f"Each of {found['processes']} processes, {found['sequences_of_a_process']} sequences of an "
             "update:",
             f"  data parallel, GiB: {_sum(team['data_parallel_gib'])}",
-            f"  full sharding (FSDP; not written in Linkwise), GiB: {_sum(team['full_sharding_gib'])}",
         ]
+        if "full_sharding_gib" in team:
+            lines.append(f"  full sharding (shard=True), GiB: {_sum(team['full_sharding_gib'])}")
+        else:
+            lines.append("  full sharding: not of a base in 4 bits")
     if found["tokenizer"] != found["base"]:
         lines.append("The base's tokenizer is not at hand: tokens are counted as MiniLM's.")
     return lines

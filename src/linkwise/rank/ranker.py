@@ -118,20 +118,26 @@ class Ranker:
     ) -> Self:
         """Learn from all events before `until` (as `Surface.time`), those of all surfaces mixed.
 
-        Of a `teacher` also its probabilities of their answers. What the members of `surface.held_out` did is
+        Of a `teacher` also its probabilities of their answers. In a `team` each process takes its share of
+        every batch, and with `config.shard` holds its share of the model alone while it learns; afterwards
+        every process has all of it. What the members of `surface.held_out` did is
         not learned, but judges the training, and weighs answers and vectors. Raises `InputError` where a
         task has nothing to learn from, or two tasks have one name.
         """
         from linkwise.lm.fit import fit
+        from linkwise.lm.team import check_team
         from linkwise.rank.training import held_out_members, mixture
 
+        check_team(self.config.shard, team)
         torch = optional("torch", "lm", "the ranker")
         names = [surface.task.name for surface in surfaces]
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise InputError(f'two tasks are called "{twice}"; give them names of their own.')
         torch.set_num_threads(context.threads)
-        prepared = self._begin("auto" if team is None else team.device.type)
+        place = "auto" if team is None else team.device.type
+        # What is to be divided may not fit on a device before that.
+        prepared = self._begin("cpu" if self.config.shard else place)
         self._model = prepared.model
         verbalisers = [Verbaliser(prepared.model, surface) for surface in surfaces]
         held_out = held_out_members(surfaces)
@@ -151,6 +157,8 @@ class Ranker:
             self._adapter = prepared.wrapped
         elif prepared.wrapped is not None:
             prepared.model.network = prepared.wrapped.merge_and_unload()
+        if self.config.shard:
+            prepared.model.network.to(place)
         self.prior_ = {
             surface.task.name: dict(
                 zip(
