@@ -328,3 +328,38 @@ def test_a_server_that_goes_away_leaves_no_half_run(
     with pytest.raises(ResourceError):
         matched(world, judge="server", server=stage.url, model="m", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_counts_what_a_run_takes(world: Path, llama: Path) -> None:
+    from tests.matching.test_pairs import sections_of
+
+    from linkwise.data.documents import DocumentsConfig
+    from linkwise.matching.plan import plan, words_of
+
+    config = config_of(llama, labels=str(world / "labels.csv"), train="lora", folds=3, retrieve=2)
+    paths = [str(world / "patents.csv"), *sections_of(world)]
+    found = plan(paths, DocumentsConfig(), config)
+    model = load_model(str(llama), "causal")
+    counts = sum(p.numel() for p in model.network.parameters())
+    assert found["judging"]["pairs"] == 40 * 2
+    assert found["tuning"]["trainings"] == 4
+    assert found["parameters"]["all"] - found["parameters"]["trained"] == counts
+    assert 0 < found["parameters"]["trained"] < counts
+    memory = found["memory_gib"]
+    parts = ("weights", "gradients", "optimiser", "activations")
+    assert memory["all"] == pytest.approx(sum(memory[name] for name in parts))
+    # The tokens are those of the prompts themselves.
+    prompt = Prompt(model, config)
+    queries = pl.read_csv(world / "patents.csv")
+    patents = [
+        len(prompt.patent(f"{row['title']}. {row['abstract']}"))
+        for row in queries.iter_rows(named=True)
+    ]
+    one_by_one, shared = (found["judging"][f"tokens_{how}"] for how in ("one_by_one", "shared"))
+    assert one_by_one - shared == pytest.approx(sum(patents), rel=0.01)
+    assert any("4 trainings" in line for line in words_of(found))
+    bare = plan(paths, DocumentsConfig(), config_of(llama, epochs=0))
+    assert bare["memory_gib"]["all"] == pytest.approx(4 * counts / 2**30)
+    assert "tuning" not in bare
+    with pytest.raises(UsageError, match="--judge is weighed"):
+        plan(paths, DocumentsConfig(), PairsConfig())

@@ -21,8 +21,9 @@ from linkwise.context import Context
 from linkwise.errors import InputError, UsageError
 from linkwise.lm.adapters import wrap_lora
 from linkwise.lm.load import load_model
+from linkwise.lm.memory import activation_bytes
 from linkwise.rank.config import RankConfig, RankStudyConfig
-from linkwise.rank.plan import activation_bytes, plan
+from linkwise.rank.plan import plan
 from linkwise.rank.ranker import Ranker
 from linkwise.rank.study import times
 from linkwise.rank.surface import read_surface

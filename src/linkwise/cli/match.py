@@ -49,6 +49,14 @@ def pairs(
     json_: Json = False,
     quiet: Quiet = False,
     changes: Changes = (),
+    dry_run: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            help="Tell what a language model as judge would take (parameters, memory, tokens), and do "
+            "nothing.",
+        ),
+    ] = False,
     documents: Reading = DocumentsConfig(),  # noqa: B008 (frozen)
     matching: Matching = PairsConfig(),  # noqa: B008 (frozen)
 ) -> None:
@@ -74,11 +82,30 @@ def pairs(
         "pairs": values, "documents": documents.model_dump(), "engine": {"threads": threads},
         "seed": seed,
     }  # fmt: skip
+    if dry_run:
+        _show_plan((patents, *sections), groups, changes, json_)
+        return
     run = carry_out(
         "pairs", (patents, *sections), groups, changes, out=out, overwrite=overwrite, resume=resume,
         quiet=quiet,
     )  # fmt: skip
     show_run(run, json_, quiet)
+
+
+def _show_plan(
+    paths: tuple[str, ...], groups: dict[str, Any], changes: Changes, as_json: bool
+) -> None:
+    """Print what a language model as judge would take."""
+    from linkwise.config import RunConfig, with_changes
+    from linkwise.matching.plan import plan, words_of
+
+    values = {"verb": "pairs", "paths": list(paths)} | groups
+    config = RunConfig.from_values(with_changes(values, changes), "linkwise match")
+    found = plan(config.paths, config.documents, config.pairs, config.seed)
+    if as_json:
+        sys.stdout.write(json.dumps(found, indent=1) + "\n")
+    else:
+        print("\n".join(words_of(found)), file=sys.stderr)
 
 
 def goals(

@@ -15,6 +15,7 @@ from linkwise.matching.sides import Side
 
 FILE = "judge.json"
 FORMAT = 1
+BATCH, PART_TOKENS, RANK = 16, 4096, 16  # of an update, run at once, of LoRA matrices
 # What of a config a judge was learned with, and must be asked with.
 KEPT = (
     "patent_tokens", "section_tokens", "instruction", "question", "patent_name", "section_name",
@@ -53,8 +54,9 @@ def begin_judge(
         tune = TrainConfig(
             epochs=config.epochs,
             learning_rate=config.learning_rate,
-            batch_size=16,
-            part_tokens=4096,
+            batch_size=BATCH,
+            part_tokens=PART_TOKENS,
+            rank=RANK,
             train="full" if config.judge == "cross-encoder" else config.train,
             four_bit=config.four_bit,
         )

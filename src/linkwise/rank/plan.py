@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from linkwise.context import Context
 from linkwise.errors import UsageError
 from linkwise.lm.adapters import wrap_lora
 from linkwise.lm.fit import n_updates
 from linkwise.lm.load import LanguageModel, load_outline
-from linkwise.lm.packing import layers_of
+from linkwise.lm.memory import GIB, NUMBER, activation_bytes, gathered_bytes, gib, weight_bytes
 from linkwise.lm.small import SHAPES, small_model
 from linkwise.rank.config import RankStudyConfig
 from linkwise.rank.matching import BY_PAST, SEVERAL, first_layers, matched, matching_task
@@ -25,10 +24,6 @@ from linkwise.rank.surface import read_surface, task_files
 from linkwise.rank.task import read_task
 from linkwise.rank.training import MATCHED, held_out_members, mixture
 from linkwise.rank.verbalise import Verbaliser
-
-GIB = 2**30
-NUMBER = 4  # bytes of a number: weights, gradients and Adam's two averages are float32
-BLOCK = 64  # numbers in 4 bits that share one in float32 (bitsandbytes)
 
 
 def plan(
@@ -115,18 +110,18 @@ def plan(
         return max(answers * of_token + mask, math.ceil(share * matched_tokens / team) * of_token)
 
     state = {"weights": weights, "gradients": NUMBER * learned, "optimiser": 2 * NUMBER * learned}
-    found["memory_gib"] = _gib({**state, "activations": activations(1)}) | {
+    found["memory_gib"] = gib({**state, "activations": activations(1)}) | {
         "activations_of_a_sequence": config.max_tokens * of_token / GIB,
         "best_weights_on_the_cpu": NUMBER * learned / GIB,
     }
     run = {"activations": activations(processes)}
     found["processes"] = processes
     found["sequences_of_a_process"] = math.ceil(config.batch_size / processes)
-    found["per_process"] = {"data_parallel_gib": _gib({**state, **run})}
+    found["per_process"] = {"data_parallel_gib": gib({**state, **run})}
     if not config.four_bit:
         shares = {name: value / processes for name, value in state.items()}
         gathered = {"gathered": gathered_bytes(network)}
-        found["per_process"]["full_sharding_gib"] = _gib({**shares, **gathered, **run})
+        found["per_process"]["full_sharding_gib"] = gib({**shares, **gathered, **run})
     return found
 
 
@@ -134,67 +129,6 @@ def outline(config: RankStudyConfig) -> LanguageModel:
     """The base without its weights; raises `InputError` where it looks both ways or is no causal model."""
     inside = Path(config.base) / "model" / "lm"  # of a finished run
     return load_outline(str(inside) if inside.is_dir() else config.base).must_look_back()
-
-
-def _gib(parts: dict[str, float]) -> dict[str, float]:
-    """Parts in bytes as GiB, with their sum."""
-    found = {name: value / GIB for name, value in parts.items()}
-    return {**found, "all": sum(found.values())}
-
-
-def weight_bytes(module: nn.Module, four_bit: bool) -> int:
-    """Bytes of a module's weights.
-
-    In 4 bits are the matrices of linear layers but the head, with a float32 for each block of 64. Experts in
-    one tensor (Mixtral's) are no linear layers, and stay in float32.
-    """
-    total = sum(NUMBER * p.numel() for p in module.parameters())
-    if not four_bit:
-        return total
-    head = getattr(module, "get_output_embeddings", lambda: None)()
-    for part in module.modules():
-        if type(part) is nn.Linear and part is not head:
-            n = part.weight.numel()
-            total += math.ceil(n / 2) + NUMBER * math.ceil(n / BLOCK) - NUMBER * n
-    return total
-
-
-def gathered_bytes(network: Any) -> float:
-    """Bytes of what full sharding holds whole at once, weights and gradients, at the most.
-
-    What stands outside the layers (word vectors, head) is whole for as long as a loss is made; of the layers
-    two are, that which is run and the next. In the end the outer gradients are copied to be divided.
-    """
-    inner = [_own_bytes(layer) for layer in layers_of(network.base_model)]
-    weights, gradients = (
-        whole - sum(sizes)
-        for whole, sizes in zip(_own_bytes(network), zip(*inner, strict=True), strict=True)
-    )
-    return float(weights + gradients + max(gradients, 2 * max(map(sum, inner))))
-
-
-def _own_bytes(module: nn.Module) -> tuple[int, int]:
-    """Bytes of a module's weights, and of the gradients of those that are trained."""
-    sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
-    return NUMBER * sum(n for n, _ in sizes), NUMBER * sum(n for n, trained in sizes if trained)
-
-
-def activation_bytes(config: Any) -> float:
-    """Bytes that the backward pass needs of a token, estimated for layers of the Llama and Mixtral kinds.
-
-    A layer keeps 6 states, queries and attention's output, keys and values, and 4 rows of the feed-forward
-    part, of each expert that is run 2 states more. In float32, nothing computed anew, attention's weights
-    not kept (PyTorch's fused kernels). With dropout or other layers it can be twice that; bfloat16 takes
-    less.
-    """
-    size, heads = int(config.hidden_size), int(config.num_attention_heads)
-    head = int(getattr(config, "head_dim", None) or size // heads)
-    keys = head * int(getattr(config, "num_key_value_heads", None) or heads)
-    inner = int(getattr(config, "intermediate_size", None) or 4 * size)
-    experts = getattr(config, "num_experts_per_tok", None)
-    forward = 4 * inner if experts is None else int(experts) * (4 * inner + 2 * size)
-    layer = 6 * size + 2 * heads * head + 2 * keys + forward
-    return float(NUMBER * (config.num_hidden_layers * layer + 2 * size))
 
 
 def _tokens_of_event(verbalisers: Sequence[Verbaliser], until: int) -> float:
