@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from linkwise.data.events import Events, read_events
     from linkwise.errors import LinkwiseError
-    from linkwise.run import Run, churn, forecast, match_goals, rank, recommend, score
+    from linkwise.run import Run, churn, forecast, match_goals, match_links, rank, recommend, score
 
 __version__ = "0.1.0"
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "churn",
     "forecast",
     "match_goals",
+    "match_links",
     "rank",
     "read_events",
     "recommend",
@@ -41,6 +42,7 @@ _HOMES = {
     "Run": "linkwise.run",
     "forecast": "linkwise.run",
     "match_goals": "linkwise.run",
+    "match_links": "linkwise.run",
     "score": "linkwise.run",
 }
 _VERBS = ("churn", "rank", "recommend")

@@ -9,16 +9,14 @@ from itertools import pairwise
 
 TOKEN = re.compile(r"[^\W\d_]+|\d+")
 NEAR = 3  # words on either side that tell what a doubtful word means
-# Beside one of these a word such as "lead" is a metal, and "As" a symbol. Folded, as `fold` leaves them.
+# Beside one of these "lead" is a metal, and beside a symbol "As" is one. Folded, as `fold` leaves them.
 METALS = "arsenic cadmium chromium copper mercury nickel zinc tin antimony cobalt manganese iron"
 METAL_SYMBOLS = "Zn Cd Pb Hg Ni Cr Cu Sn Sb Co Mn Fe Tl Se Mo Al Ba"
-BESIDE = frozenset(
-    [
-        *METALS.split(), *METAL_SYMBOLS.lower().split(),
-        *"compound oxide ion salt dust emission smelter smelting sulfate sulfide chloride chromate acetate".split(),
-        *"battery batterie alloy solder poisoning toxic heavy metal metallic recovery content contamination".split(),
-    ]
-)  # fmt: skip
+CHEMISTRY = (
+    "compound oxide ion salt dust emission smelter smelting sulfate sulfide chloride chromate acetate battery "
+    "batterie alloy solder poisoning toxic heavy metal metallic recovery content contamination"
+)
+BESIDE = frozenset(f"{METALS} {METAL_SYMBOLS.lower()} {CHEMISTRY}".split())
 SYMBOLS = frozenset(METAL_SYMBOLS.split())
 
 
@@ -158,7 +156,7 @@ def _fits(
 
 
 def _joins(gap: str, digit: bool) -> bool:
-    """Whether what stands between two words leaves them one name: 1,2-dichloro, benzo(g,h,i), ethyl benzene."""
+    """Whether two words with this between them are one name: 1,2-dichloro, benzo(g,h,i), ethyl benzene."""
     if len(gap) > 3 or any(mark in ".;:!?" for mark in gap):
         return False
     return digit or not ("," in gap and gap != ",")

@@ -18,12 +18,15 @@ from linkwise.matching.lexicon import Lexicon, Term, folded
 CAS = re.compile(r"\d{2,7}-\d{2}-\d")
 LAST_BRACKET = re.compile(r"\s*\(([^()]*)\)\s*$")
 ABBREVIATION = re.compile(r"(?=.*[A-Z])[A-Z0-9][A-Za-z0-9,\-]{0,7}")
-ELEMENTS = frozenset(
-    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr "
-    "Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W "
-    "Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu".split()
+PERIODIC = (
+    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr "
+    "Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm "
+    "Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu"
 )
-WORDS_TOO = frozenset(["As", "At", "Be", "He", "In", "No", "Am", "I"])  # symbols that are also words
+ELEMENTS = frozenset(PERIODIC.split())
+WORDS_TOO = frozenset(
+    ["As", "At", "Be", "He", "In", "No", "Am", "I"]
+)  # symbols that are also words
 FIELDS = ("name", "synonyms", "cas", "formula")
 
 
@@ -69,7 +72,7 @@ def _known() -> _Known:
 
 
 def read_pollutants(path: str | Path, version: str | None = None) -> list[Pollutant]:
-    """Read pollutants: JSON, a list of names or of objects, or a table, with name, and synonyms, cas, formula.
+    """Read pollutants: JSON (names, or objects) or a table, with name, and synonyms, cas, formula.
 
     Synonyms are lists, or texts separated by semicolons. JSON may also be an object of names with such
     objects, or of several lists, of which `version` names one. What the package knows of a pollutant (by its
@@ -89,8 +92,8 @@ def read_pollutants(path: str | Path, version: str | None = None) -> list[Pollut
         key = folded(name)
         if key in seen:
             raise InputError(
-                f'{path} entry {number}: the pollutant "{name}" stands already as entry {seen[key]}; name each '
-                "once."
+                f'{path} entry {number}: the pollutant "{name}" stands already as entry {seen[key]}; name '
+                "each once."
             )
         seen[key] = number
         cas = _several(entry.get("cas"))
@@ -141,9 +144,7 @@ def _of_json(path: Path, version: str | None) -> list[dict[str, Any]]:
     for number, entry in enumerate(found, 1):
         entry = {"name": entry} if isinstance(entry, str) else entry
         if not isinstance(entry, dict):
-            raise InputError(
-                f"{path} entry {number}: expected a name, or an object with a name."
-            )
+            raise InputError(f"{path} entry {number}: expected a name, or an object with a name.")
         entries.append(entry)
     return entries
 
@@ -178,7 +179,7 @@ def _is_cas(value: str) -> bool:
 
 
 def names_of(name: str) -> list[str]:
-    """What a name in a register's manner says: its words in lower case, abbreviations and symbols as they are.
+    """What a register's name says: words in lower case, abbreviations and symbols as they are.
 
     "Zinc and compounds (as Zn)" is zinc and Zn; "1,2-dichloroethane (DCE-1,2)" also DCE-1,2 and 1,2-DCE;
     "PCDD + PCDF (dioxins + furans)" is four names.

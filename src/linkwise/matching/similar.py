@@ -126,7 +126,7 @@ class Similar:
         self._beside = unit(items.whole - centre)
         self._own = unit(queries.whole - centre)
         self._means = unit(np.add.reduceat(items.part_vectors, items.start[:-1], axis=0))
-        self._words = _words(queries, items)
+        self.words = _words(queries, items)
 
     def __call__(self, query: int, candidates: Longs) -> Floats:
         """The similarities of one query and some items (k, n_similarities)."""
@@ -146,7 +146,7 @@ class Similar:
                 (near @ pieces.T).max(axis=1),
                 best.max(axis=0),
                 np.sort(best, axis=0)[-3:].mean(axis=0),
-                self._words(query, candidates),
+                self.words(query, candidates),
             ]
         )
 

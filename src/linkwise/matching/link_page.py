@@ -1,0 +1,324 @@
+"""The report of a graph: what was linked, how it agrees with what was given, and the evidence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from linkwise.matching.link_pollutants import BOTH, JUDGE, NAMES, TEXT, WORDS
+from linkwise.report import Bullets, Column, Fact, Report, Section, Table, interval_columns
+
+if TYPE_CHECKING:
+    from linkwise.matching.link_config import LinkConfig
+    from linkwise.matching.link_read import Read
+    from linkwise.matching.link_study import Found
+
+SHOWN = 15  # links of each kind on the page
+PAIRS = (
+    ("patent", "pollutant"),
+    ("technique", "pollutant"),
+    ("patent", "technique"),
+    ("pollutant", "goal"),
+)
+LONGEST = 300  # characters of a sentence
+
+
+def build_report(
+    read: Read, nodes: pl.DataFrame, links: pl.DataFrame, found: Found, config: LinkConfig
+) -> Report:
+    """The page: the verdict, agreement by kind and pollutant, disagreements, and links with evidence."""
+    made = links.filter(pl.col("origin") == "model")
+    facts = tuple(
+        Fact(label=name, value=f"{int((nodes['kind'] == kind).sum()):,}")
+        for kind, name in (
+            ("patent", "Patents"), ("technique", "Techniques"), ("pollutant", "Pollutants"),
+            ("goal", "Goals"),
+        )
+    )  # fmt: skip
+    verdict, beats = _verdict(found, made)
+    sections = [_counts_section(links)]
+    for pair in PAIRS:
+        sections += _agreement_sections(found, "-".join(pair))
+    sections += [_evidence_section(pair, made, nodes) for pair in PAIRS]
+    if found.failures:
+        sections.append(_failures_section(found))
+    return Report(
+        title="Patents, techniques, pollutants and goals",
+        lead=(*verdict, *read.notes),
+        simulated=False,
+        beats_baseline=beats,
+        facts=(*facts, Fact(label="Encoder", value=config.lm)),
+        sections=(*sections, _method_section(read, found, config)),
+    )
+
+
+def _rows(found: Found, slice: str, metric: str) -> list[dict[str, Any]]:
+    return [row for row in found.metrics if (row["slice"], row["metric"]) == (slice, metric)]
+
+
+def _verdict(found: Found, made: pl.DataFrame) -> tuple[tuple[str, ...], bool | None]:
+    counts = made.group_by("source_kind", "target_kind").len()
+    of = {(a, b): n for a, b, n in counts.iter_rows()}
+    said = ", ".join(f"{of.get(pair, 0):,} of {pair[0]} and {pair[1]}" for pair in PAIRS)
+    first = f"{len(made):,} links were found: {said}."
+    beats = []
+    lines = []
+    for pair in found.judged:
+        slice = "-".join(pair)
+        row = next(r for r in _rows(found, slice, "auc") if r["model"] == JUDGE)
+        f1 = next(r for r in _rows(found, slice, "f1") if r["model"] == JUDGE)
+        apart = (row["difference_low"] or 0) > 0
+        beats.append(apart)
+        of_whom = "people's" if found.judged[pair].origin == "person" else "published"
+        lines.append(
+            f"{pair[0].capitalize()}s and pollutants: the judge's agreement with the {of_whom} pairs, on "
+            f"pollutants of which it had seen none, is AUC {_interval(row)} and F1 {_interval(f1)}; "
+            f"{WORDS} has AUC {row['baseline']:.3f}: "
+            f"{'the judge is better, intervals apart' if apart else 'not apart'} (difference "
+            f"{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}])."
+        )
+    if not lines:
+        return (
+            first,
+            "No pairs to judge pollutants by were given: their links are not judged.",
+        ), None
+    return (f"{first} {lines[0]}", *lines[1:]), all(beats)
+
+
+def _interval(row: dict[str, Any]) -> str:
+    if row["low"] is None:
+        return f"{row['value']:.3f}"
+    return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+
+
+def _counts_section(links: pl.DataFrame) -> Section:
+    keys = ("source_kind", "target_kind", "origin", "by")
+    counts = links.group_by(*keys, maintain_order=True).agg(
+        pl.len(), pl.col("source").n_unique(), pl.col("target").n_unique(), pl.col("score").median()
+    )
+    return Section(
+        title="Links",
+        blocks=(
+            Table(
+                caption="Links by what they join and where they come from",
+                columns=(
+                    Column(name="from"),
+                    Column(name="to"),
+                    Column(name="origin"),
+                    Column(name="by"),
+                    Column(name="links", format="int"),
+                    Column(name="different sources", format="int"),
+                    Column(name="different targets", format="int"),
+                    Column(name="median score", format="float2"),
+                ),
+                rows=tuple(counts.iter_rows()),
+                note="Published scores are taken as they were published; what is theirs is not a person's "
+                "judgement.",
+            ),
+        ),
+    )
+
+
+def _agreement_sections(found: Found, slice: str) -> list[Section]:
+    """How the models agree with the given pairs, over all and by pollutant."""
+    a, b = slice.split("-")
+    title = f"Agreement: {a}s and {b}s"
+    correlated = [row for row in found.metrics if row["metric"] == "rank_correlation"]
+    correlated = [row for row in correlated if row["slice"].split(":")[0] == slice]
+    if correlated:
+        table = Table(
+            caption="Rank correlation of our scores with the published ones",
+            columns=(
+                Column(name="within"),
+                Column(name="model"),
+                *interval_columns("rank correlation", "float3"),
+                *interval_columns(f"over {WORDS}", "difference"),
+                Column(name="groups", format="int"),
+            ),
+            rows=tuple(
+                (
+                    row["slice"].partition(": ")[2] or f"the {b}s of a {a}", row["model"],
+                    row["value"], row["low"], row["high"],
+                    row["difference"], row["difference_low"], row["difference_high"], row["n"],
+                )
+                for row in correlated
+            ),
+            note="Spearman's, the mean over groups; intervals: 95 %, bootstrap over groups.",
+        )  # fmt: skip
+        return [Section(title=title, blocks=(table,))]
+    judged = next((j for pair, j in found.judged.items() if "-".join(pair) == slice), None)
+    if judged is None:
+        return []
+    models = list(dict.fromkeys(row["model"] for row in _rows(found, slice, "auc")))
+    rows = []
+    for model in models:
+        cells: list[Any] = [model]
+        for metric in ("auc", "f1", "precision", "recall", "average_precision"):
+            row = next(r for r in _rows(found, slice, metric) if r["model"] == model)
+            cells += [row["value"], row["low"], row["high"]]
+        rows.append(tuple(cells))
+    n = _rows(found, slice, "auc")[0]["n"]
+    over_all = Table(
+        caption=f"{n:,} pairs, each pollutant judged without what was said of it",
+        columns=(
+            Column(name="model"),
+            *interval_columns("AUC", "float3"),
+            *interval_columns("F1", "float3"),
+            *interval_columns("precision", "float3"),
+            *interval_columns("recall", "float3"),
+            *interval_columns("average precision", "float3"),
+        ),
+        rows=tuple(rows),
+        note=f"The first stage kept {judged.kept:.1%} of the yes pairs, and {judged.looked:.1%} of all; what "
+        f"it let fall counts as no for {NAMES}, {BOTH} and {JUDGE}. Intervals: 95 %, bootstrap over "
+        "pollutants.",
+    )
+    blocks: list[Table] = [
+        over_all,
+        _by_pollutant(found, slice),
+        _disagreements(judged.evaluation, a),
+    ]
+    return [Section(title=title, blocks=tuple(blocks))]
+
+
+def _by_pollutant(found: Found, slice: str) -> Table:
+    auc = {}
+    for row in found.metrics:
+        if row["slice"].startswith(f"{slice}: ") and row["metric"] in ("auc", "f1"):
+            auc[row["slice"].partition(": ")[2], row["model"], row["metric"]] = row
+    rows = []
+    for name in dict.fromkeys(key[0] for key in auc):
+        mine = auc[name, JUDGE, "auc"]
+        f1 = auc[name, JUDGE, "f1"]
+        rows.append(
+            (
+                name, mine["n"], mine["value"], mine["low"], mine["high"], f1["value"], f1["low"],
+                f1["high"], auc[name, WORDS, "auc"]["value"],
+            )
+        )  # fmt: skip
+    return Table(
+        caption="By pollutant, each judged without what was said of it",
+        columns=(
+            Column(name="pollutant"),
+            Column(name="pairs", format="int"),
+            *interval_columns("AUC", "float3"),
+            *interval_columns("F1", "float3"),
+            Column(name="AUC of words alone", format="float3"),
+        ),
+        rows=tuple(sorted(rows, key=lambda row: -(row[2] or 0))),
+    )
+
+
+def _disagreements(evaluation: pl.DataFrame, kind: str) -> Table:
+    mine = evaluation.filter(pl.col("model") == JUDGE).with_columns(
+        (pl.col("score") - pl.col("label")).abs().alias("off")
+    )
+    yes = (
+        mine.filter(pl.col("label") == 1, pl.col("score") > 0).sort("off", descending=True).head(5)
+    )
+    no = mine.filter(pl.col("label") == 0).sort("off", descending=True).head(5)
+    rows = [
+        (row["query"], row["item"], "yes" if row["label"] else "no", row["score"])
+        for row in pl.concat([no, yes]).iter_rows(named=True)
+    ]
+    return Table(
+        caption="Where they disagree most",
+        columns=(
+            Column(name=kind),
+            Column(name="pollutant"),
+            Column(name="given"),
+            Column(name="probability of yes", format="float2"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def _evidence_section(pair: tuple[str, str], made: pl.DataFrame, nodes: pl.DataFrame) -> Section:
+    titles = {
+        (kind, name): title for kind, name, title in nodes.select("kind", "id", "title").iter_rows()
+    }
+    own = made.filter(pl.col("source_kind") == pair[0], pl.col("target_kind") == pair[1])
+    # The best link of each source, so that not one source fills the table.
+    best = own.sort("score", descending=True, maintain_order=True).unique(
+        "source", keep="first", maintain_order=True
+    )
+    rows = [
+        (
+            _named(pair[0], row["source"], titles), _named(pair[1], row["target"], titles),
+            row["score"], row["reason"], _short(row["source_part"]), _short(row["target_part"]),
+        )
+        for row in best.head(SHOWN).iter_rows(named=True)
+    ]  # fmt: skip
+    return Section(
+        title=f"From {pair[0]}s to {pair[1]}s",
+        blocks=(
+            Table(
+                caption="The best links, one of each source, and what speaks for them",
+                columns=(
+                    Column(name=f"the {pair[0]}"),
+                    Column(name=f"the {pair[1]}"),
+                    Column(name="score", format="float2"),
+                    Column(name="why"),
+                    Column(name=f"of the {pair[0]}"),
+                    Column(name=f"of the {pair[1]}"),
+                ),
+                rows=tuple(rows),
+                note=f"All {len(own):,} stand in links.parquet.",
+            ),
+        ),
+    )
+
+
+def _named(kind: str, name: str, titles: dict[tuple[str, str], str]) -> str:
+    title = titles.get((kind, name)) or ""
+    return name if not title or title == name else f"{name} {_short(title, 80)}"
+
+
+def _short(text: str | None, longest: int = LONGEST) -> str:
+    text = " ".join((text or "").split())
+    return text if len(text) <= longest else f"{text[:longest].rsplit(' ', 1)[0]} ..."
+
+
+def _failures_section(found: Found) -> Section:
+    rows = tuple(
+        (f["source_kind"], f["source"], f["target"], _short(f["error"])) for f in found.failures
+    )
+    return Section(
+        title="Questions without an answer",
+        blocks=(
+            Table(
+                caption="What the server was asked in vain",
+                columns=(
+                    Column(name="kind"),
+                    Column(name="of"),
+                    Column(name="and"),
+                    Column(name="what was wrong"),
+                ),
+                rows=rows,
+            ),
+        ),
+    )
+
+
+def _method_section(read: Read, found: Found, config: LinkConfig) -> Section:
+    items = [
+        "Pollutants are looked for in two stages. First: what a text names, by synonyms, CAS numbers and "
+        f"chemical symbols, or by a group, and the {config.near} pollutants nearest by text vectors.",
+        f"Techniques: the {config.retrieve} whose best piece is nearest to a patent by exact search, scored "
+        f"by the mean of eight similarities in deviations; the best {config.techniques} are linked.",
+        f"Goals: {read.goals.source}. {len(read.goals.ids)} of them.",
+    ]
+    if found.judged:
+        items.append(
+            "Second: a logistic regression on similarities and names, learned from the given pairs, which "
+            "judges each pollutant without what was said of it, five parts at a time. Yes from the "
+            "probability of the largest F1 on the others."
+        )
+    else:
+        items.append(
+            f"Second: {BOTH}, half from names and half from {TEXT}; links from .5 on, which needs both."
+        )
+    if found.relevance is not None:
+        items.append(f"How much a pollutant matters for a goal: {found.relevance.by}, 1 to 10.")
+    return Section(title="How it was done", blocks=(Bullets(items=tuple(items)),))
