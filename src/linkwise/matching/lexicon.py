@@ -13,8 +13,8 @@ NEAR = 3  # words on either side that tell what a doubtful word means
 METALS = "arsenic cadmium chromium copper mercury nickel zinc tin antimony cobalt manganese iron"
 METAL_SYMBOLS = "Zn Cd Pb Hg Ni Cr Cu Sn Sb Co Mn Fe Tl Se Mo Al Ba"
 CHEMISTRY = (
-    "compound oxide ion salt dust emission smelter smelting sulfate sulfide chloride chromate acetate battery "
-    "batterie alloy solder poisoning toxic heavy metal metallic recovery content contamination"
+    "compound oxide ion salt dust emission smelter smelting sulfate sulfide chloride chromate acetate "
+    "battery batterie alloy solder poisoning toxic heavy metal metallic recovery content contamination"
 )
 BESIDE = frozenset(f"{METALS} {METAL_SYMBOLS.lower()} {CHEMISTRY}".split())
 SYMBOLS = frozenset(METAL_SYMBOLS.split())

@@ -37,7 +37,7 @@ class LinkConfig(BaseModel):
     """Text encoder: minilm, the folder of a model, or its name on the hub."""
     max_tokens: int = Field(256, ge=8)
     """Tokens at which a sentence is cut."""
-    near: int = Field(10, ge=1)
+    near: int = Field(30, ge=1)
     """Pollutants nearest to a text by their vectors that are looked at, beside those that it names."""
     retrieve: int = Field(50, ge=1)
     """Techniques nearest to a patent by their vectors that are looked at."""

@@ -89,8 +89,18 @@ def relevance_by_text(similar: Similar, by: str = TEXT) -> Relevance:
         alike = with_rivals(similar(row, np.arange(m)))
         score[row] = ndtr(alike[:, start : start + len(SIMILARITIES)].mean(axis=1))
         for goal in np.argsort(-score[row], kind="stable")[:TOP].tolist():
-            why[row, goal] = similar.best_parts(row, goal)[1]
+            why[row, goal] = _speaks_most(similar, row, goal)
     return Relevance(score, why, {}, by)
+
+
+def _speaks_most(similar: Similar, query: int, item: int) -> str:
+    """The part of a goal that goes best with any of a pollutant; its name where it has no more."""
+    mine, theirs = similar.queries.parts_at(query), similar.items.parts_at(item)
+    name, *about = similar.items.parts[theirs]
+    if not about:
+        return name
+    alike = similar.queries.part_vectors[mine] @ similar.items.part_vectors[theirs].T
+    return about[int(alike[:, 1:].max(axis=0).argmax())]
 
 
 def relevance_by_server(

@@ -66,16 +66,18 @@ def _verdict(found: Found, made: pl.DataFrame) -> tuple[tuple[str, ...], bool | 
     lines = []
     for pair in found.judged:
         slice = "-".join(pair)
-        row = next(r for r in _rows(found, slice, "auc") if r["model"] == JUDGE)
-        f1 = next(r for r in _rows(found, slice, "f1") if r["model"] == JUDGE)
+        used = found.judged[pair].used
+        row = next(r for r in _rows(found, slice, "auc") if r["model"] == used)
+        f1 = next(r for r in _rows(found, slice, "f1") if r["model"] == used)
+        judge = "the judge" if used == JUDGE else used
         apart = (row["difference_low"] or 0) > 0
         beats.append(apart)
         of_whom = "people's" if found.judged[pair].origin == "person" else "published"
         lines.append(
-            f"{pair[0].capitalize()}s and pollutants: the judge's agreement with the {of_whom} pairs, on "
+            f"{pair[0].capitalize()}s and pollutants: the agreement of {judge} with the {of_whom} pairs, on "
             f"pollutants of which it had seen none, is AUC {_interval(row)} and F1 {_interval(f1)}; "
-            f"{WORDS} has AUC {row['baseline']:.3f}: "
-            f"{'the judge is better, intervals apart' if apart else 'not apart'} (difference "
+            f"{WORDS} has AUC {row['baseline']:.3f} and F1 {f1['baseline']:.3f}: "
+            f"{f'{judge} beats it, intervals apart' if apart else 'not apart'} (difference of AUC "
             f"{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}])."
         )
     if not lines:
@@ -171,26 +173,26 @@ def _agreement_sections(found: Found, slice: str) -> list[Section]:
         ),
         rows=tuple(rows),
         note=f"The first stage kept {judged.kept:.1%} of the yes pairs, and {judged.looked:.1%} of all; what "
-        f"it let fall counts as no for {NAMES}, {BOTH} and {JUDGE}. Intervals: 95 %, bootstrap over "
+        f"it let fall counts as no for {NAMES}, {BOTH} and {judged.used}. Intervals: 95 %, bootstrap over "
         "pollutants.",
     )
     blocks: list[Table] = [
         over_all,
-        _by_pollutant(found, slice),
-        _disagreements(judged.evaluation, a),
+        _by_pollutant(found, slice, judged.used),
+        _disagreements(judged.evaluation.filter(pl.col("model") == judged.used), a),
     ]
     return [Section(title=title, blocks=tuple(blocks))]
 
 
-def _by_pollutant(found: Found, slice: str) -> Table:
+def _by_pollutant(found: Found, slice: str, used: str) -> Table:
     auc = {}
     for row in found.metrics:
         if row["slice"].startswith(f"{slice}: ") and row["metric"] in ("auc", "f1"):
             auc[row["slice"].partition(": ")[2], row["model"], row["metric"]] = row
     rows = []
     for name in dict.fromkeys(key[0] for key in auc):
-        mine = auc[name, JUDGE, "auc"]
-        f1 = auc[name, JUDGE, "f1"]
+        mine = auc[name, used, "auc"]
+        f1 = auc[name, used, "f1"]
         rows.append(
             (
                 name, mine["n"], mine["value"], mine["low"], mine["high"], f1["value"], f1["low"],
@@ -211,9 +213,7 @@ def _by_pollutant(found: Found, slice: str) -> Table:
 
 
 def _disagreements(evaluation: pl.DataFrame, kind: str) -> Table:
-    mine = evaluation.filter(pl.col("model") == JUDGE).with_columns(
-        (pl.col("score") - pl.col("label")).abs().alias("off")
-    )
+    mine = evaluation.with_columns((pl.col("score") - pl.col("label")).abs().alias("off"))
     yes = (
         mine.filter(pl.col("label") == 1, pl.col("score") > 0).sort("off", descending=True).head(5)
     )

@@ -27,6 +27,9 @@ NAMED = (
     "named",
     "names of its groups, log",
     "words of the text, log",
+    "names of any pollutant, log",
+    "text with all pollutants, mean",
+    "pollutant with all texts, mean",
     "texts that name it, log",
 )
 LEARNED = 20_000  # pairs that a judge learns from at most
@@ -74,7 +77,10 @@ def screen(
     members = [
         np.array([k for k, p in enumerate(pollutants) if group in p.groups]) for group in groups
     ]
-    closest = top_k(texts.whole, items.whole, near)[0]
+    # Beside what all pollutants have in common: else the same few are near to every text.
+    closest = top_k(similar.queries_beside, similar.items_beside, near)[0]
+    whole = texts.whole @ items.whole.mean(axis=0)  # (n,) the mean of the cosines with all
+    spread_of = items.whole @ texts.whole.mean(axis=0)  # (m,)
     found: list[Floats] = []
     rows: list[Longs] = []
     names: list[Longs] = []
@@ -94,11 +100,18 @@ def screen(
         candidates = np.flatnonzero(wanted)
         if len(candidates):
             alike = with_rivals(similar(row, candidates))
-            length = np.full(len(candidates), np.log1p(len(text.split())))
             counts = own[candidates], by_group[candidates]
+            of_text = np.log1p(len(text.split())), np.log1p(own.sum()), whole[row]
             found.append(
                 np.column_stack(
-                    [alike, np.log1p(counts[0]), counts[0] > 0, np.log1p(counts[1]), length]
+                    [
+                        alike,
+                        np.log1p(counts[0]),
+                        counts[0] > 0,
+                        np.log1p(counts[1]),
+                        np.tile(of_text, (len(candidates), 1)),
+                        spread_of[candidates],
+                    ]
                 )
             )
         rows.append(np.full(len(candidates), row))
@@ -135,7 +148,7 @@ class Judged:
 
     `metrics` are rows of metrics.json, `evaluation` every judged pair by every model; `judge` learned from
     all of them, and says yes from `threshold` on. `kept` is the share of yes pairs that the first stage
-    kept, `looked` the share of all pairs.
+    kept, `looked` the share of all pairs; `used` is the model that the links are by: a server's, or the judge.
     """
 
     judge: WeighedJudge
@@ -145,6 +158,7 @@ class Judged:
     kept: float
     looked: float
     origin: str
+    used: str
 
 
 def judge_pairs(
@@ -152,6 +166,7 @@ def judge_pairs(
     label: Floats,
     known: Bools,
     full: Mapping[str, Floats],
+    nearness: Floats,
     text_ids: list[str],
     pollutant_ids: list[str],
     *,
@@ -164,8 +179,9 @@ def judge_pairs(
     """Learn from judged pairs, and compare all models on them, no pollutant judged by what was said of it.
 
     `label` (n_texts, n_pollutants) is 1 for yes and 0 for no where `known` (the same); `full` has a score for
-    every pair by the trivial models; `served` is a server's name and its probabilities (m,), NaN where there
-    is no answer. A pair that the first stage let fall counts as a no of the judged models. Thresholds are the
+    every pair by the trivial models, `nearness` the cosines of the first stage (-1 to 1); `served` is a
+    server's name and its probabilities (m,), NaN where there is no answer. A pair that the first stage let
+    fall counts as a no of the judged models, and stands below all others, by its nearness. Thresholds are the
     ones of the largest F1 on the other pollutants.
     """
     where = screened.text, screened.pollutant
@@ -184,6 +200,10 @@ def judge_pairs(
         """Values of screened pairs for all judged ones; 0 for those that were let fall."""
         return np.where(at >= 0, values[np.maximum(at, 0)], 0.0)
 
+    def ordered(values: Floats) -> Floats:
+        """The same to rank by: those that were let fall below 0, the nearest first."""
+        return np.where(at >= 0, spread(values), nearness[every_text, every_pollutant] - 2)
+
     weighed = np.zeros(len(screened))
     yes: dict[str, Floats] = {name: np.zeros(len(truth)) for name in (*full, JUDGE)}
     for share in shares:
@@ -200,14 +220,16 @@ def judge_pairs(
     names = np.expm1(screened.features[:, COLUMNS.index("names, log")])
     both = names_and_vectors(screened)
     scores = {name: values[every_text, every_pollutant] for name, values in full.items()}
-    scores |= {NAMES: spread(names), BOTH: spread(both), JUDGE: spread(weighed)}
+    scores |= {NAMES: spread(names), BOTH: ordered(both), JUDGE: ordered(weighed)}
     yes[NAMES] = (spread(names) > 0).astype(np.float64)
     yes[BOTH] = (spread(both) >= 0.5).astype(np.float64)
     probabilities = {JUDGE: spread(weighed)}
     if served is not None:
         name, values = served
-        scores[name] = probabilities[name] = spread(np.nan_to_num(values))
-        yes[name] = (scores[name] >= 0.5).astype(np.float64)
+        probabilities[name] = spread(np.nan_to_num(values))
+        scores[name] = ordered(np.nan_to_num(values))
+        yes[name] = (probabilities[name] >= 0.5).astype(np.float64)
+    used = JUDGE if served is None else served[0]
     metrics = agreement(
         truth, scores, probabilities, yes, every_pollutant, slice=slice, samples=samples, seed=seed
     )
@@ -215,17 +237,17 @@ def judge_pairs(
         mine = every_pollutant == row
         if not 0 < truth[mine].sum() < mine.sum():
             continue
-        own = agreement(
+        alone = agreement(
             truth[mine],
-            {name: scores[name][mine] for name in (WORDS, JUDGE)},
+            {name: scores[name][mine] for name in (WORDS, used)},
             {},
-            {name: yes[name][mine] for name in (WORDS, JUDGE)},
+            {name: yes[name][mine] for name in (WORDS, used)},
             None,
             slice=f"{slice}: {pollutant}",
             samples=samples,
             seed=seed,
         )
-        metrics += [row for row in own if row["metric"] in SHOWN_BY]
+        metrics += [one for one in alone if one["metric"] in SHOWN_BY]
     judge, left_out = _learned(some, said, of, rng)
     parts = []
     for name, values in scores.items():
@@ -250,6 +272,7 @@ def judge_pairs(
         float(((at >= 0) & (truth > 0)).sum() / n_yes),
         float((at >= 0).mean()),
         origin,
+        used,
     )
 
 

@@ -13,6 +13,7 @@ import polars as pl
 
 from linkwise.context import Context
 from linkwise.data.documents import DocumentsConfig
+from linkwise.errors import InputError
 from linkwise.lm.server import Server
 from linkwise.matching.link_agreement import (
     EVALUATION,
@@ -42,7 +43,7 @@ from linkwise.matching.link_pollutants import (
 from linkwise.matching.link_read import Read, Texts, given_links, nodes_of, read_all, texts_of
 from linkwise.matching.link_server import Served, served_pairs, server_of
 from linkwise.matching.link_techniques import patent_technique_links
-from linkwise.matching.similar import Collection, Similar, collect, parts_of
+from linkwise.matching.similar import Collection, Embed, Similar, collect, parts_of
 from linkwise.report.outcome import Outcome
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -89,40 +90,38 @@ def study(
         read = read_all(paths, documents, config)
     encoder = TextEncoder(config.lm, threads=context.threads)
 
-    def embed(texts: Sequence[str]) -> Singles:
-        """Vectors, of equal texts once; kept for a run that is resumed."""
-        distinct = list(dict.fromkeys(texts))
-        name = hashlib.sha256("\0".join([config.lm, *distinct]).encode()).hexdigest()[:24]
-        path = context.work / f"vectors-{name}.npy"
-        if path.exists():
-            vectors: Singles = np.load(path, allow_pickle=False)
-        else:
-            context.progress.start(f"embed {len(distinct):,} sentences", len(distinct))
-            vectors = encoder.embed(
-                distinct, max_tokens=config.max_tokens, advance=context.progress.advance
-            )
-            partial = path.with_suffix(".partial.npy")
-            np.save(partial, vectors)
-            partial.replace(path)
-        place = {text: k for k, text in enumerate(distinct)}
-        return vectors[[place[text] for text in texts]]
+    def embed(what: str) -> Embed:
+        """Makes vectors, of equal texts once; kept for a run that is resumed."""
+
+        def of(texts: Sequence[str]) -> Singles:
+            distinct = list(dict.fromkeys(texts))
+            name = hashlib.sha256("\0".join([config.lm, *distinct]).encode()).hexdigest()[:24]
+            path = context.work / f"vectors-{name}.npy"
+            if path.exists():
+                vectors: Singles = np.load(path, allow_pickle=False)
+            else:
+                with context.step(f"embed {what}", len(distinct)):
+                    vectors = encoder.embed(
+                        distinct, max_tokens=config.max_tokens, advance=context.progress.advance
+                    )
+                partial = path.with_suffix(".partial.npy")
+                np.save(partial, vectors)
+                partial.replace(path)
+            place = {text: k for k, text in enumerate(distinct)}
+            return vectors[[place[text] for text in texts]]
+
+        return of
 
     server = None
     if config.server is not None:
         server = server_of(config, context)
     patent_texts, technique_texts = texts_of(read)
-    with context.step("embed the patents"):
-        patents = _collected(patent_texts, embed)
-    with context.step("embed the techniques"):
-        techniques = _collected(technique_texts, embed)
-    with context.step("embed pollutants and goals"):
-        pollutants = collect(
-            [p.id for p in read.pollutants],
-            [p.id for p in read.pollutants],
-            embed,
-            [p.parts for p in read.pollutants],
-        )
-        goals = collect(read.goals.ids, read.goals.names, embed, read.goals.about)
+    patents = _collected(patent_texts, embed("the patents"))
+    techniques = _collected(technique_texts, embed("the techniques"))
+    names = [pollutant.id for pollutant in read.pollutants]
+    parts = [pollutant.parts for pollutant in read.pollutants]
+    pollutants = collect(names, names, embed("the pollutants"), parts)
+    goals = collect(read.goals.ids, read.goals.names, embed("the goals"), read.goals.about)
     found = Found()
     with context.step("patents and techniques", len(patents)):
         link_techniques(patents, techniques, read, config, context, found)
@@ -154,7 +153,7 @@ def study(
     return Outcome(found.metrics, ranking, evaluation, page)
 
 
-def _collected(texts: Texts, embed: Any) -> Collection:
+def _collected(texts: Texts, embed: Embed) -> Collection:
     """A text as its sentences: however long it is, none of it is cut off."""
     return collect(*texts, embed, [parts_of(text) for text in texts[1]])
 
@@ -286,11 +285,15 @@ def _judged(
         words = np.vstack([similar.words(row, np.arange(len(items))) for row in range(len(texts))])
         told = None if served is None else (served.by, served.probability)
         full = {WORDS: words, TEXT: (texts.whole @ items.whole.T).astype(np.float64)}
-        return judge_pairs(
-            screened, label, known, full, texts.ids, items.ids,
-            slice="-".join(pair), origin=origin, served=told, samples=config.bootstrap,
-            seed=context.seed,
-        )  # fmt: skip
+        nearness = (similar.queries_beside @ similar.items_beside.T).astype(np.float64)
+        try:
+            return judge_pairs(
+                screened, label, known, full, nearness, texts.ids, items.ids,
+                slice="-".join(pair), origin=origin, served=told, samples=config.bootstrap,
+                seed=context.seed,
+            )  # fmt: skip
+        except InputError as error:  # the yes, or the no, are those of too few pollutants
+            context.progress.say(f"{'-'.join(pair)}: nothing is learned of {origin} pairs: {error}")
     return None
 
 

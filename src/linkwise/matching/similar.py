@@ -123,8 +123,9 @@ class Similar:
     def __init__(self, queries: Collection, items: Collection) -> None:
         self.queries, self.items = queries, items
         centre = items.whole.mean(axis=0)
-        self._beside = unit(items.whole - centre)
-        self._own = unit(queries.whole - centre)
+        # Both about the mean of the items: what all of these have in common tells none apart.
+        self.items_beside = unit(items.whole - centre)
+        self.queries_beside = unit(queries.whole - centre)
         self._means = unit(np.add.reduceat(items.part_vectors, items.start[:-1], axis=0))
         self.words = _words(queries, items)
 
@@ -140,7 +141,7 @@ class Similar:
         return np.column_stack(
             [
                 near @ wanted,
-                self._beside[candidates] @ self._own[query],
+                self.items_beside[candidates] @ self.queries_beside[query],
                 self._means[candidates] @ wanted,
                 np.maximum.reduceat(inside @ wanted, beginnings),
                 (near @ pieces.T).max(axis=1),
