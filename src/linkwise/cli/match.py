@@ -87,7 +87,7 @@ def link(
 
     ```
     printf 'id,title,abstract\\nP1,Wet scrubber,It takes zinc dust and HCl out of flue gas.\\n' > p.csv
-    printf '# 1 Scrubbing\\nWash acid gases and dust out of flue gas.\\n# 2 Storage\\nCover tanks.\\n' > manual.md
+    printf '# 1 Scrubbing\\nWash dust out of gas.\\n# 2 Storage\\nCover tanks.\\n' > manual.md
     echo '["Zinc and compounds (as Zn)", "Hydrogen chloride", "Toluene"]' > pollutants.json
     linkwise match link --patents p.csv --sections manual.md --pollutants pollutants.json --out runs/links
     ```

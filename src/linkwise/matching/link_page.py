@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from linkwise.matching.link_given import PAIRS, Pair
 from linkwise.matching.link_pollutants import BOTH, JUDGE, NAMES, TEXT, WORDS
 from linkwise.report import Bullets, Column, Fact, Report, Section, Table, interval_columns
 
@@ -15,12 +16,6 @@ if TYPE_CHECKING:
     from linkwise.matching.link_study import Found
 
 SHOWN = 15  # links of each kind on the page
-PAIRS = (
-    ("patent", "pollutant"),
-    ("technique", "pollutant"),
-    ("patent", "technique"),
-    ("pollutant", "goal"),
-)
 LONGEST = 300  # characters of a sentence
 
 
@@ -39,7 +34,7 @@ def build_report(
     verdict, beats = _verdict(found, made)
     sections = [_counts_section(links)]
     for pair in PAIRS:
-        sections += _agreement_sections(found, "-".join(pair))
+        sections += _agreement_sections(found, pair)
     sections += [_evidence_section(pair, made, nodes) for pair in PAIRS]
     if found.failures:
         sections.append(_failures_section(found))
@@ -62,30 +57,36 @@ def _verdict(found: Found, made: pl.DataFrame) -> tuple[tuple[str, ...], bool | 
     of = {(a, b): n for a, b, n in counts.iter_rows()}
     said = ", ".join(f"{of.get(pair, 0):,} of {pair[0]} and {pair[1]}" for pair in PAIRS)
     first = f"{len(made):,} links were found: {said}."
-    beats = []
+    beats: list[bool] = []
     lines = []
-    for pair in found.judged:
+    for pair, judged in found.judged.items():
         slice = "-".join(pair)
-        used = found.judged[pair].used
+        used = judged.used
         row = next(r for r in _rows(found, slice, "auc") if r["model"] == used)
         f1 = next(r for r in _rows(found, slice, "f1") if r["model"] == used)
-        judge = "the judge" if used == JUDGE else used
-        apart = (row["difference_low"] or 0) > 0
-        beats.append(apart)
-        of_whom = "people's" if found.judged[pair].origin == "person" else "published"
+        beats.append((row["difference_low"] or 0) > 0)
         lines.append(
-            f"{pair[0].capitalize()}s and pollutants: the agreement of {judge} with the {of_whom} pairs, on "
-            f"pollutants of which it had seen none, is AUC {_interval(row)} and F1 {_interval(f1)}; "
-            f"{WORDS} has AUC {row['baseline']:.3f} and F1 {f1['baseline']:.3f}: "
-            f"{f'{judge} beats it, intervals apart' if apart else 'not apart'} (difference of AUC "
-            f"{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}])."
+            f"{pair[0].capitalize()}s and pollutants: AUC {_interval(row)} and F1 {_interval(f1)}; {WORDS} "
+            f"has {row['baseline']:.3f} and {f1['baseline']:.3f} (difference of AUC {row['difference']:+.3f} "
+            f"[{row['difference_low']:+.3f}, {row['difference_high']:+.3f}])."
         )
     if not lines:
         return (
             first,
             "No pairs to judge pollutants by were given: their links are not judged.",
         ), None
-    return (f"{first} {lines[0]}", *lines[1:]), all(beats)
+    some = next(iter(found.judged.values()))
+    whose = "people's" if some.origin == "person" else "the published"
+    judge = "the judge of pollutants" if some.used == JUDGE else some.used
+    better = (
+        f"agrees with {whose} pairs better than {WORDS}, intervals apart"
+        if all(beats)
+        else f"does not agree with {whose} pairs better than {WORDS}"
+        + (" in every kind, intervals apart" if any(beats) else ", intervals apart")
+    )
+    return (f"{first} On pollutants of which it had seen no pair, {judge} {better}.", *lines), all(
+        beats
+    )
 
 
 def _interval(row: dict[str, Any]) -> str:
@@ -122,9 +123,10 @@ def _counts_section(links: pl.DataFrame) -> Section:
     )
 
 
-def _agreement_sections(found: Found, slice: str) -> list[Section]:
+def _agreement_sections(found: Found, pair: Pair) -> list[Section]:
     """How the models agree with the given pairs, over all and by pollutant."""
-    a, b = slice.split("-")
+    a, b = pair
+    slice = f"{a}-{b}"
     title = f"Agreement: {a}s and {b}s"
     correlated = [row for row in found.metrics if row["metric"] == "rank_correlation"]
     correlated = [row for row in correlated if row["slice"].split(":")[0] == slice]
@@ -149,14 +151,14 @@ def _agreement_sections(found: Found, slice: str) -> list[Section]:
             note="Spearman's, the mean over groups; intervals: 95 %, bootstrap over groups.",
         )  # fmt: skip
         return [Section(title=title, blocks=(table,))]
-    judged = next((j for pair, j in found.judged.items() if "-".join(pair) == slice), None)
+    judged = found.judged.get(pair)
     if judged is None:
         return []
     models = list(dict.fromkeys(row["model"] for row in _rows(found, slice, "auc")))
     rows = []
     for model in models:
         cells: list[Any] = [model]
-        for metric in ("auc", "f1", "precision", "recall", "average_precision"):
+        for metric in ("auc", "f1", "precision", "recall"):
             row = next(r for r in _rows(found, slice, metric) if r["model"] == model)
             cells += [row["value"], row["low"], row["high"]]
         rows.append(tuple(cells))
@@ -169,7 +171,6 @@ def _agreement_sections(found: Found, slice: str) -> list[Section]:
             *interval_columns("F1", "float3"),
             *interval_columns("precision", "float3"),
             *interval_columns("recall", "float3"),
-            *interval_columns("average precision", "float3"),
         ),
         rows=tuple(rows),
         note=f"The first stage kept {judged.kept:.1%} of the yes pairs, and {judged.looked:.1%} of all; what "
@@ -179,7 +180,7 @@ def _agreement_sections(found: Found, slice: str) -> list[Section]:
     blocks: list[Table] = [
         over_all,
         _by_pollutant(found, slice, judged.used),
-        _disagreements(judged.evaluation.filter(pl.col("model") == judged.used), a),
+        _disagreements(found.wrong[pair], a),
     ]
     return [Section(title=title, blocks=tuple(blocks))]
 
@@ -212,25 +213,21 @@ def _by_pollutant(found: Found, slice: str, used: str) -> Table:
     )
 
 
-def _disagreements(evaluation: pl.DataFrame, kind: str) -> Table:
-    mine = evaluation.with_columns((pl.col("score") - pl.col("label")).abs().alias("off"))
-    yes = (
-        mine.filter(pl.col("label") == 1, pl.col("score") > 0).sort("off", descending=True).head(5)
-    )
-    no = mine.filter(pl.col("label") == 0).sort("off", descending=True).head(5)
-    rows = [
-        (row["query"], row["item"], "yes" if row["label"] else "no", row["score"])
-        for row in pl.concat([no, yes]).iter_rows(named=True)
-    ]
+def _disagreements(rows: list[tuple[str, str, bool, float, str, str]], kind: str) -> Table:
     return Table(
-        caption="Where they disagree most",
+        caption="Where they disagree most, and what speaks for the pair",
         columns=(
             Column(name=kind),
             Column(name="pollutant"),
             Column(name="given"),
             Column(name="probability of yes", format="float2"),
+            Column(name=f"of the {kind}"),
+            Column(name="of the pollutant"),
         ),
-        rows=tuple(rows),
+        rows=tuple(
+            (text, pollutant, "yes" if yes else "no", p, _short(mine), _short(theirs))
+            for text, pollutant, yes, p, mine, theirs in rows
+        ),
     )
 
 

@@ -35,6 +35,7 @@ NAMED = (
 LEARNED = 20_000  # pairs that a judge learns from at most
 FOLDS = 5
 FEWEST = 20  # pairs of each kind, below which nothing is learned
+SHOWN = 5  # disagreements of each kind
 SHOWN_BY = ("auc", "f1")  # of each pollutant by itself
 
 
@@ -148,7 +149,9 @@ class Judged:
 
     `metrics` are rows of metrics.json, `evaluation` every judged pair by every model; `judge` learned from
     all of them, and says yes from `threshold` on. `kept` is the share of yes pairs that the first stage
-    kept, `looked` the share of all pairs; `used` is the model that the links are by: a server's, or the judge.
+    kept, `looked` the share of all pairs; `used` is the model that the links are by: a server's, or the
+    judge. `wrong` are the rows of screened pairs where it is furthest from what was given, with its
+    probability, five of each kind.
     """
 
     judge: WeighedJudge
@@ -159,6 +162,7 @@ class Judged:
     looked: float
     origin: str
     used: str
+    wrong: list[tuple[int, bool, float]]
 
 
 def judge_pairs(
@@ -249,6 +253,13 @@ def judge_pairs(
         )
         metrics += [one for one in alone if one["metric"] in SHOWN_BY]
     judge, left_out = _learned(some, said, of, rng)
+    p = weighed if served is None else np.nan_to_num(served[1])
+    off = np.where(inside, np.abs(p - label[where]), -1)
+    wrong = []
+    for yes_or_no in (False, True):
+        mine = np.where(label[where] == yes_or_no, off, -1)
+        worst = np.argsort(-mine, kind="stable")[:SHOWN]
+        wrong += [(int(k), yes_or_no, float(p[k])) for k in worst if mine[k] > 0.5]
     parts = []
     for name, values in scores.items():
         frame = pl.DataFrame(
@@ -273,6 +284,7 @@ def judge_pairs(
         float((at >= 0).mean()),
         origin,
         used,
+        wrong,
     )
 
 

@@ -66,6 +66,7 @@ class Found:
     metrics: list[dict[str, Any]] = field(default_factory=list)
     evaluation: list[pl.DataFrame] = field(default_factory=list)
     judged: dict[Pair, Judged] = field(default_factory=dict)
+    wrong: dict[Pair, list[tuple[str, str, bool, float, str, str]]] = field(default_factory=dict)
     failures: list[dict[str, str]] = field(default_factory=list)
     relevance: Relevance | None = None
 
@@ -220,6 +221,13 @@ def link_pollutants(
     score, yes, by = names_and_vectors(screened), names_and_vectors(screened) >= 0.5, BOTH
     if judged is not None:
         found.judged[pair] = judged
+        found.wrong[pair] = [
+            (
+                texts.ids[screened.text[row]], items.ids[screened.pollutant[row]], yes, p,
+                *evidence(screened, row, texts, similar)[1:],
+            )
+            for row, yes, p in judged.wrong
+        ]  # fmt: skip
         found.metrics += judged.metrics
         found.evaluation.append(
             judged.evaluation.select(pl.col(n).cast(t) for n, t in EVALUATION.items())
