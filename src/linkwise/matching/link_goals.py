@@ -193,9 +193,11 @@ def _read(text: str, goals: Goals) -> _Ratings:
     text = text.rpartition("</think>")[2]
     begin, end = text.find("{"), text.rfind("}")
     try:
-        found = _Ratings.model_validate_json(text[begin : end + 1] if begin >= 0 else text)
+        found = _Ratings.model_validate(json.loads(text[begin : end + 1]))
     except ValidationError as error:
         raise InputError(explain(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError("it is not JSON.") from error
     ids = {rating.goal for rating in found.ratings}
     if ids != set(goals.ids):
         other = sorted(ids ^ set(goals.ids))
