@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -178,13 +179,24 @@ def test_a_spent_budget_ends_the_run_and_it_goes_on_from_there(
 ) -> None:  # fmt: skip
     stage.answer = play_all
     paths = files(tmp_path, 3)
-    values = options(paths, bert, server=stage.url, model="tiny", near=2, requests=0)
-    with pytest.raises(OverBudget, match="does not fit the budget"):
-        linkwise.match_links(str(paths["patents"]), out=tmp_path / "run", **values)
+    values = options(paths, bert, server=stage.url, model="tiny", near=2, requests=9)
+    call = {"out": tmp_path / "run", **values}
+    with pytest.raises(ResourceError, match=r"does not fit the budget: .* --resume goes on"):
+        linkwise.match_links(str(paths["patents"]), **call)
     assert not (tmp_path / "run").exists()
-    assert stage.heard == []
-    budget = Budget(requests=1)
-    one = Server(stage.url, "tiny", budget=budget)
+    assert len(stage.heard) == 9
+    times = 1
+    while not (tmp_path / "run").exists():
+        times += 1
+        assert times < 20
+        with contextlib.suppress(ResourceError):
+            linkwise.match_links(str(paths["patents"]), resume=True, **call)
+    answered = [json.dumps(h.body, sort_keys=True) for h in stage.heard if "n" not in h.body]
+    assert len(set(answered)) == len(answered), "no question that was answered is paid for again"
+
+
+def test_a_budget_ends_the_second_attempt_too(stage: Stage) -> None:  # noqa: F811
+    one = Server(stage.url, "tiny", budget=Budget(requests=1))
     stage.play(chat("nothing"))
     with pytest.raises(OverBudget):
         relevance_by_server(one, [pollutant("zinc")], read_goals(None))
