@@ -416,3 +416,16 @@ def test_the_nearest_by_their_best_part_are_those_of_a_slow_search() -> None:
     expected = np.argsort(-best, axis=1)
     for k in (1, 5, 25, 100):
         np.testing.assert_array_equal(nearest_by_part(queries, items, k), expected[:, :k])
+
+
+def test_too_few_pairs_are_links_and_teach_nothing(tmp_path: Path, bert: Path) -> None:
+    paths = files(tmp_path, 6)
+    run = linkwise.match_links(
+        str(paths["patents"]), **options(paths, bert, published=(str(paths["pairs"]),))
+    )
+    assert run.metrics == []
+    assert len(run.links.filter(pl.col("origin") == "published")) >= 12
+    lead = json.loads((run.folder / "report.json").read_text())["lead"]
+    assert any("too little to learn from" in line for line in lead)
+    with pytest.raises(UsageError, match=r"documents\.text is abstract, claims"):
+        linkwise.match_links(str(paths["patents"]), **options(paths, bert, text="abstract,claims"))

@@ -40,7 +40,7 @@ def build_report(
         sections.append(_failures_section(found))
     return Report(
         title="Patents, techniques, pollutants and goals",
-        lead=(*verdict, *read.notes),
+        lead=(*verdict, *found.notes, *read.notes),
         simulated=False,
         beats_baseline=beats,
         facts=(*facts, Fact(label="Encoder", value=config.lm)),

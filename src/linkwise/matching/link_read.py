@@ -27,6 +27,8 @@ class Read:
     """What was read: the four kinds of nodes, the given pairs between them, and notes."""
 
     documents: Documents
+    texts: list[str]
+    """Of the documents."""
     sections: Sections
     pollutants: list[Pollutant]
     goals: Goals
@@ -47,7 +49,12 @@ def read_all(paths: Sequence[str], documents: DocumentsConfig, config: LinkConfi
         raise UsageError(
             "a graph needs techniques and pollutants; name their files with --sections and --pollutants."
         )
+    if len(documents.text) > 1:
+        raise UsageError(
+            f"documents.text is {', '.join(documents.text)}; a graph is made of one of them."
+        )
     patents = read_documents(list(paths), documents)
+    texts = patents.texts(documents.text[0])
     sections = read_sections(config.sections)
     if not sections.table["text"].is_not_null().any():
         raise InputError(
@@ -63,7 +70,7 @@ def read_all(paths: Sequence[str], documents: DocumentsConfig, config: LinkConfi
     }
     given: list[Given] = []
     notes = list(sections.notes)
-    empty = sum(not text.strip() for text in patents.texts("abstract"))
+    empty = sum(not text.strip() for text in texts)
     if empty:
         notes.append(f"{empty:,} patents have no text, and no link by their text.")
     if unknown := [p.id for p in pollutants if not p.known]:
@@ -80,14 +87,14 @@ def read_all(paths: Sequence[str], documents: DocumentsConfig, config: LinkConfi
             pairs, own = read_given(path, origin, known, config.version)
             given.append(pairs)
             notes += own
-    return Read(patents, sections, pollutants, goals, given, notes)
+    return Read(patents, texts, sections, pollutants, goals, given, notes)
 
 
 def texts_of(read: Read) -> tuple[Texts, Texts]:
     """Ids and texts of the patents, and of the sections that have one."""
     table = read.sections.table.filter(pl.col("text").is_not_null())
     sections = table["id"].to_list(), [section_text(row) for row in table.iter_rows(named=True)]
-    return (read.documents.table["id"].to_list(), read.documents.texts("abstract")), sections
+    return (read.documents.table["id"].to_list(), read.texts), sections
 
 
 def files_of(config: LinkConfig) -> list[Path]:

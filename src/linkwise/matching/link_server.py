@@ -64,13 +64,13 @@ def served_pairs(
         messages(INSTRUCTION, question(kind, texts.texts[text], pollutants[pollutant].id))
         for text, pollutant in zip(screened.text, screened.pollutant, strict=True)
     ]
-    context.progress.start(f"ask {len(prompts):,} questions", len(prompts))
-    answers = map_questions(
-        lambda prompt: probability(server, prompt),
-        prompts,
-        advance=context.progress.advance,
-        cancelled=context.cancelled,
-    )
+    with context.step(f"ask of {kind}s and pollutants", len(prompts)):
+        answers = map_questions(
+            lambda prompt: probability(server, prompt),
+            prompts,
+            advance=context.progress.advance,
+            cancelled=context.cancelled,
+        )
     if answers.stopped is not None:
         raise answers.stopped
     failures = [

@@ -23,7 +23,7 @@ from linkwise.matching.link_agreement import (
     truth_of,
 )
 from linkwise.matching.link_config import LinkConfig
-from linkwise.matching.link_given import Pair
+from linkwise.matching.link_given import Origin, Pair
 from linkwise.matching.link_goals import Relevance, relevance_by_server, relevance_by_text
 from linkwise.matching.link_graph import links_of, write_graphml
 from linkwise.matching.link_pollutants import (
@@ -50,6 +50,7 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 Singles = np.ndarray[Any, np.dtype[np.float32]]
 
 MIDDLE = 0.5  # from which on a pollutant is linked to a goal
+ORIGINS: dict[Origin, str] = {"person": "judged by people", "published": "published"}
 TOP = 100  # targets of each source in ranking.parquet
 RANKING = {
     "model": pl.String, "query": pl.String, "item": pl.String, "score": pl.Float64, "rank": pl.Int64,
@@ -68,6 +69,7 @@ class Found:
     judged: dict[Pair, Judged] = field(default_factory=dict)
     wrong: dict[Pair, list[tuple[str, str, bool, float, str, str]]] = field(default_factory=dict)
     failures: list[dict[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     relevance: Relevance | None = None
 
     def compare(self, agreement: Agreement) -> None:
@@ -217,7 +219,9 @@ def link_pollutants(
     if server is not None:
         served = served_pairs(kind, screened, texts, read.pollutants, context, server)
         found.failures += served.failures
-    judged = _judged(pair, screened, texts, items, similar, read, config, context, served)
+    judged = _judged(
+        pair, screened, texts, items, similar, read, config, context, served, found.notes
+    )
     score, yes, by = names_and_vectors(screened), names_and_vectors(screened) >= 0.5, BOTH
     if judged is not None:
         found.judged[pair] = judged
@@ -274,9 +278,13 @@ def _judged(
     config: LinkConfig,
     context: Context,
     served: Served | None,
+    notes: list[str],
 ) -> Judged | None:
-    """What is learned of people's pairs where there are enough, else of published ones; None without any."""
-    for origin in ("person", "published"):
+    """What is learned of people's pairs where there are enough, else of published ones; None without any.
+
+    Adds to `notes` why nothing is learned of given pairs.
+    """
+    for origin in ORIGINS:
         given = read.of(pair, origin)
         if not given:
             continue
@@ -285,9 +293,10 @@ def _judged(
         said = label[screened.text, screened.pollutant][inside]
         groups = len(np.unique(screened.pollutant[inside]))
         if min(said.sum(), len(said) - said.sum()) < FEWEST or groups < FOLDS:
-            context.progress.say(
-                f"{'-'.join(pair)}: the {origin} pairs are too few to learn from ({int(said.sum())} yes, "
-                f"{int(len(said) - said.sum())} no among those looked at, {groups} pollutants)."
+            notes.append(
+                f"{pair[0].capitalize()}s and pollutants: what is {ORIGINS[origin]} is too little to learn "
+                f"from ({int(said.sum())} yes and {int(len(said) - said.sum())} no among the pairs looked "
+                f"at, of {groups} pollutants; {FEWEST} of each and {FOLDS} pollutants are needed)."
             )
             continue
         words = np.vstack([similar.words(row, np.arange(len(items))) for row in range(len(texts))])
@@ -301,7 +310,10 @@ def _judged(
                 seed=context.seed,
             )  # fmt: skip
         except InputError as error:  # the yes, or the no, are those of too few pollutants
-            context.progress.say(f"{'-'.join(pair)}: nothing is learned of {origin} pairs: {error}")
+            notes.append(
+                f"{pair[0].capitalize()}s and pollutants: nothing is learned of what is "
+                f"{ORIGINS[origin]}: {error}"
+            )
     return None
 
 
