@@ -20,6 +20,7 @@ from linkwise.matching.link_given import Given, read_given
 from linkwise.matching.link_graph import LINKS, NODES, write_graphml
 from linkwise.matching.link_pollutants import best_f1_threshold
 from linkwise.matching.link_techniques import nearest_by_part
+from linkwise.matching.pollutants import read_pollutants
 from linkwise.matching.similar import Collection
 
 METALS = ["zinc", "copper", "nickel", "mercury", "cadmium", "chromium"]
@@ -429,3 +430,23 @@ def test_too_few_pairs_are_links_and_teach_nothing(tmp_path: Path, bert: Path) -
     assert any("too little to learn from" in line for line in lead)
     with pytest.raises(UsageError, match=r"documents\.text is abstract, claims"):
         linkwise.match_links(str(paths["patents"]), **options(paths, bert, text="abstract,claims"))
+
+
+@pytest.mark.real_data
+def test_the_published_pairs_are_read_whole(shared_data: Path) -> None:
+    folder = shared_data / "codefest_dashboard"
+    some = read_pollutants(folder / "pollutants.json", "v1")
+    assert len(some) == 74
+    assert all(one.known for one in some)
+    patents = pl.read_parquet(folder / "patents.parquet")["pub_number"]
+    known: Any = {
+        "patent": dict.fromkeys(patents),
+        "pollutant": {one.id: 0 for one in some},
+        "goal": dict.fromkeys(map(str, range(1, 18))),
+    }
+    path = folder / "pollutant_patent_scores.parquet"
+    found, notes = read_given(path, "published", known, "v1")
+    assert (len(found.table), notes) == (26_219, [])
+    impacts, notes = read_given(folder / "sdg_pollutant_impact_v1.json", "published", known)
+    assert notes == []
+    assert set(impacts.table["target"]) == set(known["goal"])

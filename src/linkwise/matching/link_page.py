@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from linkwise.matching.link_study import Found
 
 SHOWN = 15  # links of each kind on the page
-LONGEST = 300  # characters of a sentence
+LONGEST = 200  # characters of a sentence
 
 
 def build_report(
@@ -111,13 +111,13 @@ def _counts_section(links: pl.DataFrame) -> Section:
                     Column(name="origin"),
                     Column(name="by"),
                     Column(name="links", format="int"),
-                    Column(name="different sources", format="int"),
-                    Column(name="different targets", format="int"),
-                    Column(name="median score", format="float2"),
+                    Column(name="sources", format="int"),
+                    Column(name="targets", format="int"),
+                    Column(name="score", format="float2"),
                 ),
                 rows=tuple(counts.iter_rows()),
-                note="Published scores are taken as they were published; what is theirs is not a person's "
-                "judgement.",
+                note="How many links, of how many sources and targets, and the median of their scores. "
+                "Published scores are taken as they are; they are no person's judgement.",
             ),
         ),
     )
@@ -217,15 +217,14 @@ def _disagreements(rows: list[tuple[str, str, bool, float, str, str]], kind: str
     return Table(
         caption="Where they disagree most, and what speaks for the pair",
         columns=(
-            Column(name=kind),
-            Column(name="pollutant"),
+            Column(name=f"{kind}, pollutant"),
             Column(name="given"),
-            Column(name="probability of yes", format="float2"),
+            Column(name="judge", format="float2"),
             Column(name=f"of the {kind}"),
             Column(name="of the pollutant"),
         ),
         rows=tuple(
-            (text, pollutant, "yes" if yes else "no", p, _short(mine), _short(theirs))
+            (f"{text}, {pollutant}", "yes" if yes else "no", p, _short(mine), _short(theirs))
             for text, pollutant, yes, p, mine, theirs in rows
         ),
     )
@@ -243,7 +242,7 @@ def _evidence_section(pair: tuple[str, str], made: pl.DataFrame, nodes: pl.DataF
     rows = [
         (
             _named(pair[0], row["source"], titles), _named(pair[1], row["target"], titles),
-            row["score"], row["reason"], _short(row["source_part"]), _short(row["target_part"]),
+            row["score"], _short(row["source_part"]), _why(row),
         )
         for row in best.head(SHOWN).iter_rows(named=True)
     ]  # fmt: skip
@@ -256,15 +255,24 @@ def _evidence_section(pair: tuple[str, str], made: pl.DataFrame, nodes: pl.DataF
                     Column(name=f"the {pair[0]}"),
                     Column(name=f"the {pair[1]}"),
                     Column(name="score", format="float2"),
-                    Column(name="why"),
                     Column(name=f"of the {pair[0]}"),
-                    Column(name=f"of the {pair[1]}"),
+                    Column(name=f"of the {pair[1]}, and why"),
                 ),
                 rows=tuple(rows),
                 note=f"All {len(own):,} stand in links.parquet.",
             ),
         ),
     )
+
+
+def _why(row: dict[str, str]) -> str:
+    """A link's reason and what is of the target; all techniques have one reason, which is left out."""
+    part = _short(row["target_part"])
+    if row["target_kind"] == "technique":
+        return part
+    if row["target_kind"] == "goal":  # whose reason quotes the goal's text
+        return _short(row["reason"])
+    return f"{row['reason']}: {part}"
 
 
 def _named(kind: str, name: str, titles: dict[tuple[str, str], str]) -> str:
