@@ -241,7 +241,7 @@ def _evidence_section(pair: tuple[str, str], made: pl.DataFrame, nodes: pl.DataF
     )
     rows = [
         (
-            _named(pair[0], row["source"], titles), _named(pair[1], row["target"], titles),
+            f"{_named(pair[0], row['source'], titles)} -> {_named(pair[1], row['target'], titles)}",
             row["score"], _short(row["source_part"]), _why(row),
         )
         for row in best.head(SHOWN).iter_rows(named=True)
@@ -252,8 +252,7 @@ def _evidence_section(pair: tuple[str, str], made: pl.DataFrame, nodes: pl.DataF
             Table(
                 caption="The best links, one of each source, and what speaks for them",
                 columns=(
-                    Column(name=f"the {pair[0]}"),
-                    Column(name=f"the {pair[1]}"),
+                    Column(name=f"{pair[0]} -> {pair[1]}"),
                     Column(name="score", format="float2"),
                     Column(name=f"of the {pair[0]}"),
                     Column(name=f"of the {pair[1]}, and why"),

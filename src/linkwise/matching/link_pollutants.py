@@ -343,9 +343,16 @@ def evidence(
     own = [hit for hit in screened.hits[text] if hit.owner == pollutant]
     if own:
         said = texts.texts[text]
-        words = list(dict.fromkeys(" ".join(said[hit.start : hit.end].split()) for hit in own))
+        words: dict[str, str] = {}  # in the spelling that comes first
+        for hit in own:
+            word = " ".join(said[hit.start : hit.end].split())
+            words.setdefault(word.casefold(), word)
         times = f"{len(own)} times" if len(own) > 1 else "once"
-        return f"names it {times}", _sentence(texts, text, said, own[0]), ", ".join(words[:5])
+        return (
+            f"names it {times}",
+            _sentence(texts, text, said, own[0]),
+            ", ".join([*words.values()][:5]),
+        )
     mine, theirs = similar.best_parts(text, pollutant)
     if screened.features[row, COLUMNS.index("names of its groups, log")] > 0:
         hits = [hit for hit in screened.hits[text] if hit.owner >= m]
