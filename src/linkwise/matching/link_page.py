@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from linkwise.matching.link_given import PAIRS, Pair
-from linkwise.matching.link_pollutants import BOTH, JUDGE, NAMES, TEXT, WORDS
+from linkwise.matching.link_pollutants import BOTH, JUDGE, NAMES, WORDS
 from linkwise.report import Bullets, Column, Fact, Report, Section, Table, interval_columns
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def build_report(
     sections = [_counts_section(links)]
     for pair in PAIRS:
         sections += _agreement_sections(found, pair)
-    sections += [_evidence_section(pair, made, nodes) for pair in PAIRS]
+    linked = set(made.select("source_kind", "target_kind").iter_rows())
+    sections += [_evidence_section(pair, made, nodes) for pair in PAIRS if pair in linked]
     if found.failures:
         sections.append(_failures_section(found))
     return Report(
@@ -306,23 +307,24 @@ def _failures_section(found: Found) -> Section:
 
 
 def _method_section(read: Read, found: Found, config: LinkConfig) -> Section:
+    second = f"Second: {BOTH}, half from names and half from similarities; links from .5 on, which needs both."
+    if found.judged:
+        second = (
+            "Second: a logistic regression on similarities and names, learned from the given pairs, which "
+            "judges each pollutant without what was said of it, a fifth of them at a time. Yes from the "
+            "probability of the largest F1 on the others."
+        )
+    if config.server is not None:
+        asked = f"the server's {config.model}, asked to say yes or no, whose links are from .5 on."
+        second = f"{second} Above these: {asked}" if found.judged else f"Second: {asked}"
     items = [
         "Pollutants are looked for in two stages. First: what a text names, by synonyms, CAS numbers and "
         f"chemical symbols, or by a group, and the {config.near} pollutants nearest by text vectors.",
+        second,
         f"Techniques: the {config.retrieve} whose best piece is nearest to a patent by exact search, scored "
         f"by the mean of eight similarities in deviations; the best {config.techniques} are linked.",
-        f"Goals: {read.goals.source}. {len(read.goals.ids)} of them.",
+        f"Goals: {read.goals.source}.",
     ]
-    if found.judged:
-        items.append(
-            "Second: a logistic regression on similarities and names, learned from the given pairs, which "
-            "judges each pollutant without what was said of it, five parts at a time. Yes from the "
-            "probability of the largest F1 on the others."
-        )
-    else:
-        items.append(
-            f"Second: {BOTH}, half from names and half from {TEXT}; links from .5 on, which needs both."
-        )
     if found.relevance is not None:
         items.append(f"How much a pollutant matters for a goal: {found.relevance.by}, 1 to 10.")
     return Section(title="How it was done", blocks=(Bullets(items=tuple(items)),))
