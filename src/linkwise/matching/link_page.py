@@ -307,7 +307,7 @@ def _failures_section(found: Found) -> Section:
 
 
 def _method_section(read: Read, found: Found, config: LinkConfig) -> Section:
-    second = f"Second: {BOTH}, half from names and half from similarities; links from .5 on, which needs both."
+    second = f"Second: {BOTH}, half from names, half from similarities; links from .5 on, which needs both."
     if found.judged:
         second = (
             "Second: a logistic regression on similarities and names, learned from the given pairs, which "
