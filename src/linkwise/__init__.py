@@ -18,7 +18,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from linkwise.data.events import Events, read_events
     from linkwise.errors import LinkwiseError
-    from linkwise.run import Run, churn, forecast, match, match_goals, rank, recommend, score
+    from linkwise.run import (
+        Run,
+        churn,
+        forecast,
+        match,
+        match_goals,
+        match_links,
+        rank,
+        recommend,
+        score,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,6 +39,7 @@ __all__ = [
     "forecast",
     "match",
     "match_goals",
+    "match_links",
     "rank",
     "read_events",
     "recommend",
@@ -43,6 +54,7 @@ _HOMES = {
     "forecast": "linkwise.run",
     "match": "linkwise.run",
     "match_goals": "linkwise.run",
+    "match_links": "linkwise.run",
     "score": "linkwise.run",
 }
 _VERBS = ("churn", "rank", "recommend")

@@ -18,11 +18,21 @@ from linkwise.data.interactions import InteractionsConfig
 from linkwise.data.schema import InputConfig
 from linkwise.errors import UsageError, explain
 from linkwise.matching.config import MatchConfig, PairsConfig
+from linkwise.matching.link_config import LinkConfig
 from linkwise.rank.config import RankStudyConfig
 from linkwise.recommend.config import RecommendConfig
 from linkwise.technology.config import ForecastConfig, check_levels
 
-VERBS = ("churn", "recommend", "rank", "forecast", "match", "pairs")
+# Which field of the config holds each verb's parameters.
+GROUPS = {
+    "churn": "churn",
+    "recommend": "recommend",
+    "rank": "rank",
+    "forecast": "forecast",
+    "match": "match",
+    "match-pairs": "pairs",
+    "match-link": "link",
+}
 # What each verb reads its records by; a surface's own file says how its records are read.
 READS = {
     "churn": "input",
@@ -30,7 +40,8 @@ READS = {
     "rank": None,
     "forecast": "documents",
     "match": None,
-    "pairs": "documents",
+    "match-pairs": "documents",
+    "match-link": "documents",
 }
 
 
@@ -39,7 +50,9 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    verb: Literal["churn", "recommend", "rank", "forecast", "match", "pairs"] = "churn"
+    verb: Literal[
+        "churn", "recommend", "rank", "forecast", "match", "match-pairs", "match-link"
+    ] = "churn"
     paths: tuple[str, ...] = Field(min_length=1)
     seed: int = 0
     input: InputConfig = InputConfig()
@@ -51,6 +64,7 @@ class RunConfig(BaseModel):
     forecast: ForecastConfig = ForecastConfig()
     match: MatchConfig = MatchConfig()
     pairs: PairsConfig = PairsConfig()
+    link: LinkConfig = LinkConfig()
 
     @model_validator(mode="after")
     def _levels(self) -> Self:
@@ -60,7 +74,7 @@ class RunConfig(BaseModel):
 
     def values(self) -> dict[str, Any]:
         """The nested values that the run depends on: not those of other verbs."""
-        others = {*VERBS, "input", "documents"} - {self.verb, READS[self.verb]}
+        others = {*GROUPS.values(), "input", "documents"} - {GROUPS[self.verb], READS[self.verb]}
         return self.model_dump(mode="json", by_alias=True, exclude=others)
 
     @property
@@ -124,7 +138,8 @@ def with_changes(values: dict[str, Any], changes: Sequence[str]) -> dict[str, An
             value = raw
         *parents, name = path.strip().split(".")
         if (parents or [name])[0] not in RunConfig.model_fields:
-            parents = [str(values.get("verb", "churn")), *parents]
+            verb = str(values.get("verb", "churn"))
+            parents = [GROUPS.get(verb, verb), *parents]
         place = changed
         for parent in parents:
             place = place.setdefault(parent, {})
@@ -142,10 +157,11 @@ def sorted_options(verb: str, options: dict[str, Any]) -> dict[str, dict[str, An
         "rank": RankStudyConfig,
         "forecast": ForecastConfig,
         "match": MatchConfig,
-        "pairs": PairsConfig,
+        "match-pairs": PairsConfig,
+        "match-link": LinkConfig,
     }
     readers: dict[str, type[BaseModel]] = {"input": InputConfig, "documents": DocumentsConfig}
-    groups: dict[str, type[BaseModel]] = {"engine": EngineConfig, verb: studies[verb]}
+    groups: dict[str, type[BaseModel]] = {"engine": EngineConfig, GROUPS[verb]: studies[verb]}
     if (reads := READS[verb]) is not None:
         groups = {reads: readers[reads], **groups}
     found: dict[str, dict[str, Any]] = {name: {} for name in groups}

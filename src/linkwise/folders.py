@@ -10,6 +10,8 @@ from pathlib import Path
 
 from linkwise.errors import InputError, Interrupted, ResourceError, UsageError
 
+COSTLY = ("*.pt", "replies.jsonl")  # what a failed run leaves to go on from: trained, or paid for
+
 
 def prepare_partial(partial: Path, out: Path, resume: bool) -> None:
     """Make the folder in which `out` is prepared, empty unless an interrupted one is resumed.
@@ -37,8 +39,8 @@ def prepare_partial(partial: Path, out: Path, resume: bool) -> None:
 def whole_or_not(partial: Path, out: Path) -> Iterator[None]:
     """Prepare `partial`, which becomes `out` at the end.
 
-    It is kept for a resumed run where this one was interrupted, or failed with a training's checkpoint in it
-    for another reason than its input and options; else a failed one is removed.
+    It is kept for a resumed run where this one was interrupted, or failed with a training's checkpoint or a
+    server's replies in it for another reason than its input and options; else a failed one is removed.
     """
     try:
         yield
@@ -48,11 +50,11 @@ def whole_or_not(partial: Path, out: Path) -> Iterator[None]:
         raise
     except BaseException as error:
         given = isinstance(error, InputError | UsageError)
-        if given or not any((partial / ".work").glob("*.pt")):
+        if given or not any(any((partial / ".work").glob(name)) for name in COSTLY):
             shutil.rmtree(partial, ignore_errors=True)
         elif isinstance(error, ResourceError):
             raise ResourceError(
-                f"{error} What was trained is kept: the same command with --resume goes on from there."
+                f"{error} What was done is kept: the same command with --resume goes on from there."
             ) from error
         raise
 

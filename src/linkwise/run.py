@@ -119,6 +119,20 @@ class Run:
         return list_for(self, history=history, **options)
 
     @property
+    def nodes(self) -> pl.DataFrame:
+        """Of a match-link run: the graph's nodes, `kind, id, title, text, year`."""
+        import polars as pl
+
+        return pl.read_parquet(self.folder / "nodes.parquet")
+
+    @property
+    def links(self) -> pl.DataFrame:
+        """Of a match-link run: the graph's links, with score, origin, and what gave each and why."""
+        import polars as pl
+
+        return pl.read_parquet(self.folder / "links.parquet")
+
+    @property
     def report(self) -> Path:
         """The report page."""
         return self.folder / "report.html"
@@ -254,7 +268,29 @@ def match(
     """
     flags = {"overwrite": overwrite, "resume": resume, "progress": progress}
     works = [sections] if isinstance(sections, str | Path) else list(sections)
-    return _carry_out("pairs", patents, out, seed, options, flags, works)
+    return _carry_out("match-pairs", patents, out, seed, options, flags, works)
+
+
+def match_links(
+    patents: Any,
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Run:
+    """Link patents, techniques, pollutants and goals in one graph. See `docs/match.md`.
+
+    `patents` is a path, several, or a frame with one row per patent. `options` are the fields of `LinkConfig`
+    (``sections=("bref.parquet",), pollutants="pollutants.json"``), `DocumentsConfig` and `EngineConfig`.
+    `Run.nodes` and `Run.links` are the graph.
+
+    Raises `UsageError`, `InputError` or `ResourceError`, each saying what, where, got and mend.
+    """
+    flags = {"overwrite": overwrite, "resume": resume, "progress": progress}
+    return _carry_out("match-link", patents, out, seed, options, flags)
 
 
 def _carry_out(
@@ -398,10 +434,14 @@ def _study(config: RunConfig, context: Context) -> Outcome:
         from linkwise.matching.study import study as match_study
 
         return match_study(config.paths, config.match, context)
-    if config.verb == "pairs":
+    if config.verb == "match-pairs":
         from linkwise.matching.pairs import study as pairs_study
 
         return pairs_study(config.paths, config.documents, config.pairs, context)
+    if config.verb == "match-link":
+        from linkwise.matching.link_study import study as link_study
+
+        return link_study(config.paths, config.documents, config.link, context)
     if config.verb == "recommend":
         from linkwise.recommend.study import study as recommend_study
 
@@ -461,11 +501,17 @@ def _check_inputs(config: RunConfig, partial: Path) -> list[dict[str, str | int]
     if config.verb == "match":
         read = [Path(path) for path in (*config.paths, config.match.goals) if path is not None]
         return _same_inputs([fingerprint(path) for path in read], partial)
-    if config.verb == "pairs":
+    if config.verb == "match-pairs":
         from linkwise.data.document_tables import find_tables
 
         more = [*config.paths[1:], *([config.pairs.labels] if config.pairs.labels else [])]
         read = [*find_tables(config.paths[0]), *map(Path, more)]
+        return _same_inputs([fingerprint(path) for path in read], partial)
+    if config.verb == "match-link":
+        from linkwise.data.document_tables import find_tables
+        from linkwise.matching.link_read import files_of
+
+        read = [*find_tables(config.paths), *files_of(config.link)]
         return _same_inputs([fingerprint(path) for path in read], partial)
     files = find_files(config.paths)
     if config.input.log_schema == "music-box":  # the truth lies beside a simulated log, unread
@@ -548,7 +594,8 @@ def _details(config: RunConfig, prints: list[dict[str, str | int]]) -> tuple[Any
     size = sum(int(entry["bytes"]) for entry in prints)
     repeat = Fact(label="Repeat it", value="linkwise run config.toml --out FOLDER", code=True)
     if any("linkwise-frame-" in path for path in config.paths):
-        name = "match_goals" if config.verb == "match" else config.verb
+        names = {"match": "match_goals", "match-link": "match_links"}
+        name = names.get(config.verb, config.verb)
         call = f"call linkwise.{name} again with the same frame"
         repeat = Fact(label="Repeat it", value=call)
     return (

@@ -19,12 +19,14 @@ from linkwise.data.documents import DocumentsConfig
 from linkwise.data.schema import parted
 from linkwise.errors import UsageError
 from linkwise.matching.config import VIEWS, MatchConfig, PairsConfig
+from linkwise.matching.link_config import LinkConfig
 
 Study = Annotated[MatchConfig, Parameter(name="*", group=Group("Texts and goals", sort_key=1))]
 Matching = Annotated[
     PairsConfig, Parameter(name="*", group=Group("Patents and sections", sort_key=1))
 ]
 Reading = Annotated[DocumentsConfig, Parameter(name="*", group=Group("Patents", sort_key=2))]
+Graph = Annotated[LinkConfig, Parameter(name="*", group=Group("Links", sort_key=1))]
 Cores = Annotated[int | None, Field(ge=1), Parameter(help="CPU threads; by default all.")]
 
 
@@ -86,7 +88,7 @@ def pairs(
         _show_plan((patents, *sections), groups, changes, json_)
         return
     run = carry_out(
-        "pairs", (patents, *sections), groups, changes, out=out, overwrite=overwrite, resume=resume,
+        "match-pairs", (patents, *sections), groups, changes, out=out, overwrite=overwrite, resume=resume,
         quiet=quiet,
     )  # fmt: skip
     show_run(run, json_, quiet)
@@ -99,7 +101,7 @@ def _show_plan(
     from linkwise.config import RunConfig, with_changes
     from linkwise.matching.plan import plan, words_of
 
-    values = {"verb": "pairs", "paths": list(paths)} | groups
+    values = {"verb": "match-pairs", "paths": list(paths)} | groups
     config = RunConfig.from_values(with_changes(values, changes), "linkwise match")
     found = plan(config.paths, config.documents, config.pairs, config.seed)
     if as_json:
@@ -142,6 +144,64 @@ def goals(
         "match", (texts,), groups, changes, out=out, overwrite=overwrite, resume=resume, quiet=quiet
     )
     show_run(run, json_, quiet)
+
+
+def link(
+    *,
+    patents: Annotated[
+        tuple[str, ...], Parameter(help="Tables of the patents, or a folder of them.", negative=())
+    ],
+    sections: Annotated[
+        str, Parameter(help="Files of the techniques' sections, as of match views, with commas.")
+    ],
+    pollutants: Annotated[
+        str, Parameter(help="Pollutants: JSON or a table, with name, synonyms, cas, formula.")
+    ],
+    out: Out,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    seed: Seed = 0,
+    threads: Cores = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+    changes: Changes = (),
+    links: Graph = LinkConfig(),  # noqa: B008 (frozen)
+) -> None:
+    """Link patents, techniques, pollutants and goals in one graph, each link with its score and why.
+
+    What people or others said of pairs becomes links too; where there is enough of it, a judge learns from
+    it, and is compared with it on pollutants of which it has seen nothing.
+
+    ```
+    printf 'id,title,abstract\\nP1,Wet scrubber,It takes zinc dust and HCl out of flue gas.\\n' > p.csv
+    printf '# 1 Scrubbing\\nWash dust out of gas.\\n# 2 Storage\\nCover tanks.\\n' > manual.md
+    echo '["Zinc and compounds (as Zn)", "Hydrogen chloride", "Toluene"]' > pollutants.json
+    linkwise match link --patents p.csv --sections manual.md --pollutants pollutants.json --out runs/links
+    ```
+
+    The patents' columns, where they have other names: --set documents.id=NUMBER, .title, .abstract, .year.
+    """
+    values = links.model_dump()
+    values |= {"sections": _absolute(sections), "pollutants": str(Path(pollutants).absolute())}
+    values |= {name: _absolute(values[name]) for name in ("published", "labels")}
+    if links.goals is not None:
+        values["goals"] = str(Path(links.goals).absolute())
+    groups = {"link": values, "engine": {"threads": threads}, "seed": seed}
+    run = carry_out(
+        "match-link",
+        patents,
+        groups,
+        changes,
+        out=out,
+        overwrite=overwrite,
+        resume=resume,
+        quiet=quiet,
+    )
+    show_links(run, json_, quiet)
+
+
+def _absolute(files: Any) -> tuple[str, ...]:
+    return tuple(str(Path(path).absolute()) for path in parted(files))
 
 
 def views(
@@ -216,8 +276,28 @@ def show_run(run: Any, as_json: bool, quiet: bool) -> None:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if run.metrics:
         rows = [{**row, "split": "test"} for row in run.metrics]
-        against = "auc" if run.config.verb == "pairs" else "accuracy"
+        against = "auc" if run.config.verb == "match-pairs" else "accuracy"
         console.print(metrics_table(rows, ("accuracy", "f1", "auc"), against=against))
+    show_report(console, run)
+
+
+def show_links(run: Any, as_json: bool, quiet: bool) -> None:
+    """Print a finished graph: its metrics as JSON, or a table for each kind of pair, and its report."""
+    if as_json:
+        sys.stdout.write(json.dumps(run.metrics, indent=1) + "\n")
+    if quiet:
+        return
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    for slice in dict.fromkeys(row["slice"] for row in run.metrics):
+        rows = [
+            {**row, "slice": "all", "split": "test"} for row in run.metrics if row["slice"] == slice
+        ]
+        correlated = rows[0]["metric"] == "rank_correlation"
+        names = ("rank_correlation",) if correlated else ("auc", "f1", "precision", "recall")
+        if not {row["metric"] for row in rows} >= set(names):
+            continue  # of a single pollutant
+        console.print(slice, style="bold")
+        console.print(metrics_table(rows, names, against=names[0]))
     show_report(console, run)
 
 
@@ -232,4 +312,5 @@ def add_to(app: App) -> None:
     verb.command(goals)
     verb.command(views)
     verb.command(label)
+    verb.command(link)
     app.command(verb)

@@ -63,7 +63,7 @@ def label(
     if Path(out).suffix != ".csv":
         raise UsageError(f"--out is {out}; expected a file ending in .csv.")
     found = Run.open(run)
-    if found.config.verb != "pairs":
+    if found.config.verb != "match-pairs":
         raise UsageError(
             f"{run}: a run of {found.config.verb}; pairs are labelled of runs of linkwise match PATENTS "
             "SECTIONS."

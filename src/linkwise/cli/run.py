@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 
 from linkwise.cli.churn import show_run as show_churn
 from linkwise.cli.forecast import show_run as show_forecast
+from linkwise.cli.match import show_links
 from linkwise.cli.match import show_run as show_match
 from linkwise.cli.options import Changes, Json, Out, Overwrite, Quiet, Resume
 from linkwise.cli.rank import show_run as show_rank
@@ -42,7 +43,8 @@ def run(
         "churn": show_churn,
         "forecast": show_forecast,
         "match": show_match,
-        "pairs": show_match,
+        "match-pairs": show_match,
+        "match-link": show_links,
         "rank": show_rank,
         "recommend": show_recommend,
     }

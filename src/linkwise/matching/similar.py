@@ -126,17 +126,18 @@ def unit(vectors: Any) -> Any:
 class Similar:
     """How alike queries and items are, in the ways of `SIMILARITIES`.
 
-    `words` is what counts their words: by default fitted to these texts.
+    `counter` is what counts their words: by default fitted to these texts.
     """
 
-    def __init__(self, queries: Collection, items: Collection, words: Any = None) -> None:
+    def __init__(self, queries: Collection, items: Collection, counter: Any = None) -> None:
         self.queries, self.items = queries, items
         centre = items.whole.mean(axis=0)
-        self._beside = unit(items.whole - centre)
-        self._own = unit(queries.whole - centre)
+        # Both about the mean of the items: what all of these have in common tells none apart.
+        self.items_beside = unit(items.whole - centre)
+        self.queries_beside = unit(queries.whole - centre)
         self._means = unit(np.add.reduceat(items.part_vectors, items.start[:-1], axis=0))
-        words = words or word_counter([*queries.said, *items.said])
-        self._said = tuple(words.transform(some.said) for some in (queries, items))
+        counter = counter or word_counter([*queries.said, *items.said])
+        self._said = tuple(counter.transform(some.said) for some in (queries, items))
 
     def __call__(self, query: int, candidates: Longs) -> Floats:
         """The similarities of one query and some items (k, n_similarities)."""
@@ -150,15 +151,20 @@ class Similar:
         return np.column_stack(
             [
                 near @ wanted,
-                self._beside[candidates] @ self._own[query],
+                self.items_beside[candidates] @ self.queries_beside[query],
                 self._means[candidates] @ wanted,
                 np.maximum.reduceat(inside @ wanted, beginnings),
                 (near @ pieces.T).max(axis=1),
                 best.max(axis=0),
                 np.sort(best, axis=0)[-3:].mean(axis=0),
-                (self._said[1][candidates] @ self._said[0][query].T).toarray()[:, 0],
+                self.words(query, candidates),
             ]
         )
+
+    def words(self, query: int, candidates: Longs) -> Floats:
+        """The cosines of the words of a query and some items, by TF-IDF (k,)."""
+        found: Floats = (self._said[1][candidates] @ self._said[0][query].T).toarray()[:, 0]
+        return found
 
     def best_parts(self, query: int, item: int) -> tuple[str, str]:
         """The parts of a query and an item that go best with each other: what speaks for the pair."""

@@ -46,7 +46,7 @@ def section_views(
             found += _sections(sections, order, rows)
         else:
             for citing, cited in sections.cites.iter_rows():
-                both = [_said(rows[name]) for name in (citing, cited) if rows[name]["text"]]
+                both = [section_text(rows[name]) for name in (citing, cited) if rows[name]["text"]]
                 if len(both) == 2:
                     found.append((view, rows[citing]["document"], citing, "\n\n".join(both)))
     return pl.DataFrame(found, schema=SCHEMA, orient="row")
@@ -66,7 +66,7 @@ def _reading_order(sections: Sections) -> list[str]:
     return [str(row["id"]) for row in sorted(sections.table.iter_rows(named=True), key=key)]
 
 
-def _said(row: dict[str, str]) -> str:
+def section_text(row: dict[str, str]) -> str:
     """A section's heading and text; the heading once, where the text begins with it."""
     text = (row["text"] or "").strip()
     return text if text.startswith(row["title"]) else f"{row['title']}\n{text}".strip()
@@ -88,7 +88,7 @@ def _pieces(
         said: list[str] = []
         begins: list[str] = []  # for each word the section that it is of
         for name in names:
-            own = _said(rows[name]).split()
+            own = section_text(rows[name]).split()
             said += own
             begins += [name] * len(own)
         start = 0
@@ -119,7 +119,7 @@ def _sections(
             above.append(rows[at]["title"])
             at = rows[at]["parent"]
         parts = [" > ".join(above[::-1])] if above else []
-        parts.append(_said(row))
+        parts.append(section_text(row))
         if name in near:
             titles = dict.fromkeys(rows[other]["title"] for other in near[name])
             parts.append(f"See also: {'; '.join(titles)}.")
