@@ -276,7 +276,7 @@ def test_a_damaged_judge_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.matching.test_pairs import write_world
+    from tests.matching.test_match_pairs import write_world
 
     folder = tmp_path_factory.mktemp("world")
     write_world(folder, n=40)
@@ -284,7 +284,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def matched(world: Path, **options: Any) -> Any:
-    from tests.matching.test_pairs import sections_of
+    from tests.matching.test_match_pairs import sections_of
 
     options = {"retrieve": 2, "threads": 1, "bootstrap": 20, "folds": 3} | SHORT | options
     return linkwise.match(world / "patents.csv", sections_of(world), **options)
@@ -331,7 +331,7 @@ def test_a_server_that_goes_away_leaves_no_half_run(
 
 
 def test_a_dry_run_counts_what_a_run_takes(world: Path, llama: Path) -> None:
-    from tests.matching.test_pairs import sections_of
+    from tests.matching.test_match_pairs import sections_of
 
     from linkwise.data.documents import DocumentsConfig
     from linkwise.matching.plan import plan, words_of

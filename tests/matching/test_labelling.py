@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tests.matching.test_pairs import run, sections_of, world, write_world
+from tests.matching.test_match_pairs import run, sections_of, world, write_world
 
 import linkwise
 from linkwise.cli import main

@@ -12,9 +12,11 @@ from sklearn.linear_model import LogisticRegression
 from linkwise.errors import InputError
 from linkwise.matching.judge import WeighedJudge, cheapest_threshold, fit_judge
 from linkwise.matching.similar import (
+    COMPARED,
     FEATURES,
     LONGEST,
     SIMILARITIES,
+    Pools,
     Similar,
     collect,
     parts_of,
@@ -108,7 +110,49 @@ def test_rivals_against_a_loop() -> None:
             np.testing.assert_allclose(got[row, way::3], expected)
     alone = with_rivals(found[:1])
     np.testing.assert_array_equal(alone, np.concatenate([found[:1], np.zeros((1, 9))], axis=1))
-    assert len(FEATURES) == 4 * len(SIMILARITIES) == len(set(FEATURES))
+    assert len(COMPARED) == 4 * len(SIMILARITIES)
+    assert len(set(FEATURES)) == len(COMPARED) + 4
+
+
+def test_what_is_no_rival_is_compared_with_those_that_are() -> None:
+    rng = np.random.default_rng(1)
+    found = rng.normal(size=(9, 2))
+    got = with_rivals(found, 6)
+    np.testing.assert_array_equal(got[:6], with_rivals(found[:6]))
+    for row in range(6, 9):
+        for way in range(2):
+            value, rivals = found[row, way], found[:6, way]
+            deviation = (value - rivals.mean()) / rivals.std()
+            expected = [value, value - rivals.max(), deviation, (rivals > value).sum() / 5]
+            np.testing.assert_allclose(got[row, way::2], expected)
+
+
+def test_pools_against_a_loop() -> None:
+    rng = np.random.default_rng(2)
+    whole = rng.normal(size=(80, 5)).astype(np.float32)
+    whole /= np.linalg.norm(whole, axis=1, keepdims=True)
+    items = whole[[3, 50]] + rng.normal(size=(2, 5)).astype(np.float32) / 4
+    pool = [np.arange(0, 65), np.array([70, 71])]  # the second is too small to tell anything
+    pools = Pools(whole, items, pool)
+
+    def slow(query: int) -> list[float]:
+        centre = whole[pool[0]].mean(axis=0)
+        about = [(v - centre) / np.linalg.norm(v - centre) for v in whole]
+        wanted = (items[0] - centre) / np.linalg.norm(items[0] - centre)
+        order = sorted(pool[0].tolist(), key=lambda row: -float(about[row] @ wanted))
+        best = [row for row in order[:3] if row != query]
+        worst = order[-21:]
+        moved = wanted + np.mean([about[row] for row in best], axis=0)
+        moved = moved - np.mean([about[row] for row in worst], axis=0)
+        return [float(about[query] @ wanted), float(about[query] @ moved / np.linalg.norm(moved))]
+
+    every = np.array([slow(row) for row in range(65)])
+    for query in (0, 3, 10, 64, 77):
+        got = pools(query, np.array([0, 1]))
+        expected = np.array(slow(query))
+        deviations = (expected - every.mean(axis=0)) / every.std(axis=0)
+        np.testing.assert_allclose(got[0], [*expected, *deviations], rtol=1e-3, atol=1e-4)
+        np.testing.assert_array_equal(got[1], np.zeros(4))
 
 
 def test_a_judge_is_the_regression_that_it_says() -> None:

@@ -13,7 +13,7 @@ from linkwise.matching.judge import WeighedJudge, fit_judge
 from linkwise.matching.lexicon import Hit
 from linkwise.matching.pollutants import Pollutant, lexicon_of
 from linkwise.matching.search import top_k
-from linkwise.matching.similar import FEATURES, SIMILARITIES, Collection, Similar, with_rivals
+from linkwise.matching.similar import COMPARED, SIMILARITIES, Collection, Similar, with_rivals
 from linkwise.metrics.bootstrap import evaluate_binary
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -58,7 +58,7 @@ class Screened:
         return len(self.text)
 
 
-COLUMNS = (*FEATURES, *NAMED)
+COLUMNS = (*COMPARED, *NAMED)
 
 
 def screen(

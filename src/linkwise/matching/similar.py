@@ -275,4 +275,5 @@ POOLED = (
     "about the pool's mean, in the pool's deviations",
     "with the pool's best, in the pool's deviations",
 )
-FEATURES = (*(f"{name}{how}" for how in RELATIVE for name in SIMILARITIES), *POOLED)
+COMPARED = tuple(f"{name}{how}" for how in RELATIVE for name in SIMILARITIES)  # by `with_rivals`
+FEATURES = (*COMPARED, *POOLED)
