@@ -12,10 +12,10 @@ from scipy.optimize import root
 from scipy.stats import false_discovery_control, poisson, spearmanr
 
 from linkwise.errors import InputError, UsageError
+from linkwise.metrics.multiple import benjamini_hochberg
 from linkwise.technology import null_model
 from linkwise.technology.null_model import (
     Membership,
-    benjamini_hochberg,
     configuration_model,
     curveball,
     membership,

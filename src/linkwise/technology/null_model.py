@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from linkwise.errors import InputError, UsageError
+from linkwise.metrics.multiple import benjamini_hochberg
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Longs = np.ndarray[Any, np.dtype[np.int64]]
@@ -246,21 +247,6 @@ def validate(
         },
         schema_overrides={"a": pl.String, "b": pl.String},
     ).sort("p_value", "a", "b")
-
-
-def benjamini_hochberg(
-    p: Floats, n_tests: int, alpha: float
-) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Which of p-values (n,) stand at a false discovery rate of `alpha` among `n_tests`.
-
-    The p-values of the other tests are 1.
-    """
-    order = np.argsort(p, kind="stable")
-    passed = p[order] <= alpha * np.arange(1, len(p) + 1) / max(1, n_tests)
-    found = np.zeros(len(p), dtype=np.bool_)
-    if passed.any():
-        found[order[: int(np.flatnonzero(passed)[-1]) + 1]] = True
-    return found
 
 
 @dataclass(frozen=True)
