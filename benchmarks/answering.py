@@ -158,9 +158,8 @@ def made(seed: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
     for i in range(64):
         how, where = FIELDS[i % 8], PLACES[i // 8]
         text = f"A device for {how} the gas of a {where}. Its valve number {i + 200} opens slowly."
-        nodes.append(
-            ("patent", f"EP{4100000 + 37 * i}", f"DEVICE FOR {how} AT A {where} ".upper().strip(), text, 2014 + i % 10)
-        )  # fmt: skip
+        title = f"device for {how} at a {where}".upper()
+        nodes.append(("patent", f"EP{4100000 + 37 * i}", title, text, 2014 + i % 10))
     for i in range(24):
         how, where = FIELDS[i % 8], PLACES[(i * 3) % 8]
         title = f"{how.capitalize()} of off-gas, way {'abc'[i // 8]}"
@@ -217,29 +216,44 @@ def figures_run(folder: Path, seed: int = 0) -> Path:
     rows = []
     for part, n in (("all", 480), ("history 5", 210)):
         for at, model in enumerate(models):
-            for metric, k, lift in (("ndcg", 10, 0.05), ("ndcg", 20, 0.07), ("recall", 10, 0.09), ("mrr", None, 0.04)):  # fmt: skip
+            for metric, k, lift in (
+                ("ndcg", 10, 0.05),
+                ("ndcg", 20, 0.07),
+                ("recall", 10, 0.09),
+                ("mrr", None, 0.04),
+            ):
                 value = round(0.1 + lift * at + float(rng.uniform(0, 0.03)), 4)
                 base = next(
-                    (r["value"] for r in rows if (r["slice"], r["metric"], r["k"], r["model"]) == (part, metric, k, models[0])),
+                    (
+                        r["value"] for r in rows
+                        if (r["slice"], r["metric"], r["k"], r["model"]) == (part, metric, k, models[0])
+                    ),
                     value,
                 )  # fmt: skip
                 gap = None if not at else round(value - base, 4)
                 ends = (None, None) if gap is None else (round(gap - 0.02, 4), round(gap + 0.02, 4))
-                cells = (model, "test", part, metric, k, value, round(value - 0.01, 4), round(value + 0.01, 4),
-                         n, base, gap, *ends)  # fmt: skip
+                low, high = round(value - 0.01, 4), round(value + 0.01, 4)
+                cells = (model, "test", part, metric, k, value, low, high, n, base, gap, *ends)  # fmt: skip
                 rows.append(dict(zip(METRICS, cells, strict=True)))
-    titles = [f"{a} {b}" for a in ("Amber", "Blue", "Copper", "Dark") for b in ("Fox", "Garden", "Harbour", "Ivy", "Jar")]  # fmt: skip
+    titles = [
+        f"{a} {b}"
+        for a in ("Amber", "Blue", "Copper", "Dark")
+        for b in ("Fox", "Garden", "Harbour", "Ivy", "Jar")
+    ]
     listed = []
     for user in range(30):
         for place, item in enumerate(rng.choice(20, 5, replace=False).tolist(), 1):
             reason = f"like {titles[(item + 7) % 20]}"
             listed.append(("sasrec", f"u{user + 100}", f"i{item + 500}", titles[item],
                            round(float(9 - place + rng.uniform(0, 0.9)), 4), place, reason))  # fmt: skip
-    ranking = pl.DataFrame(listed, ["model", "query", "item", "title", "score", "rank", "reason"], orient="row")  # fmt: skip
+    ranking = pl.DataFrame(
+        listed, ["model", "query", "item", "title", "score", "rank", "reason"], orient="row"
+    )
     report = {
         "title": "What users choose next", "simulated": True, "beats_baseline": True,
         "lead": ["Sasrec beats popularity by NDCG@10.", "480 users were judged on their last week."],
-        "facts": [{"label": "Users", "value": "480", "note": ""}, {"label": "Items", "value": "20", "note": "titles"}],
+        "facts": [{"label": "Users", "value": "480", "note": ""},
+                  {"label": "Items", "value": "20", "note": "titles"}],
         "sections": [
             {"title": "Coverage", "blocks": [{"kind": "text", "tone": "plain", "paragraphs": [
                 "Popularity lists 9 different titles only; sasrec lists all 20."]}]},
@@ -283,6 +297,7 @@ class Links:
         return sorted(found, key=lambda other: (-found[other], other))
 
     def score(self, kind: str, name: str, wanted: str, other: str) -> float:
+        """The best score of a link."""
         return self.near[kind, name, wanted][other]
 
     def pick(self, kind: str, *wanted: str) -> str:
@@ -533,10 +548,10 @@ def about_links(nodes: pl.DataFrame, links: pl.DataFrame, seed: int = 0) -> list
     sentences = [s for s in re.split(r"(?<=\.)\s", row["text"]) if 40 < len(s) < 200] or [
         row["text"][:150]
     ]
-    words = [w for w in re.findall(r"[A-Za-z]{5,}", sentences[-1])][:5]
+    words = re.findall(r"[A-Za-z]{5,}", sentences[-1])[:5]
     add(f"What does {row['id']} say about {' '.join(words).lower()}?", cited=row["id"])
     row = nodes.filter(kind="patent").row(int(t.rng.integers(60)), named=True)
-    words = [w for w in re.findall(r"[A-Za-z]{5,}", row["text"])][:6]
+    words = re.findall(r"[A-Za-z]{5,}", row["text"])[:6]
     add(f"Which patent describes {' '.join(words).lower()}?", cited=row["id"])
 
     p, c, x = t.pick("patent", "technique"), t.pick("technique", "patent"), said(pollutant())
@@ -596,16 +611,22 @@ def about_figures(run: Path) -> list[Question]:
 
     row = ranking.filter(query="u107", rank=3).row(0, named=True)
     other = ranking.filter(query="u115", rank=2).row(0, named=True)
-    found = [
+    best, least = value("sasrec", "ndcg", 10), value("popularity", "recall", 10)
+    ends = tuple(value("sasrec", "ndcg", 10, name=end) for end in ("low", "high"))
+    gap = value("sasrec", "ndcg", 10, name="difference")
+    visits = "Events within 30 seconds of each other count as one visit"
+
+    return [
         Question("What is the NDCG@10 of sasrec?", numbers=(value("sasrec", "ndcg", 10),)),
         Question("What is the recall at 10 of item-item?", numbers=(value("item-item", "recall", 10),)),
-        Question("Which model is best by NDCG@10?", words=("sasrec",), numbers=(value("sasrec", "ndcg", 10),)),
-        Question("Which model has the lowest recall@10?", words=("popularity",), numbers=(value("popularity", "recall", 10),)),
+        Question("Which model is best by NDCG@10?", words=("sasrec",), numbers=(best,)),
+        Question("Which model has the lowest recall@10?", words=("popularity",), numbers=(least,)),
         Question("ndcg@20 of popularity", numbers=(value("popularity", "ndcg", 20),)),
-        Question("What is the MRR of item-item on history 5?", numbers=(value("item-item", "mrr", None, "history 5"),)),
+        Question("What is the MRR of item-item on history 5?",
+                 numbers=(value("item-item", "mrr", None, "history 5"),)),
         Question("What is the confidence interval of the NDCG@10 of sasrec?",
-                 numbers=(value("sasrec", "ndcg", 10, name="low"), value("sasrec", "ndcg", 10, name="high"))),
-        Question("Does sasrec beat popularity by NDCG@10?", words=("Yes",), numbers=(value("sasrec", "ndcg", 10, name="difference"),)),
+                 numbers=ends),
+        Question("Does sasrec beat popularity by NDCG@10?", words=("Yes",), numbers=(gap,)),
         Question("How many users were there?", numbers=(480,)),
         Question("What seed was used?", numbers=(11,)),
         Question("Which files were read?", words=("plays.csv",)),
@@ -615,7 +636,7 @@ def about_figures(run: Path) -> list[Question]:
         Question(f"What is the rank of {row['item']} for u107?", numbers=(3,)),
         Question(f"What is the score of {other['title']} for u115?", numbers=(other["score"],)),
         Question(f"Why is {row['item']} recommended to u107?", words=(row["reason"],)),
-        Question("What does the report say about visits?", words=("Events within 30 seconds of each other count as one visit",)),
+        Question("What does the report say about visits?", words=(visits,)),
         *(
             Question(text, answerable=False)
             for text in (
@@ -634,7 +655,6 @@ def about_figures(run: Path) -> list[Question]:
             )
         ),
     ]  # fmt: skip
-    return found
 
 
 # -------------------------------------------------------------------------------------------- the counts

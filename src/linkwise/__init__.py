@@ -18,13 +18,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from linkwise.data.events import Events, read_events
     from linkwise.errors import LinkwiseError
-    from linkwise.run import Run, churn, forecast, match_goals, rank, recommend, score
+    from linkwise.matching.answer import Answer
+    from linkwise.run import Run, ask, churn, forecast, match_goals, rank, recommend, score
 
 __version__ = "0.1.0"
 __all__ = [
+    "Answer",
     "Events",
     "LinkwiseError",
     "Run",
+    "ask",
     "churn",
     "forecast",
     "match_goals",
@@ -35,10 +38,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Answer": "linkwise.matching.answer",
     "Events": "linkwise.data.events",
     "read_events": "linkwise.data.events",
     "LinkwiseError": "linkwise.errors",
     "Run": "linkwise.run",
+    "ask": "linkwise.run",
     "forecast": "linkwise.run",
     "match_goals": "linkwise.run",
     "score": "linkwise.run",

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from linkwise import __version__
 from linkwise.cli import (
+    ask,
     churn,
     compare,
     data,
@@ -63,6 +64,7 @@ def build() -> App:
         rank,
         forecast,
         match,
+        ask,
         lm,
         compare,
         simulate,
