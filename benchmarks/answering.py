@@ -657,6 +657,78 @@ def about_figures(run: Path) -> list[Question]:
     ]  # fmt: skip
 
 
+# --------------------------------------------------------------------------------------- the calibration
+
+ELSEWHERE = """What is the capital of France? Who won the world cup in Brazil? What is the weather
+in London today? How old is the president of the United States? What is the price of gold? How do
+planes fly? What is the distance to the moon? Which language is spoken in Brazil? Who wrote Hamlet?
+What is the best restaurant in Paris? How many people live in Germany? When was the company founded?
+What is the meaning of life? Which river runs through Vienna? What is the stock price of Tesla? Who
+discovered oxygen? What is the speed of light? What time is it in Tokyo? How do I bake bread at
+home? Which country has the largest population? What is the melting point of iron? Who is the
+director of the film? What is the tax rate in Ireland? How tall is the Eiffel tower? What is the
+recipe for chocolate cake? Which team won the game? Who is the chief executive of the company? What
+is the salary of an engineer? How many employees does the company have? What are the side effects of
+aspirin? What is the exchange rate of the dollar? Which bank gives the best loan? What are the
+opening hours of the museum? How is the quality of life in Spain? What is the history of Rome? What
+colour is the sky? Which planet is the largest? What is the population of Austria? How do vaccines
+work? What is the cause of cancer? Who invented the telephone? What is the climate of Norway? Which
+university is the oldest? What does the law say about divorce? How long do cats live? What is the
+cheapest flight to Italy? Which car uses the least fuel? When does the train leave? What is the size
+of the market in China? Which plants grow in the desert? What is the number of hospitals in Sweden?
+Which book should children read? Who paid for the project? What is the name of the king of Belgium?
+What is the cost of a ticket? How hot is the surface of the sun? What happened in 1989? Which film
+won the prize? What is the depth of the ocean? How do computers store data?"""
+
+
+def calibrate(run: Path, seed: int, each: int = 25) -> None:
+    """Which share of simulated free questions stays, by the two thresholds below which nothing is shown.
+
+    On record: three to five words of a sentence. Mixed: one of these replaced by a word of another record.
+    Elsewhere: questions about anything else.
+    """
+    from linkwise.matching import answer_texts
+    from linkwise.matching.answer_records import Records
+    from linkwise.matching.similar import parts_of
+
+    texts = answer_texts.Texts(answer_texts.all_texts(Records(run)), answer_texts.encoder)
+    rng = np.random.default_rng(seed)
+
+    def drawn(n: int) -> list[str]:
+        while True:
+            record = texts.records[int(rng.integers(len(texts.records)))]
+            sentences = [s for s in parts_of(record.text.partition(": ")[2]) if len(s) > 60]
+            if not sentences:
+                continue
+            sentence = sentences[int(rng.integers(len(sentences)))]
+            words = [
+                word for word in answer_texts.normal(sentence).split()
+                if word.isalpha() and len(word) > 3 and word not in answer_texts.ASKING
+            ]  # fmt: skip
+            if len(words) > n:
+                return [words[k] for k in sorted(rng.choice(len(words), n, replace=False).tolist())]
+
+    groups: dict[str, list[str]] = {"on record": [], "mixed": []}
+    for n in (3, 4, 5):
+        for _ in range(each):
+            words = drawn(n)
+            groups["on record"].append(f"What is said about {' '.join(words)}?")
+            words[int(rng.integers(n))] = drawn(1)[0]
+            groups["mixed"].append(f"What is said about {' '.join(words)}?")
+    groups["elsewhere"] = [f"{text.strip()}?" for text in ELSEWHERE.split("?") if text.strip()]
+    best = {
+        name: [texts.find(question, weak=0.8, far=-1.0) for question in questions]
+        for name, questions in groups.items()
+    }
+    for weak in (0.8, 0.85, 0.9, 0.95):
+        for far in (-1.0, 0.3, 0.35, 0.4):
+            shares = []
+            for name, found in best.items():
+                stay = [any(p.cover >= weak and p.near >= far for p in some) for some in found]
+                shares.append(f"{name} {sum(stay)} of {len(stay)}")
+            print(f"cover {weak}, cosine {far}: {', '.join(shares)}")
+
+
 # -------------------------------------------------------------------------------------------- the counts
 
 
@@ -721,6 +793,7 @@ def main() -> None:
     parser.add_argument("--simulated", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--held-out", action="store_true", help="count the held-out third, too")
+    parser.add_argument("--calibrate", action="store_true", help="the thresholds of free questions")
     parser.add_argument("--show", action="store_true", help="print what went wrong, held out apart")
     options = parser.parse_args()
     if options.simulated == (options.data is not None):
@@ -729,6 +802,9 @@ def main() -> None:
     print(f"{len(nodes):,} nodes, {len(links):,} links")
     with tempfile.TemporaryDirectory() as scratch:
         first = links_run(Path(scratch) / "links", nodes, links)
+        if options.calibrate:
+            calibrate(first, options.seed)
+            return
         second = figures_run(Path(scratch) / "figures", options.seed)
         ids = {kind: nodes.filter(kind=kind)["id"].to_list() for kind in nodes["kind"].unique()}
         ids["item"] = [f"i{k}" for k in range(500, 520)]

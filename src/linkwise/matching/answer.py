@@ -19,12 +19,16 @@ from linkwise.lm.server import Server
 from linkwise.matching.answer_draft import Draft
 from linkwise.matching.answer_figures import answer_figures
 from linkwise.matching.answer_links import answer_links
+from linkwise.matching.answer_lists import answer_lists
 from linkwise.matching.answer_model import checked, prompt, says_nothing, sentences
-from linkwise.matching.answer_question import Names, Question, check, read_question
+from linkwise.matching.answer_names import Names
+from linkwise.matching.answer_question import Question, check, read_question
 from linkwise.matching.answer_records import Record, Records
+from linkwise.matching.answer_study import answer_study
 from linkwise.matching.answer_texts import Texts, all_texts, encoder, is_personal, quote
 
 REFUSAL = "The records of this run do not answer this question."
+TEMPLATES = (answer_links, answer_figures, answer_study, answer_lists)
 GIVEN = 40  # records in a model's prompt
 TOKENS = 800  # of a model's reply
 THIS = re.compile(
@@ -108,7 +112,7 @@ class Session:
         question, draft = self._understood(said)
         how = "tables"
         if draft is None:
-            draft, how = self._passages(question.text), "passages"
+            draft, how = self._passages(question), "passages"
         lines: Iterable[tuple[str, tuple[Record, ...]]] = draft.lines
         notes = [note for note in question.notes if draft.lines]
         written = _Written(show)
@@ -136,7 +140,7 @@ class Session:
             question = read_question(meant, self.names)
             question.notes += [note] if note else []
             first = first or question
-            for template in (answer_links, answer_figures):
+            for template in TEMPLATES:
                 draft = template(question, self.records)
                 if draft is not None:
                     return question, draft
@@ -165,8 +169,10 @@ class Session:
                 yield meant, f"Asked: {meant}"
         yield said, ""
 
-    def _passages(self, text: str) -> Draft:
-        return Draft() if is_personal(text) else quote(self.texts.find(text))
+    def _passages(self, question: Question) -> Draft:
+        if is_personal(question.text):
+            return Draft()
+        return quote(self.texts.find(question.text, named=bool(question.things)))
 
     def _worded(
         self, question: Question, draft: Draft, written: _Written

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
 
 from linkwise.matching.answer_draft import NOTHING, Draft
-from linkwise.matching.answer_question import LATEST, Question, Thing, word_set
+from linkwise.matching.answer_names import Thing, word_set
+from linkwise.matching.answer_question import LATEST, Question
 from linkwise.matching.answer_records import Record, Records, clean, figure
 
 SHOWN = 10  # of a list, where the question gives no number
@@ -36,6 +38,9 @@ TITLE = word_set("title called titled named")
 SHARE = word_set("share shares shared common both together")
 
 
+Template = Callable[[Question, list[Thing], "Graph"], Draft | None]
+
+
 def answer_links(question: Question, records: Records) -> Draft | None:
     """The answer of the graph's tables; None where no template understands every word of the question."""
     if records.nodes.is_empty() and records.links.is_empty():
@@ -47,7 +52,9 @@ def answer_links(question: Question, records: Records) -> Draft | None:
     for thing in things:
         if thing.options and _any_template(question, things):
             return graph.which(thing)
-    templates = (_superlative, _count, _pair, _shared, _two_steps, _list, _of_kind, _about)
+    templates: tuple[Template, ...] = (_of_kind, _about)
+    if not (records.links.is_empty() and things):  # what is linked by a list alone is for the lists
+        templates = (_superlative, _count, _pair, _shared, _two_steps, _list, *templates)
     for template in templates:
         found = template(question, things, graph)
         if found is not None:

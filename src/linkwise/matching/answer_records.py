@@ -22,6 +22,7 @@ LINKS = {
     "score": pl.Float64, "origin": pl.String, "by": pl.String, "reason": pl.String,
     "source_part": pl.String, "target_part": pl.String,
 }  # fmt: skip
+OPTIONAL = ("title", "text", "year", "origin", "by", "reason", "source_part", "target_part")
 RANKING = {"query": pl.String, "item": pl.String, "score": pl.Float64, "rank": pl.Int64}
 FURTHER = {
     "model": pl.String, "title": pl.String, "probability": pl.Float64, "yes": pl.Boolean,
@@ -198,7 +199,9 @@ class Records:
         path = self.folder / name
         if not path.is_file():
             return pl.DataFrame(schema={**schema, "row": pl.Int64})
-        table = self._typed(path, self._read(path), schema)
+        table = self._read(path)
+        absent = {name: pl.lit(None) for name in OPTIONAL if name not in table.columns}
+        table = self._typed(path, table.with_columns(**absent), schema)
         keys = [
             key
             for key in ("kind", "id", "source_kind", "source", "target_kind", "target")

@@ -1,8 +1,9 @@
 """Free questions: the passages of a run's texts that have what is asked for, or none.
 
-A passage is a sentence or a few, with the name of what it is of. Its cover of a question is the share of the
-question's words, weighed by how rare they are in the records (inverse document frequency), that it has. Below
-`WEAK` nothing is shown.
+A passage is a sentence with the name of what it is of. Its cover of a question is the share of the question's
+words, weighed by how rare they are in the records (inverse document frequency), that it has; and where
+vectors of texts can be had, it is as near to the question as its cosine. Below `WEAK`, or below `FAR`,
+nothing is shown.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ import numpy as np
 
 from linkwise.errors import LinkwiseError
 from linkwise.matching.answer_draft import NOTHING, Draft
-from linkwise.matching.answer_question import STOP, normal, word_set
+from linkwise.matching.answer_names import STOP, normal, word_set
 from linkwise.matching.answer_records import Record, Records
 from linkwise.matching.similar import parts_of
 
 log = logging.getLogger("linkwise")
 
-WEAK = 0.8  # cover of the best passage, below which the records do not answer
+# Chosen on simulated questions (benchmarks/answering.py --calibrate, docs/results/match.md): of 60 about
+# anything else none stays, by the cover alone 3; of 75 made of a few words of a sentence on record 56 stay.
+WEAK = 0.9  # cover below which a passage does not answer
+FAR = 0.35  # cosine below which it does not either, unless the question names what it is of
 CANDIDATES = 30  # records of which passages are looked at
 COMPARED = 16  # passages of the best cover whose vectors are made
 SHOWN = 3  # passages of an answer
@@ -106,10 +110,12 @@ class Texts:
         idf = self._counted.idf_
         return np.array([idf[known[word]] if word in known else most for word in words])
 
-    def find(self, question: str, n: int = GIVEN) -> list[Passage]:
+    def find(
+        self, question: str, named: bool = False, weak: float = WEAK, far: float = FAR
+    ) -> list[Passage]:
         """The passages that answer a question, the best cover first, of equal cover the nearer.
 
-        None where even the best is weak.
+        None where even the best is weak. Where a thing is `named` its passages have the name, and may be far.
         """
         words = asked(question)
         if not self.records or not words:
@@ -125,14 +131,9 @@ class Texts:
         near = (self._matrix @ self._counted.transform([question]).T).toarray().ravel()
         order = np.lexsort((-near, -covers))[:CANDIDATES]
         found = []
-        for row in order[covers[order] >= WEAK]:
-            found += self._passages(self.records[row], words, weights)
-        if not found:
-            return []
-        found = [
-            passage for passage in sorted(found, key=lambda p: -p.cover) if passage.cover >= WEAK
-        ]
-        found = found[:COMPARED]
+        for row in order[covers[order] >= weak]:
+            found += self._passages(self.records[row], words, weights, weak)
+        found = sorted(found, key=lambda p: -p.cover)[:COMPARED]
         if not found:
             return []
         vectors = self._near(question, [passage.text for passage in found])
@@ -140,14 +141,18 @@ class Texts:
             Passage(p.text, p.record, p.cover, float(at))
             for p, at in zip(found, vectors, strict=True)
         ]
-        return sorted(found, key=lambda p: (-p.cover, -p.near))[:n]
+        if self.embed is not None and not named:
+            found = [passage for passage in found if passage.near >= far]
+        return sorted(found, key=lambda p: (-p.cover, -p.near))[:GIVEN]
 
     @cached_property
     def embed(self) -> Embed | None:
         """What makes vectors, or None."""
         return self._encoder()
 
-    def _passages(self, record: Record, words: list[str], weights: Floats) -> list[Passage]:
+    def _passages(
+        self, record: Record, words: list[str], weights: Floats, weak: float
+    ) -> list[Passage]:
         """A record's sentences, each with what the record is of, that cover enough of the question.
 
         One sentence has to: in two in a row "the capital of France" was found where a sentence on capital
@@ -156,13 +161,11 @@ class Texts:
         name, colon, text = record.text.partition(": ")
         if not colon:
             name, text = "", record.text
-        sentences = parts_of(text)
         heading = set(stems(name))
-        pieces = [set(stems(sentence)) for sentence in sentences]
         found = []
-        for place, sentence in enumerate(sentences):
-            cover = self._cover(heading | pieces[place], words, weights)
-            if cover >= WEAK:
+        for sentence in parts_of(text):
+            cover = self._cover(heading | set(stems(sentence)), words, weights)
+            if cover >= weak:
                 whole = f"{name}{colon}{sentence}"
                 found.append(Passage(whole, Record(record.where, whole), cover, 0.0))
         return found
