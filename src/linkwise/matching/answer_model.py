@@ -110,7 +110,7 @@ def checked(sentence: str, records: Sequence[Record]) -> tuple[str, tuple[int, .
     if not cited or not all(1 <= number <= len(records) for number in cited):
         return None
     said = " ".join(CITED.sub(" ", sentence).split())
-    said = re.sub(r"\s+([.,;:!?])", r"\1", said)
+    said = re.sub(r"\s+([.,;:!?])(?=\s|$)", r"\1", said)
     if not re.search(r"\w", said):
         return None
     known = [records[number - 1].text for number in cited]
@@ -147,7 +147,7 @@ def figures(text: str) -> set[str]:
 
 
 def _tokens(token: str, after: str) -> Iterator[tuple[str, bool]]:
-    token = token.strip(".,;:!?/*_=~…")
+    token = re.sub(r"^(?:[,;:!?/*_=~…]|\.(?!\d))+", "", token).rstrip(".,;:!?/*_=~…")
     percent = token.endswith("%") or re.match(r"\s*(?:%|percent|per cent)", after) is not None
     token = token.rstrip("%")
     if re.fullmatch(r"[+-]?\d+(?:[-/:.]\d+)+", token) and not re.fullmatch(r"[+-]?\d+\.\d+", token):
@@ -169,7 +169,8 @@ def _spelling(token: str, percent: bool) -> str:
             value = Decimal(bare)
         except InvalidOperation:
             return token.casefold()
-        return format((value / 100 if percent else value).normalize(), "f")
+        # -0 is 0
+        return format((value / 100 if percent else value).normalize() + 0, "f")
     return token.casefold()
 
 
