@@ -179,7 +179,7 @@ def test_short_numbers_are_names_only_after_what_they_number(graph: Path) -> Non
 def test_counts_and_years(graph: Path) -> None:
     assert said(graph, "How many patents are linked with mercury?").startswith("2 patents linked")
     assert said(graph, "How many patents since 2020 are linked with Hg?").startswith(
-        "1 patents of 2020"
+        "1 patent of 2020"
     )
     assert said(graph, "How many links are there?") == "11 links."
     assert "EP1000002" in said(graph, "Which patents from 2021 are linked with mercury?")

@@ -31,7 +31,7 @@ NO_MODEL = frozenset(
     ("best possible", "random")
 )  # what bounds the models is not chosen as the best
 MODEL = word_set("model models recommender recommenders method methods one")
-BEST = word_set("best highest top largest greatest most wins winner leads first")
+BEST = word_set("best highest top largest greatest most who won wins winner leads first")
 WORST = word_set("worst lowest smallest least last")
 VALUE = word_set(
     "value values score high low much how interval confidence ci figure get gets reach reaches "
@@ -40,7 +40,7 @@ VALUE = word_set(
 )
 BEAT = word_set(
     "beat beats better than above baseline difference over against outperform outperforms exceed exceeds "
-    "compare compared significantly apart much how worse"
+    "between compare compared significantly significant apart much how worse"
 )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from linkwise.matching.answer_draft import NOTHING, Draft
-from linkwise.matching.answer_names import Thing, word_set
+from linkwise.matching.answer_names import KINDS, Thing, word_set
 from linkwise.matching.answer_question import LATEST, Question
 from linkwise.matching.answer_records import Record, Records, clean, figure
 
@@ -17,7 +17,8 @@ MOST = 100  # of a list, whatever the question gives
 LINKED = word_set(
     "help helps helped link links linked connect connects connected relate relates related match matches "
     "matched fit fits address addresses addressed touch touches touched affect affects affected reduce "
-    "reduces treat treats belong belongs go goes pair apply applies applicable used relevant suit suits "
+    "reduces treat treats deal "
+    "deals against belong belongs go goes pair apply applies applicable used relevant suit suits "
     "suitable concern concerns remove removes abate abates associated near"
 )
 BEST = word_set("best top highest strongest strongly most closest nearest first leading")
@@ -72,7 +73,7 @@ class Graph:
 
     def __init__(self, records: Records) -> None:
         self.records = records
-        self.nodes, self.links = records.nodes, records.links
+        self.nodes = records.nodes
 
     def knows(self, thing: Thing) -> bool:
         """Whether a thing is a node."""
@@ -91,7 +92,7 @@ class Graph:
 
     def near(self, thing: Thing, kind: str, years: tuple[int, int] | None = None) -> pl.DataFrame:
         """What a thing is linked with, of a kind: one row each, that of the best score, the best first."""
-        found = self.links.filter(kind=thing.kind, id=thing.id, other_kind=kind)
+        found = self.records.links_of(thing.kind, kind, id=thing.id)
         found = found.sort(
             ["score", "other", "row"], descending=[True, False, False], nulls_last=True
         )
@@ -103,7 +104,7 @@ class Graph:
 
     def between(self, one: Thing, other: Thing) -> pl.DataFrame:
         """The links of two things, the best first."""
-        found = self.links.filter(kind=one.kind, id=one.id, other_kind=other.kind, other=other.id)
+        found = self.records.links_of(one.kind, other.kind, id=one.id, other=other.id)
         return found.sort(["score", "row"], descending=[True, False], nulls_last=True)
 
     def of_links(self, row: dict[str, Any]) -> Record:
@@ -124,17 +125,22 @@ class Graph:
         """The things of one name, to be told apart."""
         rows = self.rows(thing.kind, [name for name, _ in thing.options])
         shown = list(rows.values())[:MOST]
-        counted = Record("nodes.parquet", f"{len(rows)} {plural(thing.kind)} are called so")
+        total = Record("nodes.parquet", f"{len(rows)} {plural(thing.kind)} are called so")
         draft = Draft().say(
             f'The name "{clean(thing.title)}" is that of {len(rows)} {plural(thing.kind)}; ask again with '
             "the id:",
-            counted,
+            total,
             *(self.records.node(row) for row in shown[:1]),
         )
         for row in shown:
             draft.say(f"- {clean(row['id'])} {clean(row['title'])}", self.records.node(row))
         draft.choice = True
         return draft
+
+
+def counted(n: int, kind: str) -> str:
+    """1 goal, 12 goals."""
+    return f"{figure(n)} {kind if n == 1 else plural(kind)}"
 
 
 def plural(kind: str) -> str:
@@ -160,8 +166,9 @@ def _how_many(question: Question, kinds: list[str] | None = None) -> int | None:
         return None
     if whole:
         return min(MOST, int(whole[0]))
-    single = {"patent", "technique", "pollutant", "goal", "query", "item"} & set(question.every)
-    return 1 if single & set(kinds or ()) and BEST & set(question.words) else SHOWN
+    # "the best technique" is one, "the best techniques" are several
+    single = any(KINDS.get(word) in (kinds or ()) and word[-1] != "s" for word in question.every)
+    return 1 if single and BEST & set(question.words) else SHOWN
 
 
 def _superlative(question: Question, things: list[Thing], graph: Graph) -> Draft | None:
@@ -173,7 +180,7 @@ def _superlative(question: Question, things: list[Thing], graph: Graph) -> Draft
         return None
     kind, other = question.kinds
     counts = (
-        graph.links.filter(kind=kind, other_kind=other)
+        graph.records.links_of(kind, other)
         .group_by("id")
         .agg(pl.col("other").n_unique().alias("n"))
         .sort(["n", "id"], descending=[not ascending, False])
@@ -184,7 +191,7 @@ def _superlative(question: Question, things: list[Thing], graph: Graph) -> Draft
     equal = int((counts["n"] == n).sum())
     shown = graph.shown(kind, name)
     tie = f"; {figure(equal)} {plural(kind)} have as many" if equal > 1 else ""
-    words = f"{shown}: linked with {figure(n)} {plural(other) if n != 1 else other}{tie}"
+    words = f"{shown}: linked with {counted(n, other)}{tie}"
     how = "the fewest (of those with any)" if ascending else "the most"
     where = f"links.parquet, counted over {plural(kind)} and {plural(other)}"
     return Draft(named=name).say(f"{words}, {how}.", Record(where, words))
@@ -197,7 +204,7 @@ def _count(question: Question, things: list[Thing], graph: Graph) -> Draft | Non
     if question.left(LINKED | COUNT | SHARE | YEAR):
         return None
     if not things and not question.kinds and question.has("links"):
-        n = graph.links["row"].n_unique()
+        n = len(graph.records.links)
         return Draft().say(f"{figure(n)} links.", Record("links.parquet", f"{figure(n)} rows"))
     if len(question.kinds) != 1:
         return None
@@ -205,16 +212,18 @@ def _count(question: Question, things: list[Thing], graph: Graph) -> Draft | Non
     nodes = graph.nodes.filter(kind=kind)
     if nodes.is_empty():
         return None
-    noun = f"{plural(kind)}{_during(question.years)}"
+    during = _during(question.years)
     if not things:
         if question.years is not None:
             nodes = nodes.filter(pl.col("year").is_between(*question.years))
         n = nodes["id"].n_unique()
-        record = Record(f"nodes.parquet, counted over {plural(kind)}", f"{figure(n)} {noun}")
-        return Draft().say(f"{figure(n)} {noun}.", record)
+        words = f"{counted(n, kind)}{during}"
+        return Draft().say(
+            f"{words}.", Record(f"nodes.parquet, counted over {plural(kind)}", words)
+        )
     n = len(_common(things, kind, question, graph))
     named = " and ".join(clean(thing.shown) for thing in things)
-    words = f"{figure(n)} {noun} linked with {named}"
+    words = f"{counted(n, kind)}{during} linked with {named}"
     record = Record(f"links.parquet, counted over {plural(kind)}", words)
     return Draft().say(f"{words}.", record)
 
@@ -297,12 +306,12 @@ def _say_shared(draft: Draft, one: Thing, other: Thing, graph: Graph) -> None:
     rows = graph.rows("pollutant", names)
     used = theirs.filter(pl.col("other").is_in(names[:SHOWN]))
     words = "; ".join(graph.shown("pollutant", name, rows) for name in names[:MOST])
-    counted = Record(
+    total = Record(
         "links.parquet, counted over pollutants", f"{figure(len(names))} linked with both: {words}"
     )
     draft.say(
         f"Pollutants that they share, {figure(len(names))}: {words}.",
-        counted,
+        total,
         *(graph.of_links(row) for row in both.head(SHOWN).iter_rows(named=True)),
         *(graph.of_links(row) for row in used.iter_rows(named=True)),
     )
@@ -322,9 +331,9 @@ def _shared(question: Question, things: list[Thing], graph: Graph) -> Draft | No
         return Draft().say(
             f"None: {words}, all of them.", Record("links.parquet, looked up", words)
         )
-    words = f"{figure(len(found))} {plural(kind)}{_during(question.years)} linked with {named}"
-    counted = Record(f"links.parquet, counted over {plural(kind)}", words)
-    draft = Draft().say(f"{words}:", counted)
+    words = f"{counted(len(found), kind)}{_during(question.years)} linked with {named}"
+    total = Record(f"links.parquet, counted over {plural(kind)}", words)
+    draft = Draft().say(f"{words}:", total)
     rows = graph.rows(kind, found["other"].to_list())
     for row in found.head(MOST).iter_rows(named=True):
         others = [graph.between(thing, _node(kind, row["other"])) for thing in things[1:]]
@@ -374,7 +383,7 @@ def _head(
 ) -> Draft:
     """The first line of a list, with the count that it rests on."""
     noun = plural(kind)
-    words = f"{figure(len(found))} {noun if len(found) != 1 else kind}{_during(years)} linked with "
+    words = f"{counted(len(found), kind)}{_during(years)} linked with "
     words += clean(thing.shown)
     if len(found) > n:
         words += f", the best {figure(n)} listed" if n > 1 else ", the best listed"
@@ -417,7 +426,7 @@ def _list(question: Question, things: list[Thing], graph: Graph) -> Draft | None
 
 def _through(thing: Thing, kind: str, n: int, question: Question, graph: Graph) -> Draft:
     """What a thing is linked with by way of pollutants, where nothing links it with the kind directly."""
-    direct = graph.links.filter(kind=thing.kind, other_kind=kind)
+    direct = graph.records.links_of(thing.kind, kind)
     steps = graph.near(thing, "pollutant")
     if not direct.is_empty() or steps.is_empty() or question.years or thing.kind == "pollutant":
         return NOTHING
@@ -460,7 +469,7 @@ def _of_kind(question: Question, things: list[Thing], graph: Graph) -> Draft | N
         nodes = nodes.filter(pl.col("year").is_between(*question.years))
     if nodes.is_empty():
         return NOTHING
-    words = f"{figure(len(nodes))} {plural(kind)}{_during(question.years)}"
+    words = f"{counted(len(nodes), kind)}{_during(question.years)}"
     if len(nodes) > n:
         words += f", the first {figure(n)} by id listed"
     draft = Draft().say(f"{words}:", Record(f"nodes.parquet, counted over {plural(kind)}", words))
@@ -492,12 +501,10 @@ def _about(question: Question, things: list[Thing], graph: Graph) -> Draft | Non
         draft.say(f"{clean(thing.shown)}: {_beginning(clean(row['text']))}", record)
     elif not words & ABOUT:
         draft.say(f"{clean(thing.shown)} is on record without a text.", record)
-    near = graph.links.filter(kind=thing.kind, id=thing.id)
+    near = graph.records.links_of(thing.kind, id=thing.id)
     counts = near.group_by("other_kind").agg(pl.col("other").n_unique()).sort("other_kind")
     if draft.lines and not counts.is_empty():
-        said = ", ".join(
-            f"{figure(n)} {plural(kind) if n != 1 else kind}" for kind, n in counts.iter_rows()
-        )
+        said = ", ".join(counted(n, kind) for kind, n in counts.iter_rows())
         draft.say(
             f"It is linked with {said}.",
             Record("links.parquet, counted", f"{clean(thing.shown)}: {said}"),

@@ -99,20 +99,24 @@ class Records:
 
     @cached_property
     def links(self) -> pl.DataFrame:
-        """`links.parquet` seen from both ends, with the row's number.
+        """`links.parquet`, with the row's number."""
+        return self._table("links.parquet", LINKS)
 
-        `kind, id, other_kind, other, score, origin, by, reason, part, other_part, row`.
+    def links_of(self, kind: str, other_kind: str = "", **of: str) -> pl.DataFrame:
+        """The links of a kind with another one, or with any, whichever end stands first in the file.
+
+        `of` may give the `id` and the `other` one. The columns: `kind, id, other_kind, other, score, origin,
+        by, reason, part, other_part, row`.
         """
-        table = self._table("links.parquet", LINKS)
-        shared = ["score", "origin", "by", "reason", "row"]
-        ends = {"kind": "source_kind", "id": "source", "other_kind": "target_kind", "other": "target",
-                "part": "source_part", "other_part": "target_part"}  # fmt: skip
-        swapped = {"kind": "target_kind", "id": "target", "other_kind": "source_kind", "other": "source",
-                   "part": "target_part", "other_part": "source_part"}  # fmt: skip
-        return pl.concat(
-            table.select(*shared, **{new: pl.col(old) for new, old in names.items()})
-            for names in (ends, swapped)
-        )
+        found = []
+        for mine, theirs in (("source", "target"), ("target", "source")):
+            ends = {"kind": f"{mine}_kind", "id": mine, "other_kind": f"{theirs}_kind", "other": theirs,
+                    "part": f"{mine}_part", "other_part": f"{theirs}_part"}  # fmt: skip
+            wanted = {"kind": kind, **({"other_kind": other_kind} if other_kind else {}), **of}
+            rows = self.links.filter(**{ends[name]: value for name, value in wanted.items()})
+            shared = ["score", "origin", "by", "reason", "row"]
+            found.append(rows.select(*shared, **{new: pl.col(old) for new, old in ends.items()}))
+        return pl.concat(found)
 
     @cached_property
     def ranking(self) -> pl.DataFrame:
@@ -166,14 +170,10 @@ class Records:
         yield from self.said
         for row in self.nodes.filter(pl.col("text").is_not_null()).iter_rows(named=True):
             yield self.node(row, whole=True)
-        for row in (
-            self._with("reason", self.links)
-            .unique("row", maintain_order=True)
-            .iter_rows(named=True)
-        ):
+        for row in self._with("reason", self.links).iter_rows(named=True):
             yield Record(
                 f"links.parquet row {row['row']}",
-                clean(f"{row['id']} – {row['other']}: {row['reason']}"),
+                clean(f"{row['source']} – {row['target']}: {row['reason']}"),
             )
         for row in self._with("reason", self.ranking).iter_rows(named=True):
             yield Record(

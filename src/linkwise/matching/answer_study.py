@@ -64,11 +64,15 @@ def _made(question: Question, records: Records) -> Draft | None:
         told = f"peak memory {figure(info['peak_memory_mib'])} MiB"
         return Draft().say(f"{told[0].upper()}{told[1:]}.", Record(record, told))
     if (
-        fits({"finished", "when", "date", "made"}, "when", "made", "done", "study")
+        fits({"finished", "when", "date", "made"}, "when", "made", "done", "finish", "study")
         and "finished" in info
     ):
         told = f"finished {clean(info['finished'])}"
         return Draft().say(f"It was {told}.", Record(record, told))
+    if fits({"simulated"}, "study") and isinstance(records.report.get("simulated"), bool):
+        told = f"the report says that the data are {'' if records.report['simulated'] else 'not '}simulated"
+        yes = "Yes" if records.report["simulated"] else "No"
+        return Draft().say(f"{yes}: {told}.", Record("report.json", told))
     if fits({"study", "verb", "kind"}, "kind", "sort", "study") and "verb" in records.settings:
         told = f"verb {clean(records.settings['verb'])}"
         return Draft().say(

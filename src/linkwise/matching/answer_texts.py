@@ -163,9 +163,11 @@ class Texts:
             name, text = "", record.text
         heading = set(stems(name))
         found = []
-        for sentence in parts_of(text):
-            cover = self._cover(heading | set(stems(sentence)), words, weights)
-            if cover >= weak:
+        for place, sentence in enumerate(parts_of(text)):
+            said = set(stems(sentence))
+            cover = self._cover(heading | said, words, weights)
+            # Where the heading says it all, the first sentence stands for the text.
+            if cover >= weak and (place == 0 or said.intersection(words)):
                 whole = f"{name}{colon}{sentence}"
                 found.append(Passage(whole, Record(record.where, whole), cover, 0.0))
         return found
