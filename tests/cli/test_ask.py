@@ -34,7 +34,8 @@ def test_an_answer_with_its_sources(run: str, capsys: pytest.CaptureFixture[str]
 def test_json(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ask", run, "How many pollutants are there?", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert set(found) == {"question", "text", "sources", "refused", "how", "dropped"}
+    assert set(found) == {"question", "answer", "sources", "refused", "how", "dropped"}
+    assert found["answer"] == "12 pollutants. [1]"
     assert found["sources"] == [
         {"number": 1, "where": "nodes.parquet, counted over pollutants", "text": "12 pollutants"}
     ]

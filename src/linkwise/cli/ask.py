@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Group, Parameter
@@ -79,7 +78,7 @@ def ask(
         _converse(session)
         return
     if json_:
-        print(json.dumps({"question": question, **asdict(session.ask(question))}, indent=1))
+        print(json.dumps({"question": question, **session.ask(question).as_dict()}, indent=1))
         return
     _show_sources(session.ask(question, show=_show_line))
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from linkwise.errors import InputError, ResourceError
 from linkwise.lm.server import Server
@@ -63,6 +64,11 @@ class Answer:
     refused: bool = False
     how: str = "tables"
     dropped: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: `answer, sources, refused, how, dropped`."""
+        found = asdict(self)
+        return {"answer": found.pop("text"), **found}
 
 
 @dataclass(frozen=True)
@@ -195,7 +201,7 @@ class Session:
             yield held[0], tuple(given[number - 1] for number in held[1])
 
     def _keep(self, path: Path, asked: str, meant: str, named: str, answer: Answer) -> None:
-        line = {"question": asked, "meant": meant, "named": named, **asdict(answer)}
+        line = {"question": asked, "meant": meant, "named": named, **answer.as_dict()}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a", encoding="utf-8") as file:
