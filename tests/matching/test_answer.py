@@ -286,6 +286,18 @@ def test_free_questions_are_quoted_or_refused(graph: Path) -> None:
     assert refused(graph, "Which patent describes a bag of silk that catches whales?")
 
 
+def test_a_quantity_is_answered_by_a_number_alone(tmp_path: Path) -> None:
+    nodes, links = frames()
+    rows = [
+        ("patent", "EP20", "Kiln", "Dust is removed below the boiling point of mercury.", 2017),
+        ("patent", "EP21", "Oven", "The boiling point of bromine is 59 degrees.", 2017),
+    ]
+    more = pl.DataFrame(rows, answering.NODES, orient="row")
+    run = answering.links_run(tmp_path / "run", pl.concat([nodes, more]), links)
+    assert refused(run, "What is the boiling point of mercury?")
+    assert "59 degrees" in said(run, "What is the boiling point of bromine?")
+
+
 # Figures
 
 
@@ -374,6 +386,7 @@ def test_a_session_knows_what_it_spoke_of(graph: Path, tmp_path: Path) -> None:
     assert "EP1000001" in session.ask("and its pollutants?").text.split("\n")[1]
     assert MERCURY in session.ask("and its pollutants?").text
     assert session.ask("How many does it help?").refused  # how many of what?
+    assert "Wet scrubbing" in session.ask("What about its techniques?").text
     session.ask("Which goals does mercury touch?")
     text = session.ask("What about zinc?").text
     assert "Life Below Water" in text
@@ -396,7 +409,7 @@ def test_the_history_goes_on(graph: Path, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in kept.read_text().splitlines()]
     assert [line["refused"] for line in lines] == [False, True, False]
     assert lines[2]["question"] == "and its pollutants?"
-    assert lines[2]["meant"] == "and EP1000001 pollutants?"
+    assert lines[2]["meant"] == "EP1000001 pollutants?"
     assert {name: lines[2][name] for name in answer.as_dict()} == json.loads(
         json.dumps(answer.as_dict())
     )

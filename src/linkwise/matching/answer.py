@@ -163,7 +163,8 @@ class Session:
             name = last.named or (names[-1] if names else "")
             for pattern, after in ((THIS, " "), (ONE, ""), (THEY, "")):
                 if name and pattern.search(said):
-                    yield pattern.sub(lambda _: name + after, said, count=1), f"Asked of {name}."  # noqa: B023
+                    meant = ALSO.sub("", pattern.sub(lambda _: name + after, said, count=1))  # noqa: B023
+                    yield meant.strip(), f"Asked of {name}."
                     break
         elif last is not None and ALSO.match(said) and len(own.things) == 1:
             (thing,) = own.things
@@ -178,7 +179,8 @@ class Session:
     def _passages(self, question: Question) -> Draft:
         if is_personal(question.text):
             return Draft()
-        return quote(self.texts.find(question.text, named=bool(question.things)))
+        found = self.texts.find(question.text, named=bool(question.things))
+        return quote(found) if self.server is None else quote(found, len(found))
 
     def _worded(
         self, question: Question, draft: Draft, written: _Written

@@ -259,7 +259,9 @@ def _of_nodes(nodes: pl.DataFrame) -> pl.DataFrame:
     substances = few.filter(pl.col("kind") == "pollutant")
     parts += [
         _keys(few, bare, "alias"),
-        _keys(substances, bare.str.extract(r"^(.*?)\s+and\s+(?:\w+\s+)?compounds\b"), "alias"),
+        # A substance's short name is as good as a section's title: "mercury" is first of all the pollutant.
+        _keys(substances, bare, "title"),
+        _keys(substances, bare.str.extract(r"^(.*?)\s+and\s+(?:\w+\s+)?compounds\b"), "title"),
         _keys(substances, bare.str.extract(r"^[\d,]+-(\p{L}.*)$"), "alias"),
         _symbols(substances.with_columns(alias=inside).explode("alias", empty_as_null=True)),
     ]

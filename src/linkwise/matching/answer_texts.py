@@ -11,14 +11,14 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
 from linkwise.errors import LinkwiseError
-from linkwise.matching.answer_draft import NOTHING, Draft
+from linkwise.matching.answer_draft import Draft
 from linkwise.matching.answer_names import STOP, normal, word_set
 from linkwise.matching.answer_records import Record, Records
 from linkwise.matching.similar import parts_of
@@ -39,6 +39,12 @@ ASKING = STOP | word_set(
     "explain how why when who where can there any some most more patent patents technique techniques "
     "section sections pollutant pollutants goal goals text texts deals deal cover covers contain contains"
 )
+# What is answered by a number: "the boiling point of mercury" is named in texts that do not give it.
+QUANTITY = re.compile(
+    r"\b(?:how\s+(?:many|much|long|old|hot|cold|high|big|large|heavy|fast|often|far)|when|year|date|number\s+of|"
+    r"amount|percentage|share|rate|temperature|point|price|cost|value|speed|weight|size|age|score)\b",
+    re.I,
+)
 # What nobody but a person can answer, and orders to whoever answers.
 PERSONAL = re.compile(
     r"\b(?:you|your|yourself|should|shall|opinion|think|believe|feel|prefer|favou?rite|ignore|"
@@ -58,6 +64,8 @@ class Passage:
     record: Record
     cover: float
     near: float
+    has_number: bool
+    """Beside those of its heading."""
 
 
 @lru_cache(maxsize=200_000)
@@ -133,14 +141,13 @@ class Texts:
         found = []
         for row in order[covers[order] >= weak]:
             found += self._passages(self.records[row], words, weights, weak)
+        if QUANTITY.search(question):
+            found = [passage for passage in found if passage.has_number]
         found = sorted(found, key=lambda p: -p.cover)[:COMPARED]
         if not found:
             return []
         vectors = self._near(question, [passage.text for passage in found])
-        found = [
-            Passage(p.text, p.record, p.cover, float(at))
-            for p, at in zip(found, vectors, strict=True)
-        ]
+        found = [replace(p, near=float(at)) for p, at in zip(found, vectors, strict=True)]
         if self.embed is not None and not named:
             found = [passage for passage in found if passage.near >= far]
         return sorted(found, key=lambda p: (-p.cover, -p.near))[:GIVEN]
@@ -169,7 +176,8 @@ class Texts:
             # Where the heading says it all, the first sentence stands for the text.
             if cover >= weak and (place == 0 or said.intersection(words)):
                 whole = f"{name}{colon}{sentence}"
-                found.append(Passage(whole, Record(record.where, whole), cover, 0.0))
+                has_number = any(character.isdigit() for character in sentence)
+                found.append(Passage(whole, Record(record.where, whole), cover, 0.0, has_number))
         return found
 
     @staticmethod
@@ -204,14 +212,11 @@ def is_personal(question: str) -> bool:
     return PERSONAL.search(question) is not None
 
 
-def quote(passages: list[Passage]) -> Draft:
-    """The best passages word for word."""
-    if not passages:
-        return NOTHING
-    best = passages[0].cover
+def quote(passages: list[Passage], most: int = SHOWN) -> Draft:
+    """The best passages word for word, and those that are next to as good."""
     draft = Draft()
-    for passage in passages[:SHOWN]:
-        if passage.cover >= best - 0.05:
+    for passage in passages[:most]:
+        if passage.cover >= passages[0].cover - 0.05:
             draft.say(passage.text, passage.record)
     return draft
 
