@@ -213,6 +213,15 @@ def test_another_substance_is_no_slip_of_the_pen(graph: Path, other: str) -> Non
     assert refused(graph, f"Which goals does {other} touch?")
 
 
+def test_what_is_on_record_without_links(graph: Path) -> None:
+    text = said(graph, "Which goals does trichloromethane touch?")
+    assert text == 'None on record: no goal is linked with pollutant p3 "Trichloromethane".'
+    assert "was understood as Trichloromethane" in said(
+        graph, "Which goals does trichlormethane touch?"
+    )
+    assert refused(graph, "Which queries does trichloromethane touch?")  # no such links at all
+
+
 def test_a_word_of_the_texts_is_no_slip_either(tmp_path: Path) -> None:
     nodes, links = frames()
     extra = pl.DataFrame(

@@ -360,7 +360,7 @@ def _two_steps(question: Question, things: list[Thing], graph: Graph) -> Draft |
     first, second = question.kinds
     found = graph.near(thing, first)
     if found.is_empty():
-        return NOTHING
+        return _none(thing, first, None, graph)
     own = graph.near(thing, second)["other"].to_list()
     draft = _head(thing, first, found, n, None)
     rows = graph.rows(first, found["other"].to_list())
@@ -424,12 +424,20 @@ def _list(question: Question, things: list[Thing], graph: Graph) -> Draft | None
     return draft
 
 
+def _none(thing: Thing, kind: str, years: tuple[int, int] | None, graph: Graph) -> Draft:
+    """Nothing of a kind, where other things of the same sort are linked with such."""
+    if graph.records.links_of(thing.kind, kind).is_empty():
+        return NOTHING
+    words = f"no {kind}{_during(years)} is linked with {clean(thing.shown)}"
+    return Draft().say(f"None on record: {words}.", Record("links.parquet, looked up", words))
+
+
 def _through(thing: Thing, kind: str, n: int, question: Question, graph: Graph) -> Draft:
     """What a thing is linked with by way of pollutants, where nothing links it with the kind directly."""
     direct = graph.records.links_of(thing.kind, kind)
     steps = graph.near(thing, "pollutant")
     if not direct.is_empty() or steps.is_empty() or question.years or thing.kind == "pollutant":
-        return NOTHING
+        return _none(thing, kind, question.years, graph)
     by: dict[str, list[tuple[float, dict[str, Any], dict[str, Any]]]] = {}
     for step in steps.iter_rows(named=True):
         for row in graph.near(_node("pollutant", step["other"]), kind).iter_rows(named=True):

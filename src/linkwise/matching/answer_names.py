@@ -32,7 +32,7 @@ KINDS = {
 }  # fmt: skip
 PREFERRED = ("pollutant", "goal", "technique", "patent", "query", "item")
 # Of two substances whose names differ in such a piece, neither is the other one misspelt.
-SUBSTANCE = ("meth", "eth", "prop", "but", "di", "tri", "tetra", "penta", "hexa", "hepta", "octa", "mono",
+SUBSTANCE = ("meth", "(?<!m)eth", "prop", "but", "di", "tri", "tetra", "penta", "hexa", "hepta", "octa", "mono",
              "ane", "ene", "ine", "yne", "ide", "ite", "ate", "ol", "yl", "fluor", "brom", "iod")  # fmt: skip
 WORD = re.compile(r"[^\W_]+")
 # Words of questions: things that bear them as their whole name are found by their ids alone.
@@ -220,7 +220,7 @@ def _another_substance(word: str, other: str) -> bool:
     """Whether a word has a piece of a chemical name that the other has not, or not as often."""
 
     def counts(text: str) -> list[int]:
-        return [text.count(piece) for piece in SUBSTANCE]
+        return [len(re.findall(piece, text)) for piece in SUBSTANCE]
 
     return any(mine > theirs for mine, theirs in zip(counts(word), counts(other), strict=True))
 
@@ -264,6 +264,7 @@ def _of_nodes(nodes: pl.DataFrame) -> pl.DataFrame:
         _keys(substances, bare.str.extract(r"^(.*?)\s+and\s+(?:\w+\s+)?compounds\b"), "title"),
         _keys(substances, bare.str.extract(r"^[\d,]+-(\p{L}.*)$"), "alias"),
         _symbols(substances.with_columns(alias=inside).explode("alias", empty_as_null=True)),
+        _symbols(substances.with_columns(alias=bare)),
     ]
     goals = nodes.filter(kind="goal").with_columns(n=pl.col("id").str.extract(r"(\d+)$"))
     parts += [_keys(goals, pl.format("{} {}", pl.lit(word), "n"), "id") for word in ("goal", "sdg")]
@@ -271,7 +272,12 @@ def _of_nodes(nodes: pl.DataFrame) -> pl.DataFrame:
 
 
 def _symbols(table: pl.DataFrame) -> pl.DataFrame:
-    """What stands in brackets: ``(as total Cl)`` is ``Cl``; short ones count in their own spelling alone."""
+    """What stands in brackets: ``(as total Cl)`` is ``Cl``, ``(dioxins + furans)`` are both.
+
+    Short ones count in their own spelling alone.
+    """
+    parts = pl.col("alias").str.split(" + ")
+    table = table.with_columns(alias=parts).explode("alias", empty_as_null=True)
     said = (
         pl.col("alias")
         .str.strip_chars("() ")

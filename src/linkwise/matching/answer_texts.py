@@ -31,6 +31,7 @@ WEAK = 0.9  # cover below which a passage does not answer
 FAR = 0.35  # cosine below which it does not either, unless the question names what it is of
 CANDIDATES = 30  # records of which passages are looked at
 COMPARED = 16  # passages of the best cover whose vectors are made
+CLOSE = 8  # words that say something, among which a quantity and what it is of stand
 SHOWN = 3  # passages of an answer
 GIVEN = 8  # and of a model's prompt
 # Words about asking, not about what is asked for.
@@ -64,8 +65,8 @@ class Passage:
     record: Record
     cover: float
     near: float
-    has_number: bool
-    """Beside those of its heading."""
+    measures: bool
+    """Whether it has a number beside those of its heading, and what is asked for stands close together."""
 
 
 @lru_cache(maxsize=200_000)
@@ -142,7 +143,7 @@ class Texts:
         for row in order[covers[order] >= weak]:
             found += self._passages(self.records[row], words, weights, weak)
         if QUANTITY.search(question):
-            found = [passage for passage in found if passage.has_number]
+            found = [passage for passage in found if passage.measures]
         found = sorted(found, key=lambda p: -p.cover)[:COMPARED]
         if not found:
             return []
@@ -176,8 +177,9 @@ class Texts:
             # Where the heading says it all, the first sentence stands for the text.
             if cover >= weak and (place == 0 or said.intersection(words)):
                 whole = f"{name}{colon}{sentence}"
-                has_number = any(character.isdigit() for character in sentence)
-                found.append(Passage(whole, Record(record.where, whole), cover, 0.0, has_number))
+                measures = any(character.isdigit() for character in sentence)
+                measures &= _width(stems(sentence), set(words)) <= CLOSE
+                found.append(Passage(whole, Record(record.where, whole), cover, 0.0, measures))
         return found
 
     @staticmethod
@@ -193,6 +195,21 @@ class Texts:
             return found
         vectors = self.embed([question, *passages])
         return np.asarray(vectors[1:] @ vectors[0], dtype=np.float64)
+
+
+def _width(there: list[str], wanted: set[str]) -> int:
+    """The fewest words in a row that hold all of the wanted ones that are there; 0 where none is."""
+    missing = wanted.intersection(there)
+    if not missing:
+        return 0
+    last: dict[str, int] = {}
+    fewest = len(there)
+    for place, word in enumerate(there):
+        if word in missing:
+            last[word] = place
+            if len(last) == len(missing):
+                fewest = min(fewest, place - min(last.values()) + 1)
+    return fewest
 
 
 def encoder() -> Embed | None:
