@@ -386,6 +386,56 @@ def test_a_real_churn_run(music_run: Run) -> None:
     assert refused(music_run.folder, "Who ranks first in Vienna?")
 
 
+@pytest.mark.slow
+def test_real_runs_of_other_studies(music: Path, tmp_path: Path) -> None:
+    """Lists of many models, lists of pairs, and lists with parts of texts."""
+    from tests.matching.test_goals import goals_file, texts_file
+
+    from linkwise.cli import main
+
+    words = ["recommend", str(music), "--schema", "music-box", "--on-bad-row", "skip", "--models"]
+    assert main([*words, "item-item,svd", "--quiet", "--out", str(tmp_path / "rec")]) == 0
+    run = Run.open(tmp_path / "rec")
+    rows = {
+        row["model"]: row["value"] for row in run.metrics
+        if (row["metric"], row["k"], row["split"], row["slice"]) == ("ndcg", 10, "test", "all")
+    }  # fmt: skip
+    best = max(rows, key=lambda model: rows[model])
+    assert f"): {best} " in said(run.folder, "Which model is best by NDCG@10?")
+    first = run.recommendations.row(0, named=True)
+    text = said(run.folder, f"Why is {first['item']} recommended to user {first['user']}?")
+    assert f"Reason: {' '.join(first['reason'].split())}" in text
+
+    made = ["simulate", "patents", "--patents", "2000", "--codes", "120", "--seed", "5", "--quiet"]
+    assert main([*made, "--out", str(tmp_path / "pat")]) == 0
+    words = [
+        "forecast",
+        str(tmp_path / "pat" / "patents.parquet"),
+        "--embed",
+        "2006-2010",
+        "--quiet",
+    ]
+    words += ["--forecast", "2011-2015", "--bootstrap", "20", "--threads", "1"]
+    assert main([*words, "--out", str(tmp_path / "fc")]) == 0
+    run = Run.open(tmp_path / "fc")
+    text = said(run.folder, "Top 3 pairs by common neighbours")
+    top = run.ranking.filter(model="common neighbours").sort("rank").head(3)
+    for row in top.iter_rows(named=True):
+        assert f"- {row['query']} – {row['item']} (rank {row['rank']}" in text
+    n_models = len({row["model"] for row in run.metrics})
+    assert said(run.folder, "How many models were compared?").startswith(f"{n_models} models: ")
+
+    words = ["match", "goals", str(texts_file(tmp_path)), "--goals", str(goals_file(tmp_path))]
+    words += ["--id", "id", "--bootstrap", "20", "--threads", "1", "--quiet"]
+    assert main([*words, "--out", str(tmp_path / "goals")]) == 0
+    run = Run.open(tmp_path / "goals")
+    row = run.ranking.filter(query="t3", rank=1).row(0, named=True)
+    text = said(run.folder, "Which goal fits t3 best?")
+    assert f"- {row['item']} {row['title']} (rank 1" in text
+    text = said(run.folder, f"Why does goal {row['item']} fit t3?")
+    assert row["query_part"] in text
+
+
 # Follow-ups
 
 

@@ -158,7 +158,7 @@ def _of_two(
     question: Question, things: list[Thing], ranking: pl.DataFrame, own: str
 ) -> Draft | None:
     """The place of an item on a query's list."""
-    if question.numbers or question.left(PAIR | PLACES | NOUNS | {"is", "are"} | _words(own)):
+    if question.numbers or question.left(PAIR | LISTING | PLACES | NOUNS | _words(own)):
         return None
     a, b = (thing.id for thing in things)
     found = ranking.filter(

@@ -32,8 +32,10 @@ KINDS = {
 }  # fmt: skip
 PREFERRED = ("pollutant", "goal", "technique", "patent", "query", "item")
 # Of two substances whose names differ in such a piece, neither is the other one misspelt.
-SUBSTANCE = ("meth", "(?<!m)eth", "prop", "but", "di", "tri", "tetra", "penta", "hexa", "hepta", "octa", "mono",
-             "ane", "ene", "ine", "yne", "ide", "ite", "ate", "ol", "yl", "fluor", "brom", "iod")  # fmt: skip
+SUBSTANCE = (
+    "meth", "(?<!m)eth", "prop", "but", "di", "tri", "tetra", "penta", "hexa", "hepta", "octa", "mono", "ane",
+    "ene", "ine", "yne", "ide", "ite", "ate", "ol", "yl", "fluor", "brom", "iod",
+)  # fmt: skip
 WORD = re.compile(r"[^\W_]+")
 # Words of questions: things that bear them as their whole name are found by their ids alone.
 COMMON = word_set(
