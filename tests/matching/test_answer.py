@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from benchmarks import answering
@@ -14,6 +17,8 @@ import linkwise
 from linkwise.errors import InputError, UsageError
 from linkwise.matching.answer import REFUSAL, Session
 from linkwise.matching.answer_names import edits
+from linkwise.matching.answer_records import Record
+from linkwise.matching.answer_texts import Texts
 from linkwise.run import Run
 
 MERCURY = "Mercury and compounds (as Hg)"
@@ -307,6 +312,44 @@ def test_a_quantity_is_answered_by_a_number_alone(tmp_path: Path) -> None:
     assert "59 degrees" in said(run, "What is the boiling point of bromine?")
 
 
+def test_passages_are_told_apart_with_and_without_vectors() -> None:
+    kiln = Record("a", "patent A: The kiln burns lime slowly.")
+    oven = Record("b", "patent B: Slowly the lime of a kiln burns.")
+    question = "Which kiln burns lime slowly?"
+    texts = Texts([kiln, oven])
+    assert {passage.record.text for passage in texts.find(question)} == {kiln.text, oven.text}
+    near = {kiln.text: 0.3, oven.text: 0.9}
+
+    def embed(some: list[str]) -> np.ndarray:
+        angles = np.arccos([1.0 if text == question else near[text] for text in some])
+        return np.column_stack([np.cos(angles), np.sin(angles)])
+
+    (found,) = Texts([kiln, oven], lambda: embed).find(question)
+    assert (found.text, found.cover) == (oven.text, 1.0)
+    assert found.near == pytest.approx(0.9)
+    # A question that names its thing is not held to the cosine.
+    assert len(Texts([kiln, oven], lambda: embed).find(question, named=True)) == 2
+    assert Texts([]).find(question) == Texts([Record("a", "...")]).find(question) == []
+
+
+def test_ask_needs_none_of_the_extras(graph: Path) -> None:
+    code = (
+        "import sys, importlib.abc\n"
+        "class Missing(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in ('torch', 'transformers', 'tokenizers'):\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Missing())\n"
+        "from linkwise.cli.app import run_words\n"
+        "sys.exit(run_words(['ask', *sys.argv[1:]]))\n"
+    )
+    question = "Which patent describes a bag of felt that catches dust?"
+    words = [sys.executable, "-c", code, str(graph), question]
+    shown = subprocess.run(words, capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    assert "A bag of felt catches dust. [1]" in shown.stdout
+
+
 # Figures
 
 
@@ -524,6 +567,7 @@ def test_no_run_and_no_records(tmp_path: Path) -> None:
         ("links.parquet", b"", "damaged"),
         ("ranking.parquet", b"oops", "damaged"),
         ("report.json", b"[]", "no object"),
+        ("report.json", b'{"sections": ["x"]}', "no report"),
         ("config.toml", b"=", "damaged"),
     ],
 )

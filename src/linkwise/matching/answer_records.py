@@ -163,7 +163,10 @@ class Records:
     @cached_property
     def said(self) -> list[Record]:
         """The report's sentences: its lead, paragraphs, points, notes and rows of tables."""
-        return list(_sentences(self.report))
+        try:
+            return list(_sentences(self.report))
+        except (AttributeError, TypeError) as error:
+            raise _damaged(self.folder / "report.json", "it is no report") from error
 
     def texts(self) -> Iterator[Record]:
         """All that can be read: the report, the texts of things, reasons of links and lists."""
