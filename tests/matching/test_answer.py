@@ -134,8 +134,8 @@ def test_lists_are_the_best_first(graph: Path) -> None:
     text = said(graph, "Which techniques does EP1000001 help?")
     assert text.split("\n") == [
         '2 techniques linked with patent EP1000001 "WASHING TOWER":',
-        "- LVOC:::1.2.3 Wet scrubbing (0.91)",
-        "- LVOC:::1.2 Ion exchange (0.7)",  # the better of its two links
+        "- LVOC:::1.2.3 Wet scrubbing (0.91, model)",
+        "- LVOC:::1.2 Ion exchange (0.7, person)",  # the better of its two links
     ]
     assert "the best listed" in said(graph, "Which technique fits EP1000001 best?")
     answer = linkwise.ask(graph, "Top 1 techniques for EP1000001")
@@ -145,8 +145,8 @@ def test_lists_are_the_best_first(graph: Path) -> None:
 
 def test_two_steps(graph: Path) -> None:
     text = said(graph, "Which techniques does EP1000001 help, and for which pollutants?")
-    assert f"- LVOC:::1.2.3 Wet scrubbing (0.91): p1 {MERCURY}" in text
-    assert "- LVOC:::1.2 Ion exchange (0.7): no pollutant shared" in text
+    assert f"- LVOC:::1.2.3 Wet scrubbing (0.91, model): p1 {MERCURY}" in text
+    assert "- LVOC:::1.2 Ion exchange (0.7, person): no pollutant shared" in text
 
 
 def test_a_pair_and_what_speaks_for_it(graph: Path) -> None:

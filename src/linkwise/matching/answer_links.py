@@ -371,7 +371,7 @@ def _two_steps(question: Question, things: list[Thing], graph: Graph) -> Draft |
             theirs = theirs.filter(pl.col("other").is_in(own))
         words = "; ".join(graph.shown(second, name, names) for name in theirs["other"])
         draft.say(
-            f"- {_scored(graph, first, row, rows)}: {words or f'no {second} shared'}",
+            f"- {_scored(graph, first, row, rows, found)}: {words or f'no {second} shared'}",
             graph.of_links(row),
             *(graph.of_links(step) for step in theirs.iter_rows(named=True)),
         )
@@ -390,9 +390,17 @@ def _head(
     return Draft().say(f"{words}:", Record(f"links.parquet, counted over {noun}", words))
 
 
-def _scored(graph: Graph, kind: str, row: dict[str, Any], rows: dict[str, dict[str, Any]]) -> str:
-    score = "" if row["score"] is None else f" ({figure(row['score'])})"
-    return f"{graph.shown(kind, row['other'], rows)}{score}"
+def _scored(
+    graph: Graph,
+    kind: str,
+    row: dict[str, Any],
+    rows: dict[str, dict[str, Any]],
+    found: pl.DataFrame,
+) -> str:
+    """A line of a list: the score, and who says so where not all of the list are by the same."""
+    told = [] if row["score"] is None else [figure(row["score"])]
+    told += [clean(row["origin"])] if found["origin"].n_unique() > 1 else []
+    return graph.shown(kind, row["other"], rows) + (f" ({', '.join(told)})" if told else "")
 
 
 def _list(question: Question, things: list[Thing], graph: Graph) -> Draft | None:
@@ -413,7 +421,7 @@ def _list(question: Question, things: list[Thing], graph: Graph) -> Draft | None
     told = False
     for row in found.head(n).iter_rows(named=True):
         record = graph.of_links(row)
-        draft.say(f"- {_scored(graph, kind, row, rows)}", record)
+        draft.say(f"- {_scored(graph, kind, row, rows, found)}", record)
         if why:
             told |= _say_why(draft, row, record)
     if why and not told:
