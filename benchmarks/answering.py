@@ -1,6 +1,6 @@
 """Answers from a run's records: 60 questions that they answer, 40 that they do not, right and wrong counted.
 
-    python benchmarks/answering.py --data ../shared/data/codefest_dashboard
+    python benchmarks/answering.py --data codefest_dashboard
     python benchmarks/answering.py --simulated
 
 The first takes the links of a published dashboard (patents, techniques, pollutants, goals), read in place,
