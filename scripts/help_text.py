@@ -15,6 +15,7 @@ COMMANDS = (
     ("churn",),
     ("churn", "score"),
     ("recommend",),
+    ("ask",),
     ("compare",),
     ("simulate", "music"),
     ("forecast",),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.chat_server import KEY, Stage
 
 from linkwise.config import RunConfig
 from linkwise.data.engine import collect
@@ -117,3 +119,19 @@ def music_log(music: Path, shared_folder: Path) -> Path:
 def music_table(music_log: Path) -> pl.DataFrame:
     """The same log as one frame."""
     return pl.read_parquet(music_log)
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """A chat server that plays what the test wants."""
+    from linkwise.lm import server as server_module
+
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setattr(server_module, "BACKOFF", 0.01)
+    stage = Stage()
+    thread = threading.Thread(target=stage.http.serve_forever, args=(0.02,))
+    thread.start()
+    yield stage
+    stage.http.shutdown()
+    stage.http.server_close()
+    thread.join()

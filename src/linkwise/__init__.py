@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from linkwise.data.events import Events, read_events
     from linkwise.errors import LinkwiseError
+    from linkwise.matching.answer import Answer
     from linkwise.run import (
         Run,
+        ask,
         churn,
         forecast,
         match,
@@ -32,9 +34,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Answer",
     "Events",
     "LinkwiseError",
     "Run",
+    "ask",
     "churn",
     "forecast",
     "match",
@@ -47,10 +51,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Answer": "linkwise.matching.answer",
     "Events": "linkwise.data.events",
     "read_events": "linkwise.data.events",
     "LinkwiseError": "linkwise.errors",
     "Run": "linkwise.run",
+    "ask": "linkwise.run",
     "forecast": "linkwise.run",
     "match": "linkwise.run",
     "match_goals": "linkwise.run",

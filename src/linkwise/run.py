@@ -27,6 +27,8 @@ from linkwise.folders import prepare_partial, whole_or_not
 if TYPE_CHECKING:
     import polars as pl
 
+    from linkwise.lm.server import Server
+    from linkwise.matching.answer import Answer
     from linkwise.recommend.serving import FirstItems
     from linkwise.report.outcome import Outcome
 
@@ -369,6 +371,30 @@ def score(
                 finally:
                     partial.unlink(missing_ok=True)
     return ranked
+
+
+def ask(
+    run: Run | str | Path,
+    question: str,
+    *,
+    server: Server | None = None,
+    history: str | Path | None = None,
+    show: Callable[[str], None] | None = None,
+) -> Answer:
+    """Answer a question about a finished run, of any study, from its records alone. See `docs/ask.md`.
+
+    Without a `server` no model is needed: tables answer what they can, else passages are quoted. With one,
+    its model words the answer, and sentences that the records do not bear out are dropped. `history` is a
+    file of JSON lines that keeps questions and answers, for "and its pollutants?"; `show` gets each line of
+    the answer as soon as it is known to hold.
+
+    Raises `UsageError` where `run` is no run or the question is empty, `InputError` where a file is damaged,
+    and what `Server.complete` raises.
+    """
+    from linkwise.matching.answer import Session
+
+    found = run if isinstance(run, Run) else Run.open(run)
+    return Session(found.folder, server=server, history=history).ask(question, show)
 
 
 def execute(

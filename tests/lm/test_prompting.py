@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import logging
 import math
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.chat_server import KEY, Played, Stage, chat
 
 from linkwise.errors import InputError, Interrupted, LinkwiseError, ResourceError, UsageError
 from linkwise.lm import server as server_module
@@ -26,86 +24,7 @@ from linkwise.lm.prompting import final_answer, map_questions, messages, probabi
 from linkwise.lm.replies import Cache, Reply, Token
 from linkwise.lm.server import Budget, OverBudget, Server, Spent
 
-KEY = "sk-secret-0123456789"
 ASK = [{"role": "user", "content": "Is water wet?"}]  # 13 characters: 4 tokens by estimate
-
-
-@dataclass
-class Played:
-    """One answer of the played server."""
-
-    body: bytes | dict[str, Any] = b""
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
-    delay: float = 0.0
-
-
-@dataclass
-class Heard:
-    """One request that reached the played server."""
-
-    path: str
-    headers: dict[str, str]
-    body: dict[str, Any]
-
-
-class Stage:
-    """A server on this machine: plays `answer(body, number of the request)`, and keeps what it heard."""
-
-    def __init__(self) -> None:
-        self.heard: list[Heard] = []
-        self.answer: Callable[[dict[str, Any], int], Played] = lambda body, number: chat("Yes")
-        self.lock = threading.Lock()
-        stage = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                raw = self.rfile.read(int(self.headers["Content-Length"]))
-                heard = Heard(self.path, dict(self.headers), json.loads(raw))
-                with stage.lock:
-                    stage.heard.append(heard)
-                    number = len(stage.heard) - 1
-                played = stage.answer(heard.body, number)
-                if played.delay:  # a test may have replaced sleep
-                    time.sleep(played.delay)
-                body = (
-                    played.body
-                    if isinstance(played.body, bytes)
-                    else json.dumps(played.body).encode()
-                )
-                try:
-                    self.send_response(played.status)
-                    for name, value in played.headers.items():
-                        self.send_header(name, value)
-                    if "Content-Length" not in played.headers:
-                        self.send_header("Content-Length", str(len(body)))
-                    self.end_headers()
-                    self.wfile.write(body)
-                except (BrokenPipeError, ConnectionResetError):
-                    pass  # the client did not wait
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
-
-    def play(self, *answers: Played) -> None:
-        """These answers in turn, and the last one from then on."""
-        self.answer = lambda body, number: answers[min(number, len(answers) - 1)]
-
-
-@pytest.fixture
-def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setattr(server_module, "BACKOFF", 0.01)
-    stage = Stage()
-    thread = threading.Thread(target=stage.http.serve_forever, args=(0.02,))
-    thread.start()
-    yield stage
-    stage.http.shutdown()
-    stage.http.server_close()
-    thread.join()
 
 
 @pytest.fixture
@@ -119,21 +38,6 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     found: list[float] = []
     monkeypatch.setattr(server_module.time, "sleep", found.append)
     return found
-
-
-def chat(*texts: str, usage: tuple[int, int] | None = (10, 2), logprobs: Any = None) -> Played:
-    choices = [
-        {
-            "message": {"role": "assistant", "content": text},
-            "finish_reason": "stop",
-            "logprobs": logprobs,
-        }
-        for text in texts
-    ]
-    body: dict[str, Any] = {"choices": choices}
-    if usage:
-        body["usage"] = {"prompt_tokens": usage[0], "completion_tokens": usage[1]}
-    return Played(body)
 
 
 def steps(*places: dict[str, float], chosen: list[str] | None = None) -> dict[str, Any]:

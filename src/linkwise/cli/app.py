@@ -19,6 +19,7 @@ from rich.console import Console
 
 from linkwise import __version__
 from linkwise.cli import (
+    ask,
     churn,
     compare,
     data,
@@ -65,6 +66,7 @@ def build() -> App:
         rank,
         forecast,
         match,
+        ask,
         lm,
         compare,
         simulate,

@@ -183,6 +183,35 @@ def read_replies(body: bytes, url: str, key: str) -> tuple[list[Reply], int | No
     return replies, None
 
 
+def read_event(line: bytes, url: str, key: str) -> Reply | None:
+    """The piece of a reply in one line of a stream of server-sent events; None where it holds none.
+
+    Raises `InputError` where the line is damaged, or tells of an error.
+    """
+    name, _, data = line.strip().partition(b":")
+    if name != b"data":  # comments that keep a connection open, names of events, empty lines
+        return None
+    if data.strip() == b"[DONE]":
+        return Reply("", "done")
+    try:
+        found = json.loads(data)
+        choices = found.get("choices")
+        if choices is None:
+            raise KeyError
+        if not choices:  # the tokens used, where the server reports them
+            return None
+        text = (choices[0].get("delta") or {}).get("content") or ""
+        if not isinstance(text, str):
+            raise TypeError
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        raise InputError(
+            f"{url}: the streamed answer has a piece that is none of a chat completion"
+            f"{server_words(data, key)}. Ask again, or look whether base_url is that of an OpenAI-compatible "
+            "API."
+        ) from None
+    return Reply(text, str(choices[0].get("finish_reason") or ""))
+
+
 def _reply(choice: dict[str, Any]) -> Reply:
     text = choice["message"].get("content") or ""  # null where a model only thought
     if not isinstance(text, str):

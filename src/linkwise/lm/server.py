@@ -14,20 +14,29 @@ import os
 import ssl
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.message import Message
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from http.client import HTTPException, IncompleteRead
+from itertools import chain
 from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request
 
 from linkwise.errors import InputError, ResourceError, UsageError
-from linkwise.lm.replies import Cache, Reply, estimate, read_replies, server_words
+from linkwise.lm.replies import (
+    CHARACTERS_PER_TOKEN,
+    Cache,
+    Reply,
+    estimate,
+    read_event,
+    read_replies,
+    server_words,
+)
 
 log = logging.getLogger("linkwise")
 
@@ -197,6 +206,101 @@ class Server:
             found += self._cached(sent, len(found))
         return found[:n]
 
+    def stream(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        max_tokens: int,
+        temperature: float | None = 0.0,
+    ) -> Iterator[str]:
+        """The model's reply in pieces, as they come; joined they are what `complete` gives.
+
+        Tries again as `complete` does, but only until the first piece: what was given out is not taken back.
+        A server that does not stream gives one piece; so does the cache, which is that of `complete`.
+
+        Raises what `complete` raises, and `ResourceError` where the connection is lost within the reply.
+        """
+        if max_tokens < 1 or not messages:
+            raise UsageError(
+                f"{len(messages)} messages, max_tokens={max_tokens}; expected 1 or more of each."
+            )
+        fields = {
+            "model": self.model,
+            "messages": [dict(message) for message in messages],
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            **self.options,
+        }
+        body = {name: value for name, value in fields.items() if value is not None}
+        if self.cache is None:
+            yield from self._streamed(body)
+            return
+        key = self.cache.key({"base_url": self._base, "body": body, "already": 0})
+        found = self.cache.get(key)
+        if found is None:
+            parts = []
+            for piece in self._streamed(body):
+                parts.append(piece)
+                yield piece
+            self.cache.put(key, [Reply("".join(parts))])
+        else:
+            yield found[0].text
+
+    def _streamed(self, body: dict[str, Any]) -> Iterator[str]:
+        data = json.dumps(body | {"stream": True}).encode()
+        key = self._key()
+        prompt = estimate(*(message.get("content", "") for message in body["messages"]))
+        most = prompt + int(body.get("max_completion_tokens", body.get("max_tokens", 0)))
+        for attempt in range(1, self.attempts + 1):
+            self.budget.take(most)
+            wait: float | None = None
+            used = most  # until it is known to be less
+            length = 0  # characters given out
+            try:
+                with self._open(data, key) as response:
+                    if response.status == 200:
+                        for piece in self._pieces(response, key):
+                            length += len(piece)
+                            yield piece
+                        used = prompt + -(-length // CHARACTERS_PER_TOKEN)
+                        return
+                    used = 0
+                    trouble = f"the server answers {response.status}"
+                    answer = _Answer(
+                        response.status, response.headers, b"".join(self._chunks(response))
+                    )
+                    wait = self._pause_or_raise(answer, key)
+            except (HTTPException, OSError) as error:
+                used = 0 if isinstance(error, URLError) else most
+                trouble = self._trouble(error)
+            finally:
+                self.budget.settle(most, used)
+            if length:
+                raise ResourceError(
+                    f"{self._url}: {trouble}, {length:,} characters into the reply. Ask again, or raise "
+                    "timeout."
+                )
+            self._pause(attempt, wait, trouble)
+        raise self._gave_up(trouble)
+
+    def _pieces(self, response: Any, key: str) -> Iterator[str]:
+        """The text of a streamed response (server-sent events), or of one that is not streamed."""
+        if "event-stream" not in response.headers.get("Content-Type", ""):
+            yield read_replies(b"".join(self._chunks(response)), self._url, key)[0][0].text
+            return
+        line, ended = b"", False
+        for chunk in chain(self._chunks(response), [b"\n"]):
+            *lines, line = (line + chunk).split(b"\n")
+            for one in lines:
+                piece = read_event(one, self._url, key)
+                if piece is None:
+                    continue
+                ended |= piece.finish != ""
+                if piece.text:
+                    yield piece.text
+        if not ended:
+            raise IncompleteRead(b"")
+
     def _cached(self, body: dict[str, Any], already: int) -> list[Reply]:
         if self.cache is None:
             return self._post(body)
@@ -229,51 +333,71 @@ class Server:
                 used = 0
                 trouble = f"the server answers {answer.status}"
                 wait = self._pause_or_raise(answer, key)
-            except URLError as error:  # the request did not get through
-                used = 0
-                if isinstance(error.reason, ssl.SSLCertVerificationError):
-                    raise ResourceError(
-                        f"{self._url}: the server's certificate is not trusted. Name its authority in the "
-                        "environment variable SSL_CERT_FILE."
-                    ) from None
-                trouble = _no_connection(error.reason, self.timeout)
             except (HTTPException, OSError) as error:
-                trouble = _no_connection(error, self.timeout)
+                if isinstance(error, URLError):  # the request did not get through
+                    used = 0
+                trouble = self._trouble(error)
             finally:
                 self.budget.settle(most, used)
-            if attempt < self.attempts:
-                pause = BACKOFF * 2 ** (attempt - 1) if wait is None else wait
-                pause = min(pause, LONGEST_PAUSE)
-                log.info("%s: %s; trying again in %.1f s", self._url, trouble, pause)
-                time.sleep(pause)
-        raise ResourceError(
+            self._pause(attempt, wait, trouble)
+        raise self._gave_up(trouble)
+
+    def _trouble(self, error: Exception) -> str:
+        """What became of the connection; raises where trying again cannot mend it."""
+        if not isinstance(error, URLError):
+            return _no_connection(error, self.timeout)
+        if isinstance(error.reason, ssl.SSLCertVerificationError):
+            raise ResourceError(
+                f"{self._url}: the server's certificate is not trusted. Name its authority in the "
+                "environment variable SSL_CERT_FILE."
+            ) from None
+        return _no_connection(error.reason, self.timeout)
+
+    def _pause(self, attempt: int, wait: float | None, trouble: str) -> None:
+        """Wait before the next attempt, if there is one."""
+        if attempt < self.attempts:
+            pause = BACKOFF * 2 ** (attempt - 1) if wait is None else wait
+            pause = min(pause, LONGEST_PAUSE)
+            log.info("%s: %s; trying again in %.1f s", self._url, trouble, pause)
+            time.sleep(pause)
+
+    def _gave_up(self, trouble: str) -> ResourceError:
+        return ResourceError(
             f"{self._url}: {trouble}, in {self.attempts} attempts. Look whether it runs and is not "
             "overloaded; ask fewer questions at a time, or raise timeout or attempts."
         )
 
-    def _exchange(self, data: bytes, key: str) -> _Answer:
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+    def _open(self, data: bytes, key: str) -> Any:
+        """Send a request; its response, to be closed."""
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "application/json, text/event-stream",
+        }
         if key:
             headers["Authorization"] = f"Bearer {key}"
         request = Request(self._url, data=data, headers=headers, method="POST")
-        opener = _opener(_is_loopback(self._url))
+        return _opener(_is_loopback(self._url)).open(request, timeout=self.timeout)
+
+    def _exchange(self, data: bytes, key: str) -> _Answer:
+        with self._open(data, key) as response:
+            return _Answer(response.status, response.headers, b"".join(self._chunks(response)))
+
+    def _chunks(self, response: Any) -> Iterator[bytes]:
+        """The bytes of a response as they come, within the limits of size and time."""
         end = time.monotonic() + self.timeout  # urllib's timeout is for each read alone
-        with opener.open(request, timeout=self.timeout) as response:
-            parts: list[bytes] = []
-            size = 0
-            while chunk := response.read1(2**16):
-                parts.append(chunk)
-                size += len(chunk)
-                if size > MAX_BYTES:
-                    raise InputError(
-                        f"{self._url}: the answer has more than {MAX_BYTES // 2**20} MiB; lower max_tokens, "
-                        "top_logprobs or n."
-                    )
-                if time.monotonic() > end:
-                    raise TimeoutError
-            if response.length:
-                raise IncompleteRead(b"")
-            return _Answer(response.status, response.headers, b"".join(parts))
+        size = 0
+        while chunk := response.read1(2**16):
+            size += len(chunk)
+            if size > MAX_BYTES:
+                raise InputError(
+                    f"{self._url}: the answer has more than {MAX_BYTES // 2**20} MiB; lower max_tokens, "
+                    "top_logprobs or n."
+                )
+            if time.monotonic() > end:
+                raise TimeoutError
+            yield chunk
+        if response.length:
+            raise IncompleteRead(b"")
 
     def _pause_or_raise(self, answer: _Answer, key: str) -> float | None:
         """Seconds that the server asks to wait; raises where trying again cannot mend it."""
