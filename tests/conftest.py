@@ -6,6 +6,7 @@ import fcntl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -135,3 +136,11 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     stage.http.shutdown()
     stage.http.server_close()
     thread.join()
+
+
+@pytest.fixture
+def server(stage: Stage) -> Any:
+    """A client of the played server."""
+    from linkwise.lm.server import Server
+
+    return Server(stage.url, "tiny", timeout=5)

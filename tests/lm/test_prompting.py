@@ -28,11 +28,6 @@ ASK = [{"role": "user", "content": "Is water wet?"}]  # 13 characters: 4 tokens 
 
 
 @pytest.fixture
-def server(stage: Stage) -> Server:
-    return Server(stage.url, "tiny", timeout=5)
-
-
-@pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses between attempts, not waited for."""
     found: list[float] = []

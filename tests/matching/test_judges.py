@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from tests.lm.test_prompting import KEY, Played, Stage, chat, stage, steps
+from tests.chat_server import KEY, Played, Stage, chat
+from tests.lm.test_prompting import steps
 from tests.tiny_models import causal
 
 import linkwise
@@ -26,8 +27,6 @@ from linkwise.matching.load_judge import begin_judge, folder_of_judge, load_judg
 from linkwise.matching.served import ServedJudge
 from linkwise.matching.sides import Side
 from linkwise.matching.similar import FEATURES
-
-__all__ = ["stage"]
 
 SHORT = {"instruction": "x.", "question": "q?", "patent_name": "p", "section_name": "s"}
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from tests.lm.test_prompting import KEY, Played, Stage, chat, server, stage, steps  # noqa: F401
+from tests.chat_server import KEY, Played, Stage, chat
+from tests.lm.test_prompting import steps
 from tests.matching.test_link import files, options
 
 import linkwise
@@ -42,7 +43,7 @@ def pollutant(name: str) -> Pollutant:
     return Pollutant(name, (name,), (), (), (), (), False)
 
 
-def test_relevance_in_json(stage: Stage, server: Server) -> None:  # noqa: F811
+def test_relevance_in_json(stage: Stage, server: Server) -> None:
     stage.play(chat(f"<think>hm {{}}</think>```json\n{ratings(ALL)}\n```"))
     found = relevance_by_server(server, [pollutant("zinc")], read_goals(None))
     assert found.by == "server: tiny"
@@ -71,7 +72,7 @@ def test_relevance_in_json(stage: Stage, server: Server) -> None:  # noqa: F811
     ],
 )
 def test_a_bad_answer_is_asked_again_once(
-    first: str, why: str, stage: Stage, server: Server  # noqa: F811
+    first: str, why: str, stage: Stage, server: Server
 ) -> None:  # fmt: skip
     stage.play(chat(first), chat(ratings(ALL)))
     found = relevance_by_server(server, [pollutant("zinc")], read_goals(None))
@@ -90,7 +91,7 @@ def test_a_bad_answer_is_asked_again_once(
 
 
 def test_a_server_that_takes_no_schema_is_asked_without(
-    stage: Stage, server: Server  # noqa: F811
+    stage: Stage, server: Server
 ) -> None:  # fmt: skip
     def answer(body: dict[str, Any], number: int) -> Played:
         if "response_format" in body:
@@ -115,7 +116,7 @@ def play_all(body: dict[str, Any], number: int) -> Played:
 
 
 def test_a_run_by_a_server_that_misbehaves(
-    stage: Stage, bert: Path, tmp_path: Path  # noqa: F811
+    stage: Stage, bert: Path, tmp_path: Path
 ) -> None:  # fmt: skip
     stage.answer = play_all
     paths = files(tmp_path, 5)
@@ -146,7 +147,7 @@ def test_a_run_by_a_server_that_misbehaves(
 
 
 def test_agreement_of_a_server_with_published_pairs(
-    stage: Stage, bert: Path, tmp_path: Path  # noqa: F811
+    stage: Stage, bert: Path, tmp_path: Path
 ) -> None:  # fmt: skip
     """A server that says yes where the text names the pollutant agrees as the lexicon does."""
 
@@ -175,7 +176,7 @@ def test_agreement_of_a_server_with_published_pairs(
 
 
 def test_a_spent_budget_ends_the_run_and_it_goes_on_from_there(
-    stage: Stage, bert: Path, tmp_path: Path  # noqa: F811
+    stage: Stage, bert: Path, tmp_path: Path
 ) -> None:  # fmt: skip
     stage.answer = play_all
     paths = files(tmp_path, 3)
@@ -195,7 +196,7 @@ def test_a_spent_budget_ends_the_run_and_it_goes_on_from_there(
     assert len(set(answered)) == len(answered), "no question that was answered is paid for again"
 
 
-def test_a_budget_ends_the_second_attempt_too(stage: Stage) -> None:  # noqa: F811
+def test_a_budget_ends_the_second_attempt_too(stage: Stage) -> None:
     one = Server(stage.url, "tiny", budget=Budget(requests=1))
     stage.play(chat("nothing"))
     with pytest.raises(OverBudget):
@@ -203,7 +204,7 @@ def test_a_budget_ends_the_second_attempt_too(stage: Stage) -> None:  # noqa: F8
 
 
 def test_a_server_that_is_not_there_ends_the_run(
-    stage: Stage, bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    stage: Stage, bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     stage.play(Played(b"", 401))
     paths = files(tmp_path, 3)
