@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -114,3 +115,13 @@ def stream(*texts: str, pause: float = 0.0, end: bool = True) -> Played:
             (0.0, b"data: [DONE]\n\n"),
         ]
     return Played(headers={"Content-Type": "text/event-stream"}, parts=tuple(parts))
+
+
+def steps(*places: dict[str, float], chosen: list[str] | None = None) -> dict[str, Any]:
+    """Log-probabilities as servers write them, from probabilities; the first of each place is chosen."""
+    content = []
+    for i, place in enumerate(places):
+        top = [{"token": token, "logprob": math.log(p)} for token, p in place.items()]
+        first = chosen[i] if chosen else next(iter(place))
+        content.append({"token": first, "logprob": math.log(place[first]), "top_logprobs": top})
+    return {"content": content}

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.chat_server import KEY, Played, Stage, chat
+from tests.chat_server import KEY, Played, Stage, chat, steps
 
 from linkwise.errors import InputError, Interrupted, LinkwiseError, ResourceError, UsageError
 from linkwise.lm import server as server_module
@@ -33,16 +33,6 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     found: list[float] = []
     monkeypatch.setattr(server_module.time, "sleep", found.append)
     return found
-
-
-def steps(*places: dict[str, float], chosen: list[str] | None = None) -> dict[str, Any]:
-    """Log-probabilities as servers write them, from probabilities; the first of each place is chosen."""
-    content = []
-    for i, place in enumerate(places):
-        top = [{"token": token, "logprob": math.log(p)} for token, p in place.items()]
-        first = chosen[i] if chosen else next(iter(place))
-        content.append({"token": first, "logprob": math.log(place[first]), "top_logprobs": top})
-    return {"content": content}
 
 
 # Requests, replies, and the key

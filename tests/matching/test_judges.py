@@ -11,8 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from tests.chat_server import KEY, Played, Stage, chat
-from tests.lm.test_prompting import steps
+from tests.chat_server import KEY, Played, Stage, chat, steps
 from tests.tiny_models import causal
 
 import linkwise

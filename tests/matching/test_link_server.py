@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from tests.chat_server import KEY, Played, Stage, chat
-from tests.lm.test_prompting import steps
+from tests.chat_server import KEY, Played, Stage, chat, steps
 from tests.matching.test_link import files, options
 
 import linkwise

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from tests.lm.test_prompting import KEY, Played, Stage, chat, stage, steps
+from tests.chat_server import KEY, Played, Stage, chat, steps
 from tests.rank.network import TASK, write_surface
 
 from linkwise.cli import main
@@ -20,7 +20,6 @@ from linkwise.rank.served import Pieces, ServedRanker, parted_answers
 from linkwise.rank.surface import read_surface
 from linkwise.rank.task import read_task
 
-__all__ = ["stage"]  # the fixture
 JOINT = {"group_by_action": False, "budget_tokens": 600}
 
 
