@@ -88,18 +88,7 @@ def _length(question: Question) -> int | None:
         (n,) = question.numbers
         return min(MOST, int(n)) if n.is_integer() and n >= 1 else None
     single = {"first", "best", "highest", "riskiest", "next"} & set(question.every)
-    several = {
-        "users",
-        "items",
-        "songs",
-        "titles",
-        "techniques",
-        "goals",
-        "codes",
-        "pairs",
-        "texts",
-        "patents",
-    }
+    several = {noun for noun in NOUNS if noun.endswith("s")}
     return 1 if single and not several & set(question.every) else SHOWN
 
 
