@@ -13,7 +13,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from linkwise.cli import main
 from linkwise.data.graph_files import read_graphs
+from linkwise.data.graph_files import write_tu as write_graphs
 from linkwise.data.graphs import LOOPS, MULTIPLE, ONE_WAY, Graphs, build_graphs, of_networkx, of_pyg
 from linkwise.data.simulate_graphs import FAMILIES, plant, simulate_graphs
 from linkwise.errors import InputError, ResourceError, UsageError
@@ -142,6 +144,29 @@ def test_a_tudataset(tmp_path: Path, packed: bool) -> None:
     assert found.attributes is not None
     assert found.attributes.tolist()[3] == [7.0, 8.0]
     assert found.ledger == {LOOPS: 0, MULTIPLE: 0, ONE_WAY: 0}
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    plain = read_graphs(write_tu(tmp_path / "SET"))
+    write_graphs(plain, tmp_path / "again")
+    found = read_graphs(tmp_path / "again")
+    assert as_sets(found) == as_sets(plain)
+    assert (found.label, found.node_names) == (plain.label, plain.node_names)
+    for name in ("node_label", "edge_label", "attributes"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(plain, name))
+    with pytest.raises(UsageError, match="the folder exists"):
+        write_graphs(plain, tmp_path / "again")
+
+
+def test_graphs_are_simulated_from_the_command_line(tmp_path: Path) -> None:
+    out = tmp_path / "type3"
+    assert (
+        main(["simulate", "graphs", "--type", "3", "--n", "4", "--out", str(out), "--quiet"]) == 0
+    )
+    assert as_sets(read_graphs(out)) == as_sets(simulate_graphs("3", 4))
+    assert (
+        main(["simulate", "graphs", "--type", "3", "--n", "4", "--out", str(out), "--quiet"]) == 2
+    )
 
 
 def test_the_indicator_need_not_be_sorted(tmp_path: Path) -> None:

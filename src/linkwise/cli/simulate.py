@@ -8,8 +8,10 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from linkwise.cli.options import Quiet
+from linkwise.cli.options import Quiet, Seed
 from linkwise.cli.show import progress
+from linkwise.data.graph_files import write_tu
+from linkwise.data.simulate_graphs import Family, simulate_graphs
 from linkwise.data.simulate_members import MembersSimulation, simulate_members
 from linkwise.data.simulate_music import MusicSimulation, holds_simulation, simulate_music
 from linkwise.data.simulate_patents import PatentsSimulation, simulate_patents
@@ -83,10 +85,39 @@ def patents(
         print(f"Simulated patents: {out}", file=sys.stderr)
 
 
+def graphs(
+    *,
+    out: Annotated[str, Parameter(help="Folder of the graphs (TUDataset); must not exist yet.")],
+    type_: Annotated[
+        Family, Parameter(name="--type", help="Family: the rule by which edges are drawn.")
+    ] = "1",
+    n: Annotated[int, Parameter(name="--n", help="Graphs.")] = 500,
+    width: Annotated[int, Parameter(help="Nodes of a layer.")] = 6,
+    height: Annotated[int, Parameter(help="Layers.")] = 10,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate graphs of one family: layers of nodes, and a rule by which their edges are drawn.
+
+    1: three edges from each node to the next layer. 2a: a grid, and one more edge from each node to the next
+    layer; 2b: last and first layers joined; 2c: each layer a ring; 2c-6: rings, straight links and six more
+    edges between layers. 3: rings, and two edges from each node to the next layer. regular-6: any six
+    neighbours.
+
+    ```
+    linkwise simulate graphs --type 1 --n 500 --out type1
+    ```
+    """
+    write_tu(simulate_graphs(type_, n, width=width, height=height, seed=seed), Path(out))
+    if not quiet:
+        print(f"Simulated graphs: {out}", file=sys.stderr)
+
+
 def add_to(app: App) -> None:
     """Add the verb to the command line."""
     verb = App(name="simulate", help="Make simulated logs, with the truth beside them.")
     verb.command(music)
     verb.command(members)
     verb.command(patents)
+    verb.command(graphs)
     app.command(verb)

@@ -15,7 +15,7 @@ import polars as pl
 
 from linkwise.data.graphs import Graphs, Longs, build_graphs, numbered, of_networkx
 from linkwise.data.texts import ENDINGS, read_table
-from linkwise.errors import InputError, optional
+from linkwise.errors import InputError, UsageError, optional
 
 MOST_BYTES = 4 * 2**30  # of one file inside a zip, unpacked
 MOST_TIMES = (
@@ -324,3 +324,41 @@ def _of_smiles(path: Path, frame: pl.DataFrame) -> Graphs:
         np.array(target, dtype=np.int64), label=label, node_label=numbered(atoms), edge_label=edges,
         directed=False,
     )  # fmt: skip
+
+
+def write_tu(graphs: Graphs, folder: str | Path, name: str | None = None) -> None:
+    """Write graphs as a TUDataset, which `read_graphs` and other libraries read, named as the folder.
+
+    The folder is made whole or not at all. Graphs are numbered from 1, as the format has it: their ids are
+    lost. Raises `UsageError` where the folder exists.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise UsageError(f"{folder}: the folder exists; choose another, or remove it.")
+    name = name or folder.name
+    parts = {
+        "graph_indicator": [str(row + 1) for row in graphs.graph_of_node().tolist()],
+        "A": [
+            f"{source + 1}, {target + 1}"
+            for source, target in zip(
+                np.repeat(np.arange(len(graphs.degree)), graphs.degree).tolist(),
+                graphs.neighbour.tolist(),
+                strict=True,
+            )
+        ],
+    }
+    if graphs.label is not None:
+        parts["graph_labels"] = list(graphs.label)
+    if graphs.node_label is not None:
+        parts["node_labels"] = [graphs.node_names[k] for k in graphs.node_label.tolist()]
+    if graphs.edge_label is not None:
+        parts["edge_labels"] = [graphs.edge_names[k] for k in graphs.edge_label.tolist()]
+    if graphs.attributes is not None:
+        rows = graphs.attributes.tolist()
+        parts["node_attributes"] = [", ".join(repr(value) for value in row) for row in rows]
+    partial = folder.with_name(f".{folder.name}.partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    for part, lines in parts.items():
+        text = "".join(f"{line}\n" for line in lines)
+        (partial / f"{name}_{part}.txt").write_text(text, encoding="utf-8")
+    partial.rename(folder)
