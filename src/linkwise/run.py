@@ -524,25 +524,34 @@ def _check_inputs(config: RunConfig, partial: Path) -> list[dict[str, str | int]
         if config.rank.teacher is not None:
             read += sorted(p for p in teacher_folder(config.rank.teacher).rglob("*") if p.is_file())
         return _same_inputs([fingerprint(path) for path in read], partial)
-    if config.verb == "match":
-        read = [Path(path) for path in (*config.paths, config.match.goals) if path is not None]
-        return _same_inputs([fingerprint(path) for path in read], partial)
-    if config.verb == "match-pairs":
-        from linkwise.data.document_tables import find_tables
-
-        more = [*config.paths[1:], *([config.pairs.labels] if config.pairs.labels else [])]
-        read = [*find_tables(config.paths[0]), *map(Path, more)]
-        return _same_inputs([fingerprint(path) for path in read], partial)
-    if config.verb == "match-link":
-        from linkwise.data.document_tables import find_tables
-        from linkwise.matching.link_read import files_of
-
-        read = [*find_tables(config.paths), *files_of(config.link)]
-        return _same_inputs([fingerprint(path) for path in read], partial)
+    if (matched := _matched_files(config)) is not None:
+        for path in matched:
+            if not path.is_file():
+                what = (
+                    "this is a folder; name the file" if path.is_dir() else "there is no such file"
+                )
+                raise InputError(f"{path}: {what}.")
+        return _same_inputs([fingerprint(path) for path in matched], partial)
     files = find_files(config.paths)
     if config.input.log_schema == "music-box":  # the truth lies beside a simulated log, unread
         files = [file for file in files if file.format == "csv"]
     return _same_inputs([fingerprint(file.path) for file in files], partial)
+
+
+def _matched_files(config: RunConfig) -> list[Path] | None:
+    """The files that a match reads; None of another study."""
+    from linkwise.data.document_tables import find_tables
+
+    if config.verb == "match":
+        return [Path(path) for path in (*config.paths, config.match.goals) if path is not None]
+    if config.verb == "match-pairs":
+        more = [*config.paths[1:], *([config.pairs.labels] if config.pairs.labels else [])]
+        return [*find_tables(config.paths[0]), *map(Path, more)]
+    if config.verb == "match-link":
+        from linkwise.matching.link_read import files_of
+
+        return [*find_tables(config.paths), *files_of(config.link)]
+    return None
 
 
 def _same_inputs(prints: list[dict[str, str | int]], partial: Path) -> list[dict[str, str | int]]:

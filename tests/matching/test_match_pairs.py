@@ -368,6 +368,37 @@ def test_options_that_do_not_go_together(world: Path, options: Any, words: str) 
         linkwise.match(world / "patents.csv", sections_of(world), **options)
 
 
+def test_what_is_not_there_is_said_before_any_work(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from linkwise.matching import pairs
+
+    monkeypatch.setattr(pairs, "Compared", None)  # nothing is embedded
+    with pytest.raises(InputError, match=r"none\.md: there is no such file"):
+        linkwise.match(world / "patents.csv", tmp_path / "none.md")
+    with pytest.raises(InputError, match="this is a folder; name the file"):
+        linkwise.match(world / "patents.csv", tmp_path)
+    with pytest.raises(InputError, match="a masked model"):
+        linkwise.match(world / "patents.csv", sections_of(world), judge="minilm")
+    with pytest.raises(InputError, match="there is no such folder"):
+        linkwise.match(world / "patents.csv", sections_of(world), judge=str(tmp_path / "none"))
+
+
+def test_labels_from_a_spreadsheet_are_read(world: Path, tmp_path: Path) -> None:
+    text = (world / "labels.csv").read_text()
+    queries = Side([f"p{k}" for k in range(60)], [""] * 60, [f"t{k}" for k in range(60)], [""] * 60)
+    items = side_of_sections(read_sections(sections_of(world)))
+    plain = read_pairs(world / "labels.csv", queries, items, (None, None, "label"))
+    for name, data in (
+        ("bom.csv", b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode()),
+        ("semicolons.csv", text.replace(",", ";").encode()),
+    ):
+        (tmp_path / name).write_bytes(data)
+        found = read_pairs(tmp_path / name, queries, items, (None, None, "label"))
+        np.testing.assert_array_equal(found.query, plain.query)
+        np.testing.assert_array_equal(found.label, plain.label)
+
+
 def test_a_circle_of_sections_and_doubled_ids_are_refused(world: Path, tmp_path: Path) -> None:
     circle = tmp_path / "circle.csv"
     circle.write_text("id,title,text,parent\na,A,one,b\nb,B,two,a\n")

@@ -79,6 +79,20 @@ def begin_judge(
     return LMJudge(load, queries, items, config, context, name, tune=tune)
 
 
+def check_judge(config: PairsConfig) -> None:
+    """Raise what `begin_judge` would of a model that is not there, or of another kind: before any work."""
+    from linkwise.lm.load import load_outline, locate
+
+    if config.judge in (WEIGHED, "server") or folder_of_judge(config) is not None:
+        return
+    if config.judge == "cross-encoder":
+        locate(config.lm)
+    elif config.epochs and config.labels is not None:
+        locate(config.judge)  # a masked model becomes a causal one when it is tuned
+    else:
+        load_outline(config.judge).must_look_back()
+
+
 def write_judge(use: Fitted, config: PairsConfig, folder: Path) -> None:
     """Write a judge to judge.json, and what it needs beside it."""
     folder.mkdir(parents=True, exist_ok=True)

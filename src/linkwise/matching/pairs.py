@@ -32,7 +32,13 @@ from linkwise.matching.judges import (
     words_judge,
 )
 from linkwise.matching.labels import FEWEST, Labelled, folds_of, read_pairs
-from linkwise.matching.load_judge import begin_judge, folder_of_judge, load_judge, write_judge
+from linkwise.matching.load_judge import (
+    begin_judge,
+    check_judge,
+    folder_of_judge,
+    load_judge,
+    write_judge,
+)
 from linkwise.matching.retrieve import retrieve
 from linkwise.matching.search import top_k_sparse
 from linkwise.matching.sides import (
@@ -209,6 +215,7 @@ def study(
         raise InputError(
             "expected a table of patents and one or more files of sections, in this order."
         )
+    check_judge(config)
     with context.step("read the texts"):
         queries = side_of_documents(read_documents(paths[0], documents), documents.text[0])
         items = side_of_sections(read_sections(list(paths[1:])))
