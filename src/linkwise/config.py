@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from linkwise.anomaly.config import DetectConfig
 from linkwise.churn.config import ChurnConfig
 from linkwise.data.documents import DocumentsConfig
 from linkwise.data.engine import EngineConfig
@@ -32,6 +33,7 @@ GROUPS = {
     "match": "match",
     "match-pairs": "pairs",
     "match-link": "link",
+    "detect": "detect",
 }
 # What each verb reads its records by; a surface's own file says how its records are read.
 READS = {
@@ -42,6 +44,7 @@ READS = {
     "match": None,
     "match-pairs": "documents",
     "match-link": "documents",
+    "detect": None,
 }
 
 
@@ -51,7 +54,7 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     verb: Literal[
-        "churn", "recommend", "rank", "forecast", "match", "match-pairs", "match-link"
+        "churn", "recommend", "rank", "forecast", "match", "match-pairs", "match-link", "detect"
     ] = "churn"
     paths: tuple[str, ...] = Field(min_length=1)
     seed: int = 0
@@ -65,6 +68,7 @@ class RunConfig(BaseModel):
     match: MatchConfig = MatchConfig()
     pairs: PairsConfig = PairsConfig()
     link: LinkConfig = LinkConfig()
+    detect: DetectConfig = DetectConfig()
 
     @model_validator(mode="after")
     def _levels(self) -> Self:
@@ -159,6 +163,7 @@ def sorted_options(verb: str, options: dict[str, Any]) -> dict[str, dict[str, An
         "match": MatchConfig,
         "match-pairs": PairsConfig,
         "match-link": LinkConfig,
+        "detect": DetectConfig,
     }
     readers: dict[str, type[BaseModel]] = {"input": InputConfig, "documents": DocumentsConfig}
     groups: dict[str, type[BaseModel]] = {"engine": EngineConfig, GROUPS[verb]: studies[verb]}

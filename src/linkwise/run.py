@@ -295,6 +295,76 @@ def match_links(
     return _carry_out("match-link", patents, out, seed, options, flags)
 
 
+def detect(
+    graphs: str | Path | Sequence[str | Path],
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Run:
+    """Find the graphs that do not belong to a family, learned from normal ones alone. See `docs/detect.md`.
+
+    `graphs` are paths of what `linkwise.data.graph_files.read_graphs` reads. `options` are the fields of
+    `DetectConfig` (``normal_class="1", detector="wl"``) and `EngineConfig`.
+
+    Raises `UsageError`, `InputError` or `ResourceError`, each saying what, where, got and mend.
+    """
+    flags = {"overwrite": overwrite, "resume": resume, "progress": progress}
+    return _carry_out("detect", graphs, out, seed, options, flags)
+
+
+def detect_score(
+    run: Run | str | Path,
+    graphs: str | Path | Sequence[str | Path],
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    false_alarms: float | None = None,
+) -> pl.DataFrame:
+    """Rank new graphs by how strange they are to the family that a finished detect run has learned.
+
+    `false_alarms` is the share of false ones among the flagged, by default the run's own. Returns the list,
+    the strangest first, and writes it to `out` (.parquet or .csv) where given.
+
+    Raises `UsageError` where `run` is no detect run or `out` exists, `InputError` where graphs cannot be
+    read.
+    """
+    from linkwise.anomaly.score import score_graphs
+    from linkwise.data.spreadsheet import write_csv
+
+    found = run if isinstance(run, Run) else Run.open(run)
+    config = found.config
+    if config.verb != "detect":
+        raise UsageError(f"{found.folder}: this is a {config.verb} run; expected a detect run.")
+    if false_alarms is not None and not 0 < false_alarms < 1:
+        raise UsageError(f"--false-alarms is {false_alarms}; expected a share between 0 and 1.")
+    path = None if out is None else Path(out)
+    if path is not None and path.exists() and not overwrite:
+        raise UsageError(f"{path}: the file exists. Choose another --out, or use --overwrite.")
+    if path is not None and path.suffix not in (".parquet", ".csv"):
+        raise UsageError(f"{path}: the list is written as .parquet or .csv; choose one of them.")
+    paths = [str(graphs)] if isinstance(graphs, str | Path) else [str(one) for one in graphs]
+    with _system_errors():
+        ranked = score_graphs(
+            found.folder / "model", paths, false_alarms or config.detect.false_alarms
+        )
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f".{path.name}.partial")
+            try:
+                if path.suffix == ".csv":
+                    write_csv(ranked, partial)
+                else:
+                    ranked.write_parquet(partial)
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
+    return ranked
+
+
 def _carry_out(
     verb: str,
     log: Any,
@@ -416,7 +486,7 @@ def execute(
     from threadpoolctl import threadpool_limits
 
     out = out.absolute()
-    _check_out(out, overwrite, (*config.paths, *_runs_of(config)))
+    _check_out(out, overwrite, (*config.paths, *config.detect.against, *_runs_of(config)))
     partial = out.parent / f".{out.name}.partial-{config.digest}"
     prepare_partial(partial, out, resume)
     context = Context(
@@ -468,6 +538,10 @@ def _study(config: RunConfig, context: Context) -> Outcome:
         from linkwise.matching.link_study import study as link_study
 
         return link_study(config.paths, config.documents, config.link, context)
+    if config.verb == "detect":
+        from linkwise.anomaly.study import study as detect_study
+
+        return detect_study(config.paths, config.detect, context)
     if config.verb == "recommend":
         from linkwise.recommend.study import study as recommend_study
 
@@ -524,6 +598,8 @@ def _check_inputs(config: RunConfig, partial: Path) -> list[dict[str, str | int]
         if config.rank.teacher is not None:
             read += sorted(p for p in teacher_folder(config.rank.teacher).rglob("*") if p.is_file())
         return _same_inputs([fingerprint(path) for path in read], partial)
+    if config.verb == "detect":
+        return _same_inputs([fingerprint(path) for path in _graph_files(config)], partial)
     if (matched := _matched_files(config)) is not None:
         for path in matched:
             if not path.is_file():
@@ -536,6 +612,17 @@ def _check_inputs(config: RunConfig, partial: Path) -> list[dict[str, str | int]
     if config.input.log_schema == "music-box":  # the truth lies beside a simulated log, unread
         files = [file for file in files if file.format == "csv"]
     return _same_inputs([fingerprint(file.path) for file in files], partial)
+
+
+def _graph_files(config: RunConfig) -> list[Path]:
+    """The files of a detect run's graphs; raises `InputError` where one is missing."""
+    found = []
+    for path in map(Path, (*config.paths, *config.detect.against)):
+        if not path.exists():
+            raise InputError(f"{path}: there is no such file or folder.")
+        inside = sorted(path.iterdir()) if path.is_dir() else [path]
+        found += [file for file in inside if file.is_file()]
+    return found
 
 
 def _matched_files(config: RunConfig) -> list[Path] | None:

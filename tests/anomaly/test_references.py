@@ -18,7 +18,8 @@ from linkwise.anomaly.describe import (
 )
 from linkwise.anomaly.references import Reference
 from linkwise.data.graphs import Graphs, of_networkx
-from linkwise.data.simulate_graphs import simulate_graphs
+from linkwise.data.simulate_graphs import plant, simulate_graphs
+from linkwise.metrics.binary import auc
 from linkwise.testing.detector import DetectorContract, renumbered
 
 
@@ -164,3 +165,17 @@ class TestSupportVectors(DetectorContract):
 class TestForest(DetectorContract):
     def make(self) -> Reference:
         return Reference(ReferenceConfig(description="wl", by="forest"))
+
+
+def test_a_planted_part_is_found_by_the_nodes_that_add_most() -> None:
+    """Counts of subtrees blame the nodes among which nearly all edges were put in."""
+    normal = simulate_graphs("2b", 60, width=5, height=8, seed=1)
+    planted, strange = plant(simulate_graphs("2b", 15, width=5, height=8, seed=2), size=6, seed=3)
+    fitted = Reference(ReferenceConfig(description="wl")).fit(normal)
+    found = []
+    for graph in range(len(planted)):
+        contributions = fitted.contributions(planted, graph)
+        assert contributions is not None
+        own = strange[planted.first[graph] : planted.first[graph + 1]]
+        found.append(auc(own.astype(int), contributions.node))
+    assert np.mean(found) > 0.85

@@ -16,7 +16,16 @@ import pytest
 from linkwise.cli import main
 from linkwise.data.graph_files import read_graphs
 from linkwise.data.graph_files import write_tu as write_graphs
-from linkwise.data.graphs import LOOPS, MULTIPLE, ONE_WAY, Graphs, build_graphs, of_networkx, of_pyg
+from linkwise.data.graphs import (
+    LOOPS,
+    MULTIPLE,
+    ONE_WAY,
+    Graphs,
+    build_graphs,
+    of_networkx,
+    of_pyg,
+    put_together,
+)
 from linkwise.data.simulate_graphs import FAMILIES, plant, simulate_graphs
 from linkwise.errors import InputError, ResourceError, UsageError
 
@@ -375,3 +384,33 @@ def test_molecules_need_rdkit(tmp_path: Path) -> None:
     found = read_graphs(path)
     assert found.node_names == ("C", "O")
     assert found.n_edges.tolist() == [2]
+
+
+def test_sets_are_put_together_with_one_numbering_of_labels() -> None:
+    def labelled(nodes: list[str], edges: list[tuple[int, int, str]], kind: str) -> Graphs:
+        graph = nx.Graph(label=kind)
+        for k, name in enumerate(nodes):
+            graph.add_node(k, label=name)
+        for a, b, name in edges:
+            graph.add_edge(a, b, label=name)
+        return of_networkx([graph])
+
+    one = labelled(["N", "C"], [(0, 1, "2")], "x")
+    two = labelled(["O", "C", "N"], [(0, 1, "1"), (1, 2, "2")], "y")
+    both = put_together([one, two], ["one", "two"])
+    assert both.ids == ("one: 0", "two: 0")
+    assert both.label == ("x", "y")
+    for alone, row in ((one, 0), (two, 1)):
+        again = both.select([row])
+        np.testing.assert_array_equal(again.edges(0), alone.edges(0))
+        assert [again.node_names[k] for k in again.node_label] == [
+            alone.node_names[k] for k in alone.node_label
+        ]
+        assert [again.edge_names[k] for k in again.edge_label] == [
+            alone.edge_names[k] for k in alone.edge_label
+        ]
+    plain = of_networkx([nx.path_graph(3)])
+    mixed = put_together([one, plain], ["one", "plain"])
+    assert mixed.node_label is None
+    assert mixed.label is None
+    assert put_together([one], ["one"]) is one

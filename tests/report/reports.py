@@ -16,6 +16,8 @@ from linkwise.report import (
     LineChart,
     LineSeries,
     Mark,
+    NetworkChart,
+    NetworkPicture,
     Reference,
     ReliabilityChart,
     ReliabilitySeries,
@@ -99,6 +101,24 @@ def charts(text: str = "name") -> dict[str, Chart]:
             series=[
                 ScatterSeries(name=text, x=[0.25, 1.5, 3], y=[2, 2.5, 2]),
                 ScatterSeries(name=text + "2", x=[1.125], y=[0], baseline=True),
+            ]
+        ),
+        "points": ScatterChart(
+            series=[
+                ScatterSeries(name=text, x=[0.5, 1.75, 3], y=[2, 2.5, 2.25]),
+                ScatterSeries(name=text + "2", x=[1.375], y=[1.125], baseline=True),
+            ],
+            x_label=text,
+            y_label=text,
+            log_x=True,
+        ),
+        "network": NetworkChart(
+            pictures=[
+                NetworkPicture(
+                    name=text, x=[0, 1, 1], y=[0, 0, 1], node_weight=[1.0, 0.125, 0.0],
+                    edges=[(0, 1), (1, 2)], edge_weight=[0.875, 0.0], missing=[(0, 2)],
+                ),
+                NetworkPicture(name=text + "2", x=[0.5], y=[0.5], node_weight=[0.0]),
             ]
         ),
     }  # fmt: skip

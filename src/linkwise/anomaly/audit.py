@@ -44,3 +44,26 @@ def twins(graphs: Graphs, strange: Any) -> Twins:
     return Twins(
         len(graphs), int((counts[which] > 1).sum()), int(mixed[which].sum()), float(ceiling)
     )
+
+
+def rank_correlation(a: Floats, b: Floats) -> float:
+    """Spearman's rank correlation of two measures (n,); 0 where one of them does not vary."""
+    from scipy.stats import rankdata
+
+    x, y = rankdata(a), rankdata(b)
+    if len(a) < 2 or not x.std() or not y.std():
+        return 0.0
+    return float(np.corrcoef(x, y)[0, 1])
+
+
+def clusters(score: Floats, strange: Any) -> float:
+    """Share of graphs that two clusters of the scores, made without labels, put with their kind.
+
+    Agglomerative clustering by Ward's distance; clusters and kinds are matched the better way, so that the
+    share is .5 at least. Memory grows with the square of the graphs.
+    """
+    from sklearn.cluster import AgglomerativeClustering
+
+    found = AgglomerativeClustering(2, linkage="ward").fit_predict(np.asarray(score)[:, None])
+    right = float((found == np.asarray(strange)).mean())
+    return max(right, 1 - right)

@@ -94,11 +94,15 @@ def wl_vectors(graphs: Graphs, rounds: int = ROUNDS, bits: int = BITS) -> Any:
     """Counts of subtrees by their hashes (n, 2**bits), as a sparse matrix of scipy."""
     from scipy.sparse import csr_matrix
 
-    colours = wl_colours(graphs, rounds)
-    column = (_mixed(colours) >> np.uint64(64 - bits)).astype(np.int64).ravel()
+    column = wl_columns(graphs, rounds, bits).ravel()
     row = np.tile(graphs.graph_of_node(), rounds + 1)
     ones = np.ones(len(row))
     return csr_matrix((ones, (row, column)), shape=(len(graphs), 2**bits))
+
+
+def wl_columns(graphs: Graphs, rounds: int = ROUNDS, bits: int = BITS) -> Longs:
+    """The column of `wl_vectors` that each node counts in after each round (rounds + 1, n_nodes)."""
+    return (_mixed(wl_colours(graphs, rounds)) >> np.uint64(64 - bits)).astype(np.int64)  # type: ignore[no-any-return]
 
 
 def wl_keys(graphs: Graphs, rounds: int = ROUNDS) -> Hashes:

@@ -7,11 +7,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from linkwise.anomaly.base import Detector, Floats
+from linkwise.anomaly.base import Contributions, Detector, Floats
 from linkwise.anomaly.config import DetectorConfig, ReferenceConfig
-from linkwise.anomaly.describe import DESCRIPTIONS, label_vectors, wl_vectors
+from linkwise.anomaly.describe import (
+    DEGREES,
+    DESCRIPTIONS,
+    label_vectors,
+    wl_columns,
+    wl_vectors,
+)
 from linkwise.context import Context
-from linkwise.data.graphs import Graphs
+from linkwise.data.graphs import Graphs, Longs
 from linkwise.errors import InputError
 
 TREES = 200
@@ -128,6 +134,58 @@ class Reference(Detector):
             return np.asarray(np.sqrt(np.maximum(2 - 2 * products / lengths, 0.0)))
         return np.asarray(np.sqrt(np.maximum(own[:, None] + theirs - 2 * products, 0.0)))
 
+    def contributions(self, graphs: Graphs, graph: int) -> Contributions | None:
+        """Of distances to the nearest, what each node adds by its degree, label or subtrees.
+
+        A distance is the sum of squared differences of columns over itself. Where the graph has more of a
+        column than its nearest, the nodes that make the column share its part; where it has less, no node is
+        to blame, and the part belongs to the whole, as all does of size and heat traces. None of support
+        vectors and forests.
+        """
+        self._check_fitted()
+        if self.config.by != "knn":
+            return None
+        one = graphs.select([graph])
+        own = self._scaled(self._described(one))
+        nearest = np.argsort(self._distances(own)[0], kind="stable")
+        nearest = nearest[: min(self.config.neighbours, len(nearest))]
+        node, column = self._columns(one)
+        share = np.zeros(int(one.n_nodes[0]))
+        whole = 0.0
+        mine = _dense_row(own, self.config.metric == "cosine" and self.config.description == "wl")
+        holders = np.bincount(column, minlength=len(mine))
+        for other in nearest:
+            theirs = _dense_row(
+                self._train[[other]],
+                self.config.metric == "cosine" and self.config.description == "wl",
+            )
+            square = (mine - theirs) ** 2
+            distance = float(np.sqrt(square.sum()))
+            if distance == 0:
+                continue
+            part = square / distance / len(nearest)
+            blamed = (mine > theirs) & (holders > 0)
+            whole += float(part[~blamed].sum())
+            each = np.where(blamed, part / np.maximum(holders, 1), 0.0)
+            share += np.bincount(node, each[column], minlength=len(share))
+        none = np.zeros((0, 2), dtype=np.int64)
+        return Contributions(whole, share, none, np.zeros(0), np.zeros(0, dtype=np.bool_))
+
+    def _columns(self, one: Graphs) -> tuple[Longs, Longs]:
+        """Which node of a graph counts in which column: node numbers and columns, entry by entry."""
+        n = int(one.n_nodes[0])
+        nodes = np.arange(n)
+        if self.config.description == "wl":
+            found = wl_columns(one, self.config.rounds)
+            return np.tile(nodes, len(found)), found.ravel()
+        if self.config.description == "degrees":
+            return nodes, np.minimum(one.degree, DEGREES - 1)
+        if self.config.description == "labels" and self._names and one.node_label is not None:
+            known = {name: k for k, name in enumerate(self._names)}
+            of = np.array([known.get(name, len(self._names)) for name in one.node_names])
+            return nodes, of[one.node_label]
+        return nodes[:0], nodes[:0]
+
     def _save(self, folder: Path) -> dict[str, Any]:
         from scipy.sparse import issparse, save_npz
 
@@ -158,3 +216,12 @@ class Reference(Detector):
         if not self._train.shape[0]:
             raise InputError("it was fitted to no graphs")
         self._prepare()
+
+
+def _dense_row(row: Any, unit: bool) -> Floats:
+    """One row as a flat array; of length 1 with `unit`."""
+    from scipy.sparse import issparse
+
+    flat = np.asarray(row.toarray() if issparse(row) else row, dtype=np.float64).ravel()
+    length = float(np.sqrt((flat**2).sum()))
+    return flat / length if unit and length > 0 else flat

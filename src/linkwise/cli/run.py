@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from linkwise.cli.churn import show_run as show_churn
+from linkwise.cli.detect import show_run as show_detect
 from linkwise.cli.forecast import show_run as show_forecast
 from linkwise.cli.match import show_links
 from linkwise.cli.match import show_run as show_match
@@ -41,6 +42,7 @@ def run(
 
     shows = {
         "churn": show_churn,
+        "detect": show_detect,
         "forecast": show_forecast,
         "match": show_match,
         "match-pairs": show_match,

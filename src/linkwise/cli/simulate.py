@@ -108,7 +108,12 @@ def graphs(
     linkwise simulate graphs --type 1 --n 500 --out type1
     ```
     """
-    write_tu(simulate_graphs(type_, n, width=width, height=height, seed=seed), Path(out))
+    note = (
+        f"Simulated graphs: {n} of family {type_}, {height} layers of {width} nodes, seed {seed}.\n"
+        "Made by linkwise simulate graphs; its help tells the family's rule.\n"
+    )
+    made = simulate_graphs(type_, n, width=width, height=height, seed=seed)
+    write_tu(made, Path(out), readme=note)
     if not quiet:
         print(f"Simulated graphs: {out}", file=sys.stderr)
 

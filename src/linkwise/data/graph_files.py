@@ -326,8 +326,12 @@ def _of_smiles(path: Path, frame: pl.DataFrame) -> Graphs:
     )  # fmt: skip
 
 
-def write_tu(graphs: Graphs, folder: str | Path, name: str | None = None) -> None:
+def write_tu(
+    graphs: Graphs, folder: str | Path, name: str | None = None, readme: str | None = None
+) -> None:
     """Write graphs as a TUDataset, which `read_graphs` and other libraries read, named as the folder.
+
+    `readme` stands beside them, in the file README.
 
     The folder is made whole or not at all. Graphs are numbered from 1, as the format has it: their ids are
     lost. Raises `UsageError` where the folder exists.
@@ -361,4 +365,6 @@ def write_tu(graphs: Graphs, folder: str | Path, name: str | None = None) -> Non
     for part, lines in parts.items():
         text = "".join(f"{line}\n" for line in lines)
         (partial / f"{name}_{part}.txt").write_text(text, encoding="utf-8")
+    if readme is not None:
+        (partial / "README").write_text(readme, encoding="utf-8")
     partial.rename(folder)

@@ -185,6 +185,70 @@ def build_graphs(
     )
 
 
+def put_together(several: Sequence[Graphs], names: Sequence[str]) -> Graphs:
+    """Graphs of several sets as one, in their order; `names` (of the sets) tell ids apart that are the same.
+
+    Labels of nodes, of edges, classes and attributes are kept where all sets that have nodes (edges, graphs)
+    have them, attributes where they are also as many.
+    """
+    if len(several) == 1:
+        return several[0]
+    ids = [name for graphs in several for name in graphs.ids]
+    if len(set(ids)) < len(ids):
+        ids = [
+            f"{name}: {own}"
+            for name, graphs in zip(names, several, strict=True)
+            for own in graphs.ids
+        ]
+    node_label, node_names = _one_numbering(
+        [(g.node_label, g.node_names, int(g.first[-1])) for g in several]
+    )
+    edge_label, edge_names = _one_numbering(
+        [(g.edge_label, g.edge_names, len(g.neighbour)) for g in several]
+    )
+    nodes = np.cumsum([0] + [int(g.first[-1]) for g in several])
+    ends = np.cumsum([0] + [len(g.neighbour) for g in several])
+    attributes = None
+    own = [g.attributes for g in several]
+    if len({None if a is None else a.shape[1] for a in own}) == 1 and own[0] is not None:
+        attributes = np.concatenate([a for a in own if a is not None])
+    return Graphs(
+        tuple(ids),
+        np.concatenate([[0], *(g.first[1:] + n for g, n in zip(several, nodes, strict=False))]),
+        np.concatenate([[0], *(g.start[1:] + n for g, n in zip(several, ends, strict=False))]),
+        np.concatenate([g.neighbour + n for g, n in zip(several, nodes, strict=False)]),
+        label=(
+            None
+            if any(g.label is None for g in several)
+            else tuple(label for g in several for label in g.label or ())
+        ),
+        node_label=node_label,
+        node_names=node_names,
+        edge_label=edge_label,
+        edge_names=edge_names,
+        attributes=attributes,
+        ledger={rule: sum(g.ledger.get(rule, 0) for g in several) for rule in RULES},
+    )
+
+
+def _one_numbering(
+    parts: list[tuple[Longs | None, tuple[str, ...], int]],
+) -> tuple[Longs | None, tuple[str, ...]]:
+    """Numbers of labels by one list of names; None where a part that has members has no labels."""
+    if all(label is None for label, _, _ in parts) or any(
+        label is None and n for label, _, n in parts
+    ):
+        return None, ()
+    _, names = numbered(sorted({name for _, own, _ in parts for name in own}))
+    number = {name: k for k, name in enumerate(names)}
+    found = [
+        np.array([number[name] for name in own], dtype=np.int64)[label]
+        for label, own, _ in parts
+        if label is not None and len(label)
+    ]
+    return np.concatenate(found) if found else np.zeros(0, dtype=np.int64), names
+
+
 def numbered(values: Sequence[Any]) -> tuple[Longs, tuple[str, ...]]:
     """Labels as numbers from 0, and their names, numbers in their own order."""
     names = [str(value) for value in values]

@@ -232,14 +232,58 @@ class ScatterSeries(_Model):
 
 
 class ScatterChart(_Model):
-    """Points on a map, the most important group first: near means alike, so no axes are drawn."""
+    """Points on a map, the most important group first: near means alike, so no axes are drawn.
+
+    With `x_label` and `y_label` they are points of two measures: axes are drawn, and groups in a legend.
+    """
 
     kind: Literal["scatter"] = "scatter"
     series: tuple[ScatterSeries, ...] = Field(min_length=1)
+    x_label: PlainText = ""
+    y_label: PlainText = ""
+    log_x: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if bool(self.x_label) != bool(self.y_label):
+            raise ValueError("give both x_label and y_label, or neither")
+        if self.log_x and any(x <= 0 for group in self.series for x in group.x):
+            raise ValueError("log_x needs x above 0")
+        return self
+
+
+class NetworkPicture(_Model):
+    """One graph as it is drawn: places of its nodes, and how much each node and edge weighs (0 to 1)."""
+
+    name: PlainText
+    x: Amounts = Field(min_length=1)
+    y: Amounts
+    node_weight: Amounts
+    edges: tuple[tuple[int, int], ...] = ()
+    edge_weight: Amounts = ()
+    missing: tuple[tuple[int, int], ...] = ()
+    """Pairs without an edge that are drawn dashed."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_count("y", self.y, len(self.x), "values of x")
+        check_count("node_weight", self.node_weight, len(self.x), "values of x")
+        check_count("edge_weight", self.edge_weight, len(self.edges), "edges")
+        for pair in (*self.edges, *self.missing):
+            if not all(0 <= node < len(self.x) for node in pair):
+                raise ValueError(f"edge {pair}: the nodes are 0 to {len(self.x) - 1}")
+        return self
+
+
+class NetworkChart(_Model):
+    """Graphs side by side, two to a row; what weighs more is drawn thicker and in colour."""
+
+    kind: Literal["network"] = "network"
+    pictures: tuple[NetworkPicture, ...] = Field(min_length=1, max_length=12)
 
 
 Chart = Annotated[
-    LineChart | BarChart | HistogramChart | ReliabilityChart | ScatterChart,
+    LineChart | BarChart | HistogramChart | ReliabilityChart | ScatterChart | NetworkChart,
     Field(discriminator="kind"),
 ]
 

@@ -30,15 +30,29 @@ from linkwise.report.document import (
     LineChart,
     LineSeries,
     Mark,
+    NetworkChart,
     Reference,
     ReliabilityChart,
     ReliabilitySeries,
     ScatterChart,
+    ScatterSeries,
 )
 from linkwise.report.inline import inline
 from linkwise.report.labels import Labels, columns_of, cut, tick
 from linkwise.report.limits import MAX_BARS, MAX_NAMES, MAX_POINTS, MAX_SERIES, Floats, every, thin
-from linkwise.report.looks import BASE, CARD, FIRST, GRID, HATCHES, INK, MUTED, SERIES, looks
+from linkwise.report.looks import (
+    BASE,
+    CARD,
+    FIRST,
+    GRID,
+    HATCHES,
+    INK,
+    MARKERS,
+    MUTED,
+    SERIES,
+    looks,
+)
+from linkwise.report.networks import networks
 from linkwise.report.scatter import colours, room, window
 
 WIDTH, HEIGHT = 5.4, 3.3  # inches; 72 units of the view box each
@@ -83,7 +97,9 @@ def svg(chart: Chart, alt: str, prefix: str = "figure") -> str:
             case ReliabilityChart():
                 drawing.reliability(chart)
             case ScatterChart():
-                drawing.scatter(chart)
+                drawing.points(chart) if chart.x_label else drawing.scatter(chart)
+            case NetworkChart():
+                networks(drawing.axes, chart, drawing._note)
         file = io.StringIO()
         canvas.print_svg(file, metadata={"Date": None})
     return inline(file.getvalue(), alt, prefix, drawing.label.originals)
@@ -95,7 +111,9 @@ def _height(chart: Chart) -> float:
         rows = min(len(chart.categories), MAX_BARS)
         per_row = 0.6 + 0.4 * min(len(chart.series), MAX_SERIES)
         return max(1.9, 0.9 + 0.27 * rows * per_row)
-    if isinstance(chart, ScatterChart):
+    if isinstance(chart, NetworkChart):
+        return WIDTH / 2 * -(-len(chart.pictures) // 2)
+    if isinstance(chart, ScatterChart) and not chart.x_label:
         return WIDTH
     return 3.8 if isinstance(chart, ReliabilityChart) else HEIGHT
 
@@ -310,6 +328,28 @@ class _Drawing:
             if place is not None:
                 self._note(name, (0, 0), "axes fraction", place, ha="center", va="center")
 
+    def points(self, chart: ScatterChart) -> None:
+        """Points of two measures."""
+        step = every(chart)
+        if chart.log_x:
+            self.axes.set_xscale("log")
+        handles, strong = [], 0
+        for group in chart.series:
+            colour = BASE if group.baseline else SERIES[strong % len(SERIES)]
+            marker = "." if group.baseline else MARKERS[strong % len(MARKERS)]
+            strong += not group.baseline
+            some = 1 if group.mark else step
+            (handle,) = self.axes.plot(
+                group.x[::some], group.y[::some], linestyle="", marker=marker, markersize=4.0,
+                markeredgewidth=0.0, color=colour, alpha=0.6,
+            )  # fmt: skip
+            handles.append(handle)
+        self._scale("x", "number")
+        self._scale("y", "number")
+        self._name(chart.x_label, chart.y_label)
+        if len(chart.series) > 1:
+            self._legend(handles, chart.series)
+
     def _name(self, x: str, y: str) -> None:
         """Name the axes: x below; y on top, where it reads without turning one's head."""
         self.axes.set_xlabel(self.label(x, 44), color=MUTED, labelpad=4)
@@ -420,7 +460,9 @@ class _Drawing:
         )
 
     def _legend(
-        self, handles: list[Any], series: Sequence[LineSeries | BarSeries | ReliabilitySeries]
+        self,
+        handles: list[Any],
+        series: Sequence[LineSeries | BarSeries | ReliabilitySeries | ScatterSeries],
     ) -> None:
         labels = [self.label(one.name, 36) for one in series]
         widths = [46 + columns_of(label) * 0.9 * _CHARACTER for label in labels]

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from linkwise.report.document import BarChart, Chart, HistogramChart, LineChart, ScatterChart
+from linkwise.report.document import (
+    BarChart,
+    Chart,
+    HistogramChart,
+    LineChart,
+    NetworkChart,
+    ScatterChart,
+)
 
 Floats = NDArray[np.float64]
 
@@ -19,9 +26,13 @@ MAX_NAMES = 20  # written on it
 def left_out(chart: Chart) -> str:
     """What of `chart` is in its data but not drawn, in words; empty if all is drawn."""
     said = []
+    if isinstance(chart, NetworkChart):
+        return ""
     if isinstance(chart, ScatterChart):
         if (step := every(chart)) > 1:
             said.append(f"Of each group one point in {step:,} is drawn.")
+        if chart.x_label:
+            return " ".join(said)
         if (named := sum(not (group.baseline or group.mark) for group in chart.series)) > 1:
             some = f"The first {MAX_NAMES} names are" if named > MAX_NAMES else "Names are"
             said.append(f"{some} written where they cover no other.")

@@ -40,7 +40,7 @@ _DASHES: list[Any] = [
     (0, (9, 3)),
 ]
 _GREY_DASHES: list[Any] = [(0, (4, 3)), (0, (1, 2)), (0, (8, 3, 1, 3))]
-_MARKERS = "osD^vPX*"
+MARKERS = "osD^vPX*"
 
 
 def looks(baselines: Sequence[bool]) -> list[dict[str, Any]]:
@@ -55,7 +55,7 @@ def looks(baselines: Sequence[bool]) -> list[dict[str, Any]]:
         else:
             dash = _DASHES[(strong + strong // 6) % 6]
             look |= {"color": SERIES[strong % 6], "linestyle": dash, "linewidth": 2.0}
-            look["marker"] = _MARKERS[strong % 8]
+            look["marker"] = MARKERS[strong % 8]
             strong += 1
         found.append(look)
     return found

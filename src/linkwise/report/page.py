@@ -23,6 +23,7 @@ from linkwise.report.document import (
     Figure,
     HistogramChart,
     LineChart,
+    NetworkChart,
     ReliabilityChart,
     Report,
     ScatterChart,
@@ -181,7 +182,7 @@ def _lines(chart: Chart) -> list[str]:
 def _drawn_note(chart: Chart) -> str:
     """What a reader must know to read the drawing."""
     said = left_out(chart)
-    if isinstance(chart, HistogramChart | ScatterChart):
+    if isinstance(chart, HistogramChart | NetworkChart | ScatterChart):
         return said
     if isinstance(chart, ReliabilityChart) or any(s.low is not None for s in chart.series):
         shape = "Bands" if isinstance(chart, LineChart) else "Error bars"

@@ -15,6 +15,7 @@ from linkwise.report.document import (
     Column,
     HistogramChart,
     LineChart,
+    NetworkChart,
     ReliabilityChart,
     ScatterChart,
     Table,
@@ -157,8 +158,28 @@ def data_of(chart: Chart) -> Table:
         case ScatterChart():
             columns = {"group": [group.name for group in chart.series for _ in group.x]}
             for axis in ("x", "y"):
-                columns[axis] = [value for group in chart.series for value in getattr(group, axis)]
+                name = getattr(chart, f"{axis}_label") or axis
+                columns[name] = [value for group in chart.series for value in getattr(group, axis)]
+        case NetworkChart():
+            columns = _network_data(chart)
     return _table(columns)
+
+
+def _network_data(chart: NetworkChart) -> dict[str, Sequence[Cell]]:
+    """One row for each node, edge and missing edge of each picture."""
+    rows: list[tuple[Cell, ...]] = []
+    for picture in chart.pictures:
+        rows += [
+            (picture.name, "node", node, None, weight)
+            for node, weight in enumerate(picture.node_weight)
+        ]
+        rows += [
+            (picture.name, "edge", *pair, weight)
+            for pair, weight in zip(picture.edges, picture.edge_weight, strict=True)
+        ]
+        rows += [(picture.name, "missing edge", *pair, None) for pair in picture.missing]
+    names = ("graph", "part", "node", "other node", "weight")
+    return {name: [row[i] for row in rows] for i, name in enumerate(names)}
 
 
 def _line_data(chart: LineChart) -> Table:
