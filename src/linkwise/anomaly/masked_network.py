@@ -1,0 +1,123 @@
+"""The network of masked completion: message passing, and the odds of an edge between two nodes.
+
+Three kinds of layers, each a few lines over `index_add`: GIN (Xu et al. 2019), GraphSAGE with means (Hamilton
+et al. 2017) and GAT (Veličković et al. 2018). Messages go from `source` to `target`, both (n_messages,).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+HEADS = 4  # of GAT
+GLOBAL = 2  # numbers of a graph beside its pooled vector: log n and density
+
+
+class GIN(nn.Module):
+    """MLP((1 + eps) x + the sum of the neighbours')."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.eps = nn.Parameter(torch.zeros(1))
+        self.mlp = nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.Linear(size, size))
+
+    def forward(self, x: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        """(n, size) -> (n, size)."""
+        near = torch.zeros_like(x).index_add(0, target, x[source])
+        found: Tensor = self.mlp((1 + self.eps) * x + near)
+        return found
+
+
+class SAGE(nn.Module):
+    """W x + V the mean of the neighbours'; 0 where there is none."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.own = nn.Linear(size, size)
+        self.near = nn.Linear(size, size, bias=False)
+
+    def forward(self, x: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        """(n, size) -> (n, size)."""
+        total = torch.zeros_like(x).index_add(0, target, x[source])
+        count = torch.bincount(target, minlength=len(x)).clamp(min=1)
+        found: Tensor = self.own(x) + self.near(total / count[:, None])
+        return found
+
+
+class GAT(nn.Module):
+    """Neighbours and the node itself, weighted by attention; four heads side by side."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.values = nn.Linear(size, size, bias=False)
+        self.sends = nn.Parameter(torch.randn(HEADS, size // HEADS) * (size // HEADS) ** -0.5)
+        self.takes = nn.Parameter(torch.randn(HEADS, size // HEADS) * (size // HEADS) ** -0.5)
+        self.bias = nn.Parameter(torch.zeros(size))
+
+    def forward(self, x: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        """(n, size) -> (n, size)."""
+        n = len(x)
+        self_loops = torch.arange(n, device=x.device)
+        source, target = torch.cat([source, self_loops]), torch.cat([target, self_loops])
+        values = self.values(x).view(n, HEADS, -1)
+        sends, takes = (values * self.sends).sum(-1), (values * self.takes).sum(-1)
+        odds = functional.leaky_relu(sends[source] + takes[target], 0.2)  # (n_messages, heads)
+        # The largest is taken off so that no exponential overflows.
+        index = target[:, None].expand_as(odds)
+        top = torch.full_like(sends, -torch.inf).scatter_reduce(0, index, odds.detach(), "amax")
+        weight = (odds - top[target]).exp()
+        total = torch.zeros_like(sends).index_add(0, target, weight)
+        weight = weight / total[target]
+        near = torch.zeros_like(values).index_add(0, target, weight[:, :, None] * values[source])
+        return near.reshape(n, -1) + self.bias
+
+
+LAYERS: dict[str, type[nn.Module]] = {"gin": GIN, "sage": SAGE, "gat": GAT}
+
+
+class CompletionNetwork(nn.Module):
+    """Vectors of nodes, of graphs, and the log-odds of an edge between two nodes.
+
+    The vector of a node is that of its inputs and of each layer, side by side. A pair goes into the MLP as
+    the sum and the distance (number by number) of its nodes' vectors, so that (u, v) and (v, u) are one; with
+    1 / shortest path, and the graph's vector: the mean of its nodes', made smaller, log n and density.
+    """
+
+    def __init__(self, inputs: int, kind: str, layers: int, size: int, dropout: float) -> None:
+        super().__init__()
+        self.inputs = nn.Linear(inputs, size)
+        self.layers = nn.ModuleList([LAYERS[kind](size) for _ in range(layers)])
+        # Of each node by itself: what a batch holds must not matter.
+        self.norms = nn.ModuleList([nn.LayerNorm(size) for _ in range(layers)])
+        wide = (layers + 1) * size
+        self.pooled = nn.Linear(wide, size)
+        self.mlp = nn.Sequential(
+            nn.Linear(2 * wide + 1 + size + GLOBAL, 2 * size),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(2 * size, size),
+            nn.ReLU(),
+            nn.Linear(size, 1),
+        )
+
+    def nodes(self, x: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        """Vectors (n, (layers + 1) * size) of nodes with such inputs (n, inputs)."""
+        x = functional.relu(self.inputs(x))
+        found = [x]
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = functional.relu(norm(layer(x, source, target)))
+            found.append(x)
+        return torch.cat(found, dim=1)
+
+    def graphs(self, nodes: Tensor, owner: Tensor, about: Tensor) -> Tensor:
+        """Vectors (n_graphs, size + 2) from those of nodes, their graphs, and log n and density."""
+        total = nodes.new_zeros((len(about), nodes.shape[1])).index_add(0, owner, nodes)
+        count = torch.bincount(owner, minlength=len(about)).clamp(min=1)
+        return torch.cat([functional.relu(self.pooled(total / count[:, None])), about], dim=1)
+
+    def pairs(self, u: Tensor, v: Tensor, inverse: Tensor, graph: Tensor) -> Tensor:
+        """Log-odds (n,) of an edge between nodes with such vectors (n, wide), in graphs with such vectors."""
+        together = torch.cat([u + v, (u - v).abs(), inverse[:, None], graph], dim=1)
+        found: Tensor = self.mlp(together).squeeze(1)
+        return found
