@@ -16,7 +16,7 @@ from linkwise.anomaly.describe import wl_colours, wl_keys
 from linkwise.anomaly.paths import all_path_lengths, non_neighbours, path_lengths
 from linkwise.context import Context
 from linkwise.data.graphs import Graphs, Longs
-from linkwise.errors import InputError, UsageError, optional
+from linkwise.errors import InputError, optional
 
 BINS = 10
 QUANTILES = np.array([0.1, 0.25, 0.5, 0.75, 0.9])
@@ -45,7 +45,7 @@ class MaskedConfig(DetectorConfig):
     """Numbers of a node at each layer; for `gat` a multiple of 4."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Share of the pair network's first hidden values that are dropped in training."""
-    epochs: int = Field(60, ge=1)
+    epochs: int = Field(30, ge=1)
     """Passes over the training graphs."""
     batch_size: int = Field(16, ge=1)
     """Graphs at a time in training."""
@@ -164,13 +164,25 @@ class Masked(Detector):
 
     def completions(self, graphs: Graphs, graph: int) -> Completions:
         """What is judged of one graph, its nodes numbered from 0; raises `UsageError` before `fit`."""
+        return next(self.completions_of(graphs.select([graph])))
+
+    def completions_of(self, graphs: Graphs) -> Iterator[Completions]:
+        """What is judged of each graph, one after another; raises `UsageError` before `fit`."""
         self._check_fitted()
-        return next(self._completions(graphs.select([graph])))[1]
+        for rows, found in self._completions(graphs):
+            for row in range(rows.stop - rows.start):
+                at = np.flatnonzero(found.graph == row)
+                yield Completions(
+                    found.pairs[at],
+                    np.zeros(len(at), dtype=np.int64),
+                    found.there[at],
+                    found.weight[at],
+                    found.log_odds[at],
+                )
 
     def summaries(self, graphs: Graphs) -> Floats:
         """The distribution of each graph's completions (n, 30); raises `UsageError` before `fit`."""
-        if not hasattr(self, "_network"):
-            raise UsageError(f"{self.name}: the detector has learned nothing yet; call fit first.")
+        self._check_fitted()
         return self._summed(graphs)[0]
 
     def contributions(self, graphs: Graphs, graph: int) -> Contributions | None:
@@ -223,7 +235,8 @@ class Masked(Detector):
         if graphs.node_label is not None:
             known = [number.get(name, len(self._names)) for name in graphs.node_names]
             column = np.array(known)[graphs.node_label]
-        return np.eye(len(self._names) + 1)[column]
+        found: Floats = np.eye(len(self._names) + 1)[column]
+        return found
 
     def _scores(self, graphs: Graphs) -> Floats:
         summary, likelihood = self._summed(graphs)

@@ -12,6 +12,10 @@ from torch.nn import functional
 
 HEADS = 4  # of GAT
 GLOBAL = 2  # numbers of a graph beside its pooled vector: log n and density
+# 1 / length alone is learned slowly: 1/2, 1/3 and 1/4 lie near each other, and a family may have edges at
+# one of these alone. After 280 steps on graphs of type 1 the loss was .655 with it, and .355 with a column
+# for each length beside it.
+LENGTHS = 7  # columns of path lengths: none (0), 2, 3, ... (1 is never met), and 6 and more
 
 
 class GIN(nn.Module):
@@ -81,7 +85,8 @@ class CompletionNetwork(nn.Module):
 
     The vector of a node is that of its inputs and of each layer, side by side. A pair goes into the MLP as
     the sum and the distance (number by number) of its nodes' vectors, so that (u, v) and (v, u) are one; with
-    1 / shortest path, and the graph's vector: the mean of its nodes', made smaller, log n and density.
+    1 / shortest path (0 if none) and the length as a column of its own, and the graph's vector: the mean of
+    its nodes', made smaller, log n and density.
     """
 
     def __init__(self, inputs: int, kind: str, layers: int, size: int, dropout: float) -> None:
@@ -93,7 +98,7 @@ class CompletionNetwork(nn.Module):
         wide = (layers + 1) * size
         self.pooled = nn.Linear(wide, size)
         self.mlp = nn.Sequential(
-            nn.Linear(2 * wide + 1 + size + GLOBAL, 2 * size),
+            nn.Linear(2 * wide + 1 + LENGTHS + size + GLOBAL, 2 * size),
             nn.ReLU(),
             nn.Dropout(dropout),
             nn.Linear(2 * size, size),
@@ -116,8 +121,14 @@ class CompletionNetwork(nn.Module):
         count = torch.bincount(owner, minlength=len(about)).clamp(min=1)
         return torch.cat([functional.relu(self.pooled(total / count[:, None])), about], dim=1)
 
-    def pairs(self, u: Tensor, v: Tensor, inverse: Tensor, graph: Tensor) -> Tensor:
-        """Log-odds (n,) of an edge between nodes with such vectors (n, wide), in graphs with such vectors."""
-        together = torch.cat([u + v, (u - v).abs(), inverse[:, None], graph], dim=1)
+    def pairs(self, u: Tensor, v: Tensor, length: Tensor, graph: Tensor) -> Tensor:
+        """Log-odds (n,) of an edge between nodes with such vectors (n, wide), in graphs with such vectors.
+
+        `length` (n,) are edges on the shortest path between the two that is not the edge itself, 0 if none.
+        """
+        inverse = torch.where(length > 0, 1 / length.clamp(min=1), 0.0).to(u.dtype)
+        column = functional.one_hot(length.clamp(max=LENGTHS - 1), LENGTHS).to(u.dtype)
+        parts = [u + v, (u - v).abs(), inverse[:, None], column, graph]
+        together = torch.cat(parts, dim=1)
         found: Tensor = self.mlp(together).squeeze(1)
         return found

@@ -132,13 +132,10 @@ def _forward(
     )
     owner = graphs.graph_of_node()
     graph = network.graphs(nodes, torch.from_numpy(owner), torch.from_numpy(about).to(dtype))
-    inverse = np.divide(1.0, lengths, out=np.zeros(len(lengths)), where=lengths > 0)
     odds = nodes.new_zeros(len(pairs))
 
     def judge(at: Longs, u: Tensor, v: Tensor) -> Tensor:
-        return network.pairs(
-            u, v, torch.from_numpy(inverse[at]).to(dtype), graph[owner[pairs[at, 0]]]
-        )
+        return network.pairs(u, v, torch.from_numpy(lengths[at]), graph[owner[pairs[at, 0]]])
 
     masked = np.flatnonzero(there) if mode == "full-mask" else np.zeros(0, dtype=np.int64)
     whole = np.setdiff1d(np.arange(len(pairs)), masked)

@@ -131,8 +131,9 @@ def _of_all(start: Any, neighbour: Any, begin: int, end: int) -> Any:
 def _near(start: Any, neighbour: Any, pairs: Any, hops: int, most: int) -> Any:
     n = len(start) - 1
     seen, depth, where = np.full(n, -1), np.zeros(n, np.int64), np.zeros(n, np.int64)
-    node, source = [np.int64(0) for _ in range(0)], [np.int64(0) for _ in range(0)]
-    target, fewer = [np.int64(0) for _ in range(0)], [np.int64(0) for _ in range(0)]
+    # Empty lists by a comprehension: numba learns their kind from it.
+    node, source = [0 for _ in range(0)], [0 for _ in range(0)]
+    target, fewer = [0 for _ in range(0)], [0 for _ in range(0)]
     done = 0
     place = np.zeros((len(pairs), 2), np.int64)
     while done < len(pairs) and (done == 0 or len(source) < most):
