@@ -95,11 +95,14 @@ def slow_log_odds(detector: Masked, graph: nx.Graph, names: list[str], u: int, v
         about = torch.tensor([np.log(len(graph)), nx.density(graph)])
         column = np.eye(LENGTHS)[min(length, LENGTHS - 1)]
         inverse = 1 / length if length else 0.0
+        steps = [len(path) - 1 for path in nx.all_simple_paths(barred, u, v, cutoff=3)]
+        counts = [float(steps.count(k)) for k in (2, 3)] if detector.config.counts else []
         row = [
             seen[u] + seen[v],
             (seen[u] - seen[v]).abs(),
             torch.tensor([inverse]),
             torch.tensor(column),
+            torch.log1p(torch.tensor(counts)),
             pooled,
             about,
         ]
@@ -114,7 +117,15 @@ def test_scores_are_those_of_a_loop_that_removes_each_edge(
     mode: Any, network: Any, layers: int, labels: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     several, graphs = some_graphs(labels)
-    detector = made(graphs, mode=mode, network=network, layers=layers, score="likelihood", epochs=2)
+    detector = made(
+        graphs,
+        mode=mode,
+        network=network,
+        layers=layers,
+        score="likelihood",
+        epochs=2,
+        counts=labels,
+    )
     monkeypatch.setattr("linkwise.anomaly.masked.MESSAGES", 100)  # in several parts
     scores = detector.decision_function(graphs)
     for k, graph in enumerate(several):

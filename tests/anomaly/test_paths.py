@@ -11,6 +11,7 @@ from linkwise.anomaly.paths import (
     all_path_lengths,
     neighbourhoods,
     non_neighbours,
+    path_counts,
     path_lengths,
 )
 from linkwise.data.graphs import of_networkx
@@ -37,6 +38,19 @@ def test_paths_are_those_of_the_graph_without_the_edge() -> None:
     np.testing.assert_array_equal(path_lengths(GRAPHS, np.array(pairs)), slow)
     assert {0, 2, 3, 4} <= set(slow)
     assert path_lengths(GRAPHS, np.zeros((0, 2), dtype=np.int64)).shape == (0,)
+
+
+def test_paths_of_two_and_three_edges_are_counted_without_the_edge() -> None:
+    for begin, graph in zip(GRAPHS.first, SEVERAL, strict=False):
+        pairs = [(u, v) for u in graph for v in graph if u != v]
+        slow = []
+        for u, v in pairs:
+            barred = graph.copy()
+            barred.remove_edges_from([(u, v)])
+            lengths = [len(path) - 1 for path in nx.all_simple_paths(barred, u, v, cutoff=3)]
+            slow.append([lengths.count(2), lengths.count(3)])
+        got = path_counts(GRAPHS, np.array(pairs).reshape(-1, 2) + begin)
+        np.testing.assert_array_equal(got, np.array(slow).reshape(-1, 2))
 
 
 def test_all_paths_are_those_of_networkx() -> None:

@@ -37,6 +37,8 @@ class MaskedConfig(DetectorConfig):
     of edges and of pairs without one, nats."""
     neighbours: int = Field(5, ge=1)
     """Nearest training graphs whose distance counts."""
+    counts: bool = True
+    """Also tell the pair network how many paths of two and of three edges join the pair."""
     network: Literal["gin", "sage", "gat"] = "gin"
     """Kind of layers."""
     layers: int = Field(2, ge=1, le=6)

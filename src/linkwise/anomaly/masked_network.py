@@ -85,12 +85,15 @@ class CompletionNetwork(nn.Module):
 
     The vector of a node is that of its inputs and of each layer, side by side. A pair goes into the MLP as
     the sum and the distance (number by number) of its nodes' vectors, so that (u, v) and (v, u) are one; with
-    1 / shortest path (0 if none) and the length as a column of its own, and the graph's vector: the mean of
-    its nodes', made smaller, log n and density.
+    1 / shortest path (0 if none) and the length as a column of its own, the logarithms of `counts` numbers of
+    paths, and the graph's vector: the mean of its nodes', made smaller, log n and density.
     """
 
-    def __init__(self, inputs: int, kind: str, layers: int, size: int, dropout: float) -> None:
+    def __init__(
+        self, inputs: int, kind: str, layers: int, size: int, dropout: float, counts: int
+    ) -> None:
         super().__init__()
+        self.counts = counts
         self.inputs = nn.Linear(inputs, size)
         self.layers = nn.ModuleList([LAYERS[kind](size) for _ in range(layers)])
         # Of each node by itself: what a batch holds must not matter.
@@ -98,7 +101,7 @@ class CompletionNetwork(nn.Module):
         wide = (layers + 1) * size
         self.pooled = nn.Linear(wide, size)
         self.mlp = nn.Sequential(
-            nn.Linear(2 * wide + 1 + LENGTHS + size + GLOBAL, 2 * size),
+            nn.Linear(2 * wide + 1 + LENGTHS + counts + size + GLOBAL, 2 * size),
             nn.ReLU(),
             nn.Dropout(dropout),
             nn.Linear(2 * size, size),
@@ -121,14 +124,15 @@ class CompletionNetwork(nn.Module):
         count = torch.bincount(owner, minlength=len(about)).clamp(min=1)
         return torch.cat([functional.relu(self.pooled(total / count[:, None])), about], dim=1)
 
-    def pairs(self, u: Tensor, v: Tensor, length: Tensor, graph: Tensor) -> Tensor:
+    def pairs(self, u: Tensor, v: Tensor, length: Tensor, counts: Tensor, graph: Tensor) -> Tensor:
         """Log-odds (n,) of an edge between nodes with such vectors (n, wide), in graphs with such vectors.
 
-        `length` (n,) are edges on the shortest path between the two that is not the edge itself, 0 if none.
+        `length` (n,) are edges on the shortest path between the two that is not the edge itself, 0 if none;
+        `counts` (n, counts) how many short paths there are.
         """
         inverse = torch.where(length > 0, 1 / length.clamp(min=1), 0.0).to(u.dtype)
         column = functional.one_hot(length.clamp(max=LENGTHS - 1), LENGTHS).to(u.dtype)
-        parts = [u + v, (u - v).abs(), inverse[:, None], column, graph]
+        parts = [u + v, (u - v).abs(), inverse[:, None], column, counts.log1p(), graph]
         together = torch.cat(parts, dim=1)
         found: Tensor = self.mlp(together).squeeze(1)
         return found

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from linkwise.anomaly.base import Floats
 from linkwise.anomaly.masked_network import CompletionNetwork
-from linkwise.anomaly.paths import neighbourhoods, path_lengths
+from linkwise.anomaly.paths import neighbourhoods, path_counts, path_lengths
 from linkwise.context import Context
 from linkwise.data.graphs import Graphs, Longs
 from linkwise.errors import Interrupted
@@ -27,7 +27,7 @@ OWN = 2  # inputs of a node beside its label: log(1 + degree), and 1
 def network_of(config: MaskedConfig, labels: int) -> CompletionNetwork:
     """An untrained network for nodes with so many columns of labels."""
     return CompletionNetwork(
-        labels + OWN, config.network, config.layers, config.size, config.dropout
+        labels + OWN, config.network, config.layers, config.size, config.dropout, 2 * config.counts
     )
 
 
@@ -133,9 +133,13 @@ def _forward(
     owner = graphs.graph_of_node()
     graph = network.graphs(nodes, torch.from_numpy(owner), torch.from_numpy(about).to(dtype))
     odds = nodes.new_zeros(len(pairs))
+    counts = torch.from_numpy(
+        path_counts(graphs, pairs) if network.counts else np.zeros((len(pairs), 0))
+    ).to(dtype)
 
     def judge(at: Longs, u: Tensor, v: Tensor) -> Tensor:
-        return network.pairs(u, v, torch.from_numpy(lengths[at]), graph[owner[pairs[at, 0]]])
+        length, own = torch.from_numpy(lengths[at]), graph[owner[pairs[at, 0]]]
+        return network.pairs(u, v, length, counts[at], own)
 
     masked = np.flatnonzero(there) if mode == "full-mask" else np.zeros(0, dtype=np.int64)
     whole = np.setdiff1d(np.arange(len(pairs)), masked)

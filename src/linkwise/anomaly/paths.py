@@ -41,6 +41,15 @@ def path_lengths(graphs: Graphs, pairs: Longs) -> Longs:
     return found
 
 
+def path_counts(graphs: Graphs, pairs: Longs) -> Longs:
+    """How many paths of two and of three edges join two nodes, the edge between them left out (n_pairs, 2).
+
+    `pairs` (n_pairs, 2) are two different nodes each, as they are numbered through all graphs.
+    """
+    found: Longs = _compiled()["counts"](graphs.start, graphs.neighbour, _pairs(pairs))
+    return found
+
+
 def all_path_lengths(graphs: Graphs, graph: int) -> Longs:
     """Edges on the shortest path between any two nodes of a graph (n_nodes, n_nodes), 0 where there is none.
 
@@ -82,7 +91,7 @@ def _pairs(pairs: Longs) -> Longs:
 @lru_cache(maxsize=1)
 def _compiled() -> dict[str, Any]:
     numba = optional("numba", "anomaly", "masked completion")
-    loops = {"pairs": _of_pairs, "all": _of_all, "near": _near, "none": _none}
+    loops = {"pairs": _of_pairs, "all": _of_all, "near": _near, "none": _none, "counts": _counts}
     return {name: numba.njit(loop) for name, loop in loops.items()}
 
 
@@ -161,6 +170,23 @@ def _near(start: Any, neighbour: Any, pairs: Any, hops: int, most: int) -> Any:
             head += 1
         done += 1
     return np.array(node), np.array(source), np.array(target), place[:done], np.array(fewer)
+
+
+def _counts(start: Any, neighbour: Any, pairs: Any) -> Any:
+    marked = np.full(len(start) - 1, -1)  # with the last pair whose v it is a neighbour of
+    found = np.zeros((len(pairs), 2), np.int64)
+    for k in range(len(pairs)):
+        u, v = pairs[k]
+        for i in range(start[v], start[v + 1]):
+            if neighbour[i] != u:
+                marked[neighbour[i]] = k
+        for i in range(start[u], start[u + 1]):
+            a = neighbour[i]
+            if a != v:
+                found[k, 0] += marked[a] == k
+                for j in range(start[a], start[a + 1]):
+                    found[k, 1] += marked[neighbour[j]] == k
+    return found
 
 
 def _none(start: Any, neighbour: Any, first: Any, node: Any, number: Any) -> Any:
