@@ -169,6 +169,12 @@ def test_distances_are_those_of_the_nearest_others() -> None:
     _, graphs = some_graphs()
     detector = made(graphs, neighbours=2)
     summary = detector.summaries(graphs)
+    for first in (0, 15):
+        summary[:, first : first + 10] = summary[:, first : first + 10] @ np.triu(np.ones((10, 10)))
+    summary = (summary - summary.mean(axis=0)) / (summary.std(axis=0) + 1e-3)
+    np.testing.assert_allclose(
+        detector.standardised(detector.summaries(graphs)), summary, atol=1e-9
+    )
     between = np.linalg.norm(summary[:, None] - summary[None], axis=2)
     for k in range(4):
         without = np.sort(np.delete(between[k], k))
@@ -312,11 +318,15 @@ def test_clusters_are_classes_where_completions_differ() -> None:
     normal = simulate_graphs("1", 12, width=4, height=6, seed=1)
     strange = simulate_graphs("2a", 8, width=4, height=6, seed=2)
     found = cluster_completions(detector, normal, strange)
-    np.testing.assert_allclose(found.histograms.sum(axis=1), 1)
+    np.testing.assert_allclose(found.vectors.sum(axis=1), 1)
+    assert found.vectors.shape == (20, 10)
     assert found.coordinates.shape == (20, 2)
     right = (found.cluster == found.strange).mean()
     assert found.accuracy == max(right, 1 - right)
     assert found.accuracy > 0.9
+    whole = cluster_completions(detector, normal, strange, by="summary")
+    assert whole.vectors.shape == (20, 30)
+    assert whole.accuracy > 0.9
     # Of one family in two parts there is nothing to find.
     same = cluster_completions(
         detector, normal, simulate_graphs("1", 12, width=4, height=6, seed=9)

@@ -23,6 +23,7 @@ QUANTILES = np.array([0.1, 0.25, 0.5, 0.75, 0.9])
 DECIMALS = 9  # of a probability: sums in another order of nodes differ further on
 HEADS = 4  # of GAT
 BATCH_PAIRS = 50_000  # pairs judged at a time
+FLOOR = 1e-3  # added to the training graphs' deviations
 MESSAGES = 100_000  # of masked neighbourhoods at a time
 UNDECIDED = float(np.log(2))  # nats: the score of a graph without a pair of nodes, as of a coin
 
@@ -115,7 +116,9 @@ class Masked(Detector):
     A graph is judged by all its edges, and all pairs without one, each as often as it would be drawn if each
     end u of each edge drew its w at random; of large graphs by a sample, drawn by a seed that is the graph's
     own (its Weisfeiler-Lehman key). Its summary (30,) are a histogram of 10 bins and 5 quantiles of the
-    probabilities of edges, and those of pairs without one; 0 and one half where there are none.
+    probabilities of edges, and those of pairs without one; 0 and one half where there are none. Distances are
+    between summaries whose histograms are summed up from the left, each number in deviations of the training
+    graphs': of type 2c against 3 that gave an AUROC of .999, histograms as they are .916.
     """
 
     name: ClassVar[str] = "masked"
@@ -186,6 +189,12 @@ class Masked(Detector):
         """The distribution of each graph's completions (n, 30); raises `UsageError` before `fit`."""
         self._check_fitted()
         return self._summed(graphs)[0]
+
+    def standardised(self, summary: Floats) -> Floats:
+        """Summaries (n, 30), histograms summed up, in deviations of the training graphs'."""
+        train, given = _summed_up(self._summaries), _summed_up(summary)
+        found: Floats = (given - train.mean(axis=0)) / (train.std(axis=0) + FLOOR)
+        return found
 
     def contributions(self, graphs: Graphs, graph: int) -> Contributions | None:
         """Of the score `likelihood`, what each pair adds to it; None of other scores.
@@ -264,7 +273,7 @@ class Masked(Detector):
         """The mean distance to the nearest training summaries (n,)."""
         from scipy.spatial.distance import cdist
 
-        distance = cdist(summary, self._summaries)
+        distance = cdist(self.standardised(summary), self.standardised(self._summaries))
         if without_self:
             np.fill_diagonal(distance, np.inf)
         k = min(self.config.neighbours, len(self._summaries) - without_self)
@@ -407,6 +416,14 @@ def _shares(found: Completions, n: int) -> Floats:
     ]
     both = (some[0] & some[1])[found.graph]
     return found.weight * np.where(both, 0.5, 1.0)
+
+
+def _summed_up(summary: Floats) -> Floats:
+    """Shares of probabilities up to each bin, so that neighbouring bins are near; quantiles as they are."""
+    found = summary.copy()
+    for first in (0, BINS + len(QUANTILES)):
+        found[:, first : first + BINS] = np.cumsum(summary[:, first : first + BINS], axis=1)
+    return found
 
 
 def _summary(found: Completions, n: int) -> Floats:

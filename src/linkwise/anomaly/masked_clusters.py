@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,14 +17,14 @@ SAMPLES = 100
 
 @dataclass(frozen=True)
 class Clustering:
-    """Two classes of graphs (n,), by the probabilities of their edges alone.
+    """Two classes of graphs (n,), by how their edges are completed.
 
-    `histograms` (n, 10) are shares of probabilities; `cluster` (n,) 0 or 1; `coordinates` (n, 2) the first
-    two principal components of the histograms, for a picture; `accuracy` the share of graphs whose cluster is
+    `vectors` (n, k) are what was clustered; `cluster` (n,) 0 or 1; `coordinates` (n, 2) the first
+    two principal components of the vectors, for a picture; `accuracy` the share of graphs whose cluster is
     their class, clusters and classes matched the better way (so .5 at least).
     """
 
-    histograms: Floats
+    vectors: Floats
     cluster: Longs
     strange: Any
     coordinates: Floats
@@ -32,9 +32,13 @@ class Clustering:
 
 
 def cluster_completions(
-    detector: Masked, normal: Graphs, strange: Graphs, *, samples: int = SAMPLES, seed: int = 0
-) -> Clustering:
+    detector: Masked, normal: Graphs, strange: Graphs, *, samples: int = SAMPLES, seed: int = 0,
+    by: Literal["histogram", "summary"] = "histogram",
+) -> Clustering:  # fmt: skip
     """Cluster graphs of two classes by histograms of the probabilities of `samples` edges drawn of each.
+
+    By `summary` it takes what the detector's own distances are between in their place: all edges, pairs
+    without one, and quantiles, in deviations of the training graphs'.
 
     Edges are drawn without replacement where there are so many, and with it where there are not; of a graph
     without edges the histogram is 0. Agglomerative clustering by Ward's distance. Classes are used for the
@@ -52,17 +56,20 @@ def cluster_completions(
     rng = np.random.default_rng(seed)
     rows = []
     for graphs in (normal, strange):
+        if by == "summary":
+            rows += list(detector.standardised(detector.summaries(graphs)))
+            continue
         for found in detector.completions_of(graphs):
             p = found.probability[found.there]
             drawn = rng.choice(p, samples, replace=len(p) < samples) if len(p) else p
             rows.append(np.histogram(drawn, BINS, (0.0, 1.0))[0] / samples)
-    histograms = np.array(rows)
-    classes = np.arange(len(histograms)) >= len(normal)
-    cluster = AgglomerativeClustering(2, linkage="ward").fit_predict(histograms)
+    vectors = np.array(rows)
+    classes = np.arange(len(vectors)) >= len(normal)
+    cluster = AgglomerativeClustering(2, linkage="ward").fit_predict(vectors)
     right = float((cluster == classes).mean())
-    coordinates = PCA(2, svd_solver="full").fit_transform(histograms)
+    coordinates = PCA(2, svd_solver="full").fit_transform(vectors)
     return Clustering(
-        histograms,
+        vectors,
         cluster.astype(np.int64),
         classes,
         np.asarray(coordinates, dtype=np.float64),
