@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from linkwise.anomaly.masked import Masked, MaskedConfig, draw_others, judged_pairs
+from linkwise.anomaly.masked import Masked, MaskedConfig
 from linkwise.anomaly.masked_clusters import cluster_completions
 from linkwise.anomaly.masked_network import GAT, GIN, HEADS, LENGTHS, SAGE
+from linkwise.anomaly.masked_pairs import draw_others, judged_pairs
 from linkwise.anomaly.masked_training import drawn_edges
 from linkwise.context import Context
 from linkwise.data.graphs import Graphs, build_graphs, of_networkx

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from linkwise.anomaly.base import Floats
 from linkwise.anomaly.masked_network import CompletionNetwork
+from linkwise.anomaly.masked_pairs import draw_others
 from linkwise.anomaly.paths import neighbourhoods, path_counts, path_lengths
 from linkwise.context import Context
 from linkwise.data.graphs import Graphs, Longs
@@ -39,8 +40,6 @@ def train(
     At each pass `samples` edges of each graph are drawn, and for one end u of each a w that is no neighbour.
     Raises `Interrupted` where the run was asked to stop.
     """
-    from linkwise.anomaly.masked import draw_others
-
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
