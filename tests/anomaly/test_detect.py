@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 import linkwise
-from linkwise.anomaly.config import DetectConfig
 from linkwise.anomaly.split import tasks_of
+from linkwise.anomaly.study_config import DetectConfig
 from linkwise.cli import main
 from linkwise.data.graph_files import write_tu
 from linkwise.data.graphs import Graphs, put_together

@@ -27,9 +27,9 @@ from linkwise.report import (
 )
 
 if TYPE_CHECKING:
-    from linkwise.anomaly.config import DetectConfig
     from linkwise.anomaly.reasons import Reasons
     from linkwise.anomaly.study import Judged
+    from linkwise.anomaly.study_config import DetectConfig
     from linkwise.data.graphs import Graphs
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]

@@ -10,8 +10,8 @@ import numpy as np
 
 from linkwise.anomaly.base import Contributions
 from linkwise.anomaly.calibrated import Calibrated
-from linkwise.anomaly.config import DetectConfig
 from linkwise.anomaly.describe import wl_vectors
+from linkwise.anomaly.study_config import DetectConfig
 from linkwise.data.graphs import Graphs, Longs
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ import polars as pl
 from linkwise.anomaly.audit import Twins, twins
 from linkwise.anomaly.calibrated import Calibrated, Verdicts, verdicts_of
 from linkwise.anomaly.choose import Choice, choose
-from linkwise.anomaly.config import DetectConfig
 from linkwise.anomaly.evaluate import Fold, evaluate_folds
 from linkwise.anomaly.registry import AUTO, BASELINE, REFERENCES, make
 from linkwise.anomaly.split import Part, Task, exchanged, tasks_of
+from linkwise.anomaly.study_config import DetectConfig
 from linkwise.context import Context
 from linkwise.data.graphs import Graphs, put_together
 from linkwise.errors import InputError
