@@ -19,6 +19,7 @@ PURPOSES = {
     "offline": "the embedded text encoder, for work with no network",
     "onnx": "int8 text encoders on CPU",
     "graphs": "graph anomaly detection",
+    "anomaly": "detectors that learn families of graphs by networks",
     "map": "the technology map",
     "serve": "the HTTP API and dashboard",
     "spark": "--engine spark",
