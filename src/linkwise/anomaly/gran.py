@@ -196,7 +196,7 @@ class GRAN(Detector):
     def _counted(self, graphs: Graphs, orders: Longs, logs: Floats) -> Floats:
         """Log-likelihoods as they come into the sum: of equal adjacency matrices all but the first as 0."""
         if self.config.over == "mean":
-            return logs - np.log(len(logs))
+            return np.asarray(logs - np.log(len(logs)))
         found = logs.copy()
         seen: list[set[bytes]] = [set() for _ in range(len(graphs))]
         for row, order in enumerate(orders):
