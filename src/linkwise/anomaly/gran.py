@@ -35,13 +35,13 @@ class GRANConfig(DetectorConfig):
     `k-core`."""
     draws: int = Field(1, ge=1)
     """Orderings of each kind that a graph is scored by, ties broken anew in each."""
-    over: Literal["mean", "sum"] = "mean"
-    """Over orderings: `mean` of the probabilities; `sum` over different adjacency matrices, a lower bound of
-    the graph's own probability."""
-    normalise: Literal["none", "node", "pair"] = "node"
-    """Score in nats of the whole graph, of a node, or of a pair of nodes."""
+    average: Literal["log-mean-exp", "log-sum-exp"] = "log-mean-exp"
+    """Over orderings: of the mean of the likelihoods, or of their sum over different adjacency matrices, a
+    lower bound of the graph's own."""
+    normalise: Literal["nodes", "pairs", "none"] = "nodes"
+    """Whether the score is per node, per pair of nodes, or of the whole graph."""
     complexity: bool = False
-    """Take away the code length of a random graph with as many nodes and edges, log C(n(n-1)/2, m)."""
+    """Take off the code length of a random graph of as many nodes and edges, log C(n (n - 1) / 2, m) nats."""
     block_size: int = Field(4, ge=1, le=64)
     """Nodes that are written at once."""
     stride: int | None = Field(None, ge=1)
@@ -94,11 +94,11 @@ class GRAN(Detector):
     there the stride is the block size, each row is written once, and the product is a probability. The
     paper's code also writes the diagonal and what is above it, as zeros; here a pair is written once.
 
-    The score is -log(mean over orderings of p(A)) or, with `over="sum"`, of their sum over different A, which
-    bounds the probability of the graph from below: p(graph) = sum over all different A. Logarithms are those
-    of whole graphs; only the result is put over nodes or pairs. Orderings are drawn by a seed that is the
-    graph's own (its Weisfeiler-Lehman key and its nodes' colours), so a score does not depend on its company
-    or the numbers of its nodes, but for ties between nodes of one colour.
+    The score is -log(mean over orderings of p(A)) or, with `average="log-sum-exp"`, of their sum over
+    different A, which bounds the probability of the graph from below: p(graph) = sum over all different A.
+    Logarithms are those of whole graphs; only the result is put over nodes or pairs. Orderings are drawn by a
+    seed that is the graph's own (its Weisfeiler-Lehman key and its nodes' colours), so a score does not
+    depend on its company or the numbers of its nodes, but for ties between nodes of one colour.
 
     Contributions: with posterior weights w, log sum_k p_k = sum_k w_k (log p_k - log w_k). Of components that
     gives each pair its expected -log theta over the components, given its whole block; what is left,
@@ -140,12 +140,11 @@ class GRAN(Detector):
         alone = graphs.select([graph])
         n = int(alone.n_nodes[0])
         orders = self.orders(alone)
-        logs = self._counted(alone, orders, self._log_likelihoods(alone, orders))
-        weight = np.exp(logs - _log_sum_exp(logs))[:, 0]
+        logs = self._log_likelihoods(alone, orders)
+        counted = self._counted(alone, orders, logs)
+        weight = np.exp(counted - _log_sum_exp(counted))[:, 0]
         unit = float(self._units(alone)[0])
-        whole = float(self._scores_of(alone, logs)[0]) + float(
-            (weight[weight > 0] * logs[weight > 0, 0]).sum() / unit
-        )
+        whole = float(self._scores_of(alone, counted)[0] + weight @ logs[:, 0] / unit)
         edges = alone.edges(0)
         number = edges[:, 0] * n + edges[:, 1]
         dense = n * (n - 1) // 2 <= PAIRS
@@ -195,7 +194,7 @@ class GRAN(Detector):
 
     def _counted(self, graphs: Graphs, orders: Longs, logs: Floats) -> Floats:
         """Log-likelihoods as they come into the sum: of equal adjacency matrices all but the first as 0."""
-        if self.config.over == "mean":
+        if self.config.average == "log-mean-exp":
             return np.asarray(logs - np.log(len(logs)))
         found = logs.copy()
         seen: list[set[bytes]] = [set() for _ in range(len(graphs))]
@@ -221,7 +220,7 @@ class GRAN(Detector):
         n = graphs.n_nodes.astype(np.float64)
         if self.config.normalise == "none":
             return np.ones(len(n))
-        return np.maximum(n if self.config.normalise == "node" else n * (n - 1) / 2, 1.0)
+        return np.maximum(n if self.config.normalise == "nodes" else n * (n - 1) / 2, 1.0)
 
     def _save(self, folder: Path) -> dict[str, Any]:
         from safetensors.torch import save_file

@@ -40,8 +40,8 @@ class Messages(nn.Module):
         for s, t in zip(torch.split(source, SPLIT), torch.split(target, SPLIT), strict=True):
             hidden = functional.relu(own[t] + near[s])  # (n_messages, size)
             gate = torch.sigmoid(self.gate(hidden))
-            message = hidden.view(len(s), HEADS, -1) * gate[:, :, None]
-            total = total.index_add(0, t, message.view(len(s), -1))
+            message = hidden.view(len(s), HEADS, x.shape[1] // HEADS) * gate[:, :, None]
+            total = total.index_add(0, t, message.view(len(s), x.shape[1]))
         return total
 
 
