@@ -351,6 +351,9 @@ def test_graphs_without_nodes_are_scored(fitted: GRAN) -> None:
     np.testing.assert_allclose(fitted.decision_function(empty), 0.0, atol=1e-12)
     for row in (0, 1):
         assert fitted.contributions(empty, row).total == pytest.approx(0.0, abs=1e-12)
+    # Neither is there anything to write in a family of single nodes.
+    single = build_graphs(["a", "b", "c"], np.array([1, 1, 0]), none, none)
+    np.testing.assert_allclose(made(single).decision_scores_, 0.0, atol=1e-12)
 
 
 LARGE = """

@@ -50,17 +50,17 @@ class GRANConfig(DetectorConfig):
     """Numbers of a node at each layer, a multiple of 4."""
     window: int = Field(32, ge=1)
     """Places back up to which a node knows which of its earlier neighbours stands where."""
-    epochs: int = Field(60, ge=1)
+    epochs: int = Field(40, ge=1)
     """Passes over the training graphs, at most."""
     patience: int = Field(10, ge=1)
     """Passes without a better likelihood of graphs held out, after which training ends."""
     held_out: float = Field(0.1, ge=0, lt=1)
     """Share of the graphs that is held out to choose among passes; of fewer than 10 graphs none is."""
-    batch_size: int = Field(8, ge=1)
+    batch_size: int = Field(4, ge=1)
     """Graphs at a time in training."""
     steps: int = Field(64, ge=1)
     """Blocks of a graph that are drawn at each pass of training, where it has more."""
-    learning_rate: float = Field(3e-3, gt=0)
+    learning_rate: float = Field(4e-3, gt=0)
     """Largest step of Adam; it falls to 0 by a cosine."""
     seed: int = Field(0, ge=0)
     """Seed of weights and draws, beside that of the run."""
