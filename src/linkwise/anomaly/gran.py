@@ -94,7 +94,8 @@ class GRAN(Detector):
     different A, which bounds the probability of the graph from below: p(graph) = sum over all different A.
     Logarithms are those of whole graphs; only the result is put over nodes or pairs. Orderings are drawn by a
     seed that is the graph's own (its Weisfeiler-Lehman key and its nodes' colours), so a score does not
-    depend on its company or the numbers of its nodes, but for ties between nodes of one colour.
+    depend on its company or the numbers of its nodes, but for ties between nodes of one colour. Training
+    graphs are scored by the network that learned from them, but for the share held out.
 
     Contributions: with posterior weights w, log sum_k p_k = sum_k w_k (log p_k - log w_k). Of components that
     gives each pair its expected -log theta over the components, given its whole block; what is left,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -158,8 +159,10 @@ def log_likelihood(network: GRANNetwork, graphs: Graphs, order: Longs, block_siz
     return found.astype(np.float64)  # also where there is no block at all
 
 
-def shares(network: GRANNetwork, graphs: Graphs, order: Longs, block_size: int) -> Any:
-    """What of a single graph's log p(A) in an ordering is whose, as runs of steps: an iterator.
+def shares(
+    network: GRANNetwork, graphs: Graphs, order: Longs, block_size: int
+) -> Iterator[tuple[Longs, Any, Floats, Longs, Floats]]:
+    """What of a single graph's log p(A) in an ordering is whose, run of steps by run of steps.
 
     Of each run: the pairs of nodes (n, 2) by place, whether each has an edge (n,), what it adds (n,); the new
     nodes by place (k,), and what each adds (k,).
