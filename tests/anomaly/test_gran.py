@@ -387,8 +387,6 @@ def test_memory_is_bounded_on_the_largest_graph_of_dd() -> None:
 class TestGRAN(DetectorContract):
     """The contract, over two orderings."""
 
-    noise = 0.5
-
     def make(self) -> GRAN:
         """Small, and trained for a few passes."""
         return GRAN(GRANConfig(**SMALL, orderings=("bfs", "dfs")))
