@@ -146,7 +146,7 @@ def _check_names(config: DetectConfig) -> None:
 def judged_names(graphs: Graphs, config: DetectConfig) -> list[str]:
     """The detectors of a study: what was asked for, the baseline, and the cheap references."""
     found = [*config.detector, BASELINE]
-    if config.references:
+    if not config.without_references:
         found += [
             name
             for name in REFERENCES

@@ -34,8 +34,8 @@ class DetectConfig(BaseModel):
         "netlsd",
     )
     """What `auto` chooses from."""
-    references: bool = True
-    """Also judge the cheap references."""
+    without_references: bool = False
+    """Judge the detectors that were named and size alone, not all cheap references."""
     protocol: Literal["holdout", "folds"] = "holdout"
     """`holdout` keeps a share of the normal graphs for the test; `folds` judges every graph once, by a
     detector that learned the normal ones of the other folds."""
