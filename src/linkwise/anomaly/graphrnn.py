@@ -40,6 +40,9 @@ class GraphRNNConfig(DetectorConfig):
     """Layers of the GRU over the bits of a row."""
     edge_size: int = Field(16, ge=2)
     """Numbers of its state."""
+    told: bool = True
+    """Tell the GRU over bits of each what the graph so far says: edges of the earlier node, paths between the
+    two of two and three edges, whether the search is past it. GraphRNN as published has to remember them."""
     bits: int | None = Field(None, ge=1)
     """How far back a row reaches, nodes; by default as far as 99.9 of 100 rows of the training graphs do."""
     labels: bool = True
@@ -137,7 +140,7 @@ class GraphRNN(Detector):
         weights = likelihoods.weights(self.config.average)
         orders = ordered(one, own_keys(one, draws, self.config.seed)).order
         scale = 1 / max(1, n) if self.config.normalise == "nodes" else 1.0
-        node = np.zeros(n)
+        node: Floats = np.zeros(n)
         codes, values, kinds = [], [], []
         for part, found, draw in terms:
             own = np.concatenate([orders[k] for k in draw])

@@ -15,7 +15,8 @@ class GraphRNNNetwork(nn.Module):
 
     State i has seen the rows and labels of nodes 0 to i - 1. It says whether node i is there at all, then
     its label, then, with that label, its row: bit d tells of an edge to the node d places before, the
-    nearest first. The edge GRU begins each row from the state, and takes in the bit before.
+    nearest first. The edge GRU begins each row from the state, and takes in the bit before and what is told
+    of the next.
     """
 
     def __init__(
@@ -27,9 +28,10 @@ class GraphRNNNetwork(nn.Module):
         size: int,
         edge_layers: int,
         edge_size: int,
+        told: int,
     ) -> None:
         super().__init__()
-        self.bits, self.labels, self.kind = bits, labels, edge
+        self.bits, self.labels, self.kind, self.told = bits, labels, edge, told
         small = max(2, size // 2)
         self.inputs = nn.Sequential(nn.Linear(bits + labels + 1, small), nn.ReLU())
         self.node = nn.GRU(small, size, layers, batch_first=True)
@@ -41,7 +43,7 @@ class GraphRNNNetwork(nn.Module):
                 nn.Linear(size + labels, small), nn.ReLU(), nn.Linear(small, edge_size)
             )
             self.bit = nn.Embedding(3, BIT)
-            self.edge = nn.GRU(BIT, edge_size, edge_layers, batch_first=True)
+            self.edge = nn.GRU(BIT + told, edge_size, edge_layers, batch_first=True)
             self.edge_layers = edge_layers
             self.odds = nn.Linear(edge_size, 1)
         else:
@@ -68,8 +70,12 @@ class GraphRNNNetwork(nn.Module):
         found: Tensor = out[there]
         return found
 
-    def row_odds(self, states: Tensor, labels: Tensor, rows: Tensor, length: Tensor) -> Tensor:
+    def row_odds(
+        self, states: Tensor, labels: Tensor, rows: Tensor, length: Tensor, told: Tensor
+    ) -> Tensor:
         """Log-odds of the bits of rows (n, bits) with such states, labels and bits.
+
+        `told` (n, bits, told) is what is told of each bit before it is written; an MLP is told nothing.
 
         Only the first `length` (n,), falling and 1 at least, of each row count; the others are 0.
         """
@@ -80,7 +86,11 @@ class GraphRNNNetwork(nn.Module):
             return torch.where(inside, found, 0.0)
         before = rows.new_full((len(rows), int(length.max())), BEGIN, dtype=torch.int64)
         before[:, 1:] = rows[:, : before.shape[1] - 1].long()
-        packed = pack_padded_sequence(self.bit(before), length, batch_first=True)
+        packed = pack_padded_sequence(
+            torch.cat([self.bit(before), told[:, : before.shape[1]]], dim=2),
+            length,
+            batch_first=True,
+        )
         hidden = states.new_zeros((self.edge_layers, len(rows), self.edge.hidden_size))
         hidden = torch.cat([self.begin(given)[None], hidden[1:]])
         out, _ = self.edge(packed, hidden)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from linkwise.anomaly.orderings import Keys, back_edges, bandwidth, orderings
 from linkwise.data.graphs import Graphs, Longs, spans
+from linkwise.errors import optional
 
 QUANTILE = 0.999  # of rows that a window holds whole
+TOLD = 4  # numbers of a bit that are told beforehand
 
 
 @dataclass(frozen=True)
@@ -88,3 +92,68 @@ def window(graphs: Graphs, keys: Keys) -> int:
     width = np.concatenate([bandwidth(graphs, order) for order in orderings(graphs, "bfs", keys)])
     reaching = width[width > 0]
     return int(np.quantile(reaching, QUANTILE, method="higher")) if len(reaching) else 1
+
+
+def told(part: Sequences, bits: int) -> Any:
+    """What the graph so far tells of each bit before it is written (n_nodes, bits, 4), in single precision.
+
+    Of node i and the one d places before: log(1 + x) of the edges that one has so far, and of the paths of
+    two and of three edges between the two by the edges that stand, those of row i among them that are nearer;
+    and whether a breadth-first search is past that node: node i - 1 was found later than by it.
+    """
+    found = _compiled()(part.place, part.later, part.back, bits)
+    np.log1p(found[:, :, :3], out=found[:, :, :3])
+    return found
+
+
+@lru_cache(maxsize=1)
+def _compiled() -> Any:
+    return optional("numba", "anomaly", "GraphRNN").njit(_told)
+
+
+def _told(place: Any, later: Any, back: Any, bits: int) -> Any:
+    n = len(place)
+    found = np.zeros((n, bits, 4), np.float32)
+    # Neighbours of each node, rising: earlier ones as they stand turned round, then later ones.
+    start = np.zeros(n + 1, np.int64)
+    for e in range(len(later)):
+        start[later[e] + 1] += 1
+        start[later[e] - back[e] + 1] += 1
+    start = np.cumsum(start)
+    near, filled = np.empty(2 * len(later), np.int64), start[:-1].copy()
+    first = np.searchsorted(later, np.arange(n + 1))  # edges by their later ends, the nearest first
+    for i in range(n):
+        for e in range(first[i + 1] - 1, first[i] - 1, -1):
+            j = i - back[e]
+            near[filled[i]] = j
+            near[filled[j]] = i
+            filled[i] += 1
+            filled[j] += 1
+    degree = np.zeros(n, np.int64)
+    earliest = 0  # the node by which the last one was found
+    for i in range(n):
+        for d in range(1, min(place[i], bits) + 1):
+            found[i, d - 1, 0] = degree[i - d]
+            found[i, d - 1, 3] = i - d < earliest
+        for e in range(first[i], first[i + 1]):
+            k = i - back[e]
+            if back[e] >= bits:
+                break
+            for at in range(start[k], start[k + 1]):
+                a = near[at]
+                if a >= i:
+                    break
+                if a < k and i - a <= bits:
+                    found[i, i - a - 1, 1] += 1
+                for also in range(start[a], start[a + 1]):
+                    b = near[also]
+                    if b >= k:
+                        break
+                    if i - b <= bits:
+                        found[i, i - b - 1, 2] += 1
+        earliest = i
+        for e in range(first[i], first[i + 1]):
+            earliest = i - back[e]
+            degree[earliest] += 1
+            degree[i] += 1
+    return found

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from linkwise.anomaly.base import Floats
 from linkwise.anomaly.graphrnn_network import GraphRNNNetwork
-from linkwise.anomaly.graphrnn_rows import Sequences, batches, ordered, sequences
+from linkwise.anomaly.graphrnn_rows import TOLD, Sequences, batches, ordered, sequences, told
 from linkwise.anomaly.orderings import own_keys
 from linkwise.context import Context
 from linkwise.data.graphs import Graphs, Longs
@@ -50,16 +50,25 @@ class Losses:
 def network_of(config: GraphRNNConfig, bits: int, labels: int) -> GraphRNNNetwork:
     """An untrained network for rows of so many bits, and so many columns of labels."""
     c = config
-    return GraphRNNNetwork(bits, labels, c.edge, c.layers, c.size, c.edge_layers, c.edge_size)
+    return GraphRNNNetwork(
+        bits,
+        labels,
+        c.edge,
+        c.layers,
+        c.size,
+        c.edge_layers,
+        c.edge_size,
+        TOLD * (c.told and c.edge == "rnn"),
+    )
 
 
 def train(
     graphs: Graphs, label: Longs, bits: int, labels: int, held_out: Longs, config: GraphRNNConfig,
     seed: int, context: Context,
 ) -> GraphRNNNetwork:  # fmt: skip
-    """The network of the epoch that was best on the graphs held out (of the last without any), in double precision.
+    """The network of the epoch that was best on the graphs held out, in double precision.
 
-    At each epoch one ordering of each graph is drawn. Raises `Interrupted` where the run was asked to stop.
+    At each epoch one ordering of each graph is drawn. Without graphs held out it is that of the last epoch. Raises `Interrupted` where the run was asked to stop.
     """
     rng = np.random.default_rng(seed)
     kept = np.setdiff1d(np.arange(len(graphs)), held_out)
@@ -121,8 +130,8 @@ def held_out_loss(network: GraphRNNNetwork, graphs: Graphs, label: Longs) -> flo
     return total / max(1, nodes)
 
 
-def _given(network: GraphRNNNetwork, part: Sequences) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows (n_nodes, bits), labels (n_nodes, labels), and nodes of each sequence, for the network."""
+def _given(network: GraphRNNNetwork, part: Sequences) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Rows (n_nodes, bits), labels (n_nodes, labels), nodes of each sequence, and what is told of bits."""
     dtype = network.end.weight.dtype
     rows = torch.zeros((len(part.place), network.bits), dtype=dtype)
     near = part.back <= network.bits
@@ -130,7 +139,10 @@ def _given(network: GraphRNNNetwork, part: Sequences) -> tuple[Tensor, Tensor, T
     labels = torch.zeros((len(part.place), network.labels), dtype=dtype)
     if network.labels:
         labels[torch.arange(len(labels)), torch.from_numpy(part.label)] = 1
-    return rows, labels, torch.from_numpy(part.n)
+    about = torch.zeros((len(rows), network.bits, 0))
+    if network.told:
+        about = torch.from_numpy(told(part, network.bits))
+    return rows, labels, torch.from_numpy(part.n), about
 
 
 def _heads(
@@ -152,10 +164,10 @@ def _chunks(network: GraphRNNNetwork, place: Longs, most: int) -> list[tuple[Ten
     """Nodes that have a row, the longest first, and the length of it, up to `most` bits at a time."""
     length = np.minimum(place, network.bits)
     order = np.argsort(-length, kind="stable")
-    order = torch.from_numpy(order[: int((length > 0).sum())])
+    order = order[: int((length > 0).sum())]
     chunk = max(1, most // network.bits)
-    lengths = torch.from_numpy(length)[order]
-    return list(zip(order.split(chunk), lengths.split(chunk), strict=True)) if len(order) else []
+    parts = [order[begin : begin + chunk] for begin in range(0, len(order), chunk)]
+    return [(torch.from_numpy(at), torch.from_numpy(length[at])) for at in parts]
 
 
 def training_loss(
@@ -165,7 +177,7 @@ def training_loss(
 
     With `rng` rows are drawn where they are too many; of the others all bits count as many times more.
     """
-    rows, labels, n = _given(network, part)
+    rows, labels, n, about = _given(network, part)
     ends, more, label, states = _heads(network, network.states(rows, labels, n), part)
     total = ends.sum() + more.sum() + label.sum()
     place = part.place
@@ -177,7 +189,7 @@ def training_loss(
         share = most / np.count_nonzero(place)
     for at, length in _chunks(network, place[some], BITS):
         at = torch.from_numpy(some)[at]
-        odds = network.row_odds(states[at], labels[at], rows[at], length)
+        odds = network.row_odds(states[at], labels[at], rows[at], length, about[at].to(rows.dtype))
         inside = torch.arange(network.bits)[None, :] < length[:, None]
         loss = functional.softplus(torch.where(rows[at] > 0, -odds, odds))
         total = total + loss[inside].sum() / share
@@ -190,12 +202,14 @@ def losses(network: GraphRNNNetwork, part: Sequences, rate: float) -> Losses:
     Of edges that reach farther back than rows do `rate` are expected of a node, spread evenly over all the
     nodes there.
     """
-    rows, labels, n = _given(network, part)
+    rows, labels, n, about = _given(network, part)
     with torch.inference_mode():
         ends, more, label, states = _heads(network, network.states(rows, labels, n), part)
         row = torch.zeros_like(rows)
         for at, length in _chunks(network, part.place, BITS):
-            odds = network.row_odds(states[at], labels[at], rows[at], length)
+            odds = network.row_odds(
+                states[at], labels[at], rows[at], length, about[at].to(rows.dtype)
+            )
             inside = torch.arange(network.bits)[None, :] < length[:, None]
             loss = functional.softplus(torch.where(rows[at] > 0, -odds, odds))
             row[at] = torch.where(inside, loss, 0.0)
