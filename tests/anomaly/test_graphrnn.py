@@ -72,7 +72,7 @@ def gru(layer: Callable[..., Any], x: torch.Tensor, hidden: torch.Tensor) -> Any
 def slow_told(i: int, d: int, edges: set[tuple[int, int]]) -> list[float]:
     """By all triples of nodes that stand, of the edges written before the bit of i to i - d."""
     j = i - d
-    before = {(a, b) for a, b in edges if a < i or (a == i and b > j)}
+    before = {(a, b) for a, b in edges if a < i or (a == i and b < j)}
     edge = before | {(b, a) for a, b in before}
     others = set(range(i)) - {j}
     two = sum((i, a) in edge and (a, j) in edge for a in others)
@@ -81,7 +81,7 @@ def slow_told(i: int, d: int, edges: set[tuple[int, int]]) -> list[float]:
     )
     degree = sum(a == j for a, _ in edge)
     last = min([b for a, b in edges if a == i - 1], default=i - 1)
-    return [math.log1p(degree), math.log1p(two), math.log1p(three), float(j < last)]
+    return [math.log1p(degree), math.log1p(two), math.log1p(three), math.log1p(d), float(j < last)]
 
 
 def slow_loss(
@@ -109,7 +109,7 @@ def slow_loss(
             own = torch.zeros((network.edge_layers, 1, network.edge.hidden_size)).double()
             own[0, 0] = network.begin(given)
             before = 2
-        for d, bit in enumerate(row):
+        for d, bit in reversed(list(enumerate(row))):
             if network.kind == "rnn":
                 about = slow_told(i, d + 1, edges)[: network.told]
                 x = torch.cat([network.bit(torch.tensor(before)), torch.tensor(about).double()])

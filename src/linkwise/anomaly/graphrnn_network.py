@@ -84,16 +84,21 @@ class GraphRNNNetwork(nn.Module):
             found: Tensor = self.row(given)
             inside = torch.arange(self.bits)[None, :] < length[:, None]
             return torch.where(inside, found, 0.0)
-        before = rows.new_full((len(rows), int(length.max())), BEGIN, dtype=torch.int64)
-        before[:, 1:] = rows[:, : before.shape[1] - 1].long()
+        # The farthest first, which by a breadth-first search is the node that found this one.
+        longest = int(length.max())
+        step = torch.arange(longest)[None, :]
+        bit = (length[:, None] - 1 - step).clamp(min=0)  # (n, longest)
+        before = rows.new_full((len(rows), longest), BEGIN, dtype=torch.int64)
+        before[:, 1:] = rows.gather(1, bit)[:, :-1].long()
+        about = told.gather(1, bit[:, :, None].expand(-1, -1, self.told))
         packed = pack_padded_sequence(
-            torch.cat([self.bit(before), told[:, : before.shape[1]]], dim=2),
-            length,
-            batch_first=True,
+            torch.cat([self.bit(before), about], dim=2), length, batch_first=True
         )
         hidden = states.new_zeros((self.edge_layers, len(rows), self.edge.hidden_size))
         hidden = torch.cat([self.begin(given)[None], hidden[1:]])
         out, _ = self.edge(packed, hidden)
         odds = packed._replace(data=self.odds(out.data))
-        padded = pad_packed_sequence(odds, batch_first=True, total_length=self.bits)[0]
-        return padded.squeeze(2)
+        padded = pad_packed_sequence(odds, batch_first=True)[0].squeeze(2)
+        inside = step < length[:, None]
+        odds = rows.new_zeros(rows.shape)
+        return odds.scatter_add(1, bit, torch.where(inside, padded, 0.0))

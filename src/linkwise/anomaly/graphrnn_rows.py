@@ -14,7 +14,7 @@ from linkwise.data.graphs import Graphs, Longs, spans
 from linkwise.errors import optional
 
 QUANTILE = 0.999  # of rows that a window holds whole
-TOLD = 4  # numbers of a bit that are told beforehand
+TOLD = 5  # numbers of a bit that are told beforehand
 
 
 @dataclass(frozen=True)
@@ -95,14 +95,14 @@ def window(graphs: Graphs, keys: Keys) -> int:
 
 
 def told(part: Sequences, bits: int) -> Any:
-    """What the graph so far tells of each bit before it is written (n_nodes, bits, 4), in single precision.
+    """What the graph so far tells of each bit before it is written (n_nodes, bits, 5), in single precision.
 
-    Of node i and the one d places before: log(1 + x) of the edges that one has so far, and of the paths of
-    two and of three edges between the two by the edges that stand, those of row i among them that are nearer;
-    and whether a breadth-first search is past that node: node i - 1 was found later than by it.
+    Of node i and the one d places before: log(1 + x) of the edges that one has so far, of the paths of
+    two and of three edges between the two by the edges that stand, those of row i among them that reach
+    farther, and of d; and whether a breadth-first search is past that node: node i - 1 was found by a later one.
     """
     found = _compiled()(part.place, part.later, part.back, bits)
-    np.log1p(found[:, :, :3], out=found[:, :, :3])
+    np.log1p(found[:, :, :4], out=found[:, :, :4])
     return found
 
 
@@ -113,7 +113,7 @@ def _compiled() -> Any:
 
 def _told(place: Any, later: Any, back: Any, bits: int) -> Any:
     n = len(place)
-    found = np.zeros((n, bits, 4), np.float32)
+    found = np.zeros((n, bits, 5), np.float32)
     # Neighbours of each node, rising: earlier ones as they stand turned round, then later ones.
     start = np.zeros(n + 1, np.int64)
     for e in range(len(later)):
@@ -134,22 +134,21 @@ def _told(place: Any, later: Any, back: Any, bits: int) -> Any:
     for i in range(n):
         for d in range(1, min(place[i], bits) + 1):
             found[i, d - 1, 0] = degree[i - d]
-            found[i, d - 1, 3] = i - d < earliest
+            found[i, d - 1, 3] = d
+            found[i, d - 1, 4] = i - d < earliest
         for e in range(first[i], first[i + 1]):
             k = i - back[e]
-            if back[e] >= bits:
-                break
             for at in range(start[k], start[k + 1]):
                 a = near[at]
                 if a >= i:
                     break
-                if a < k and i - a <= bits:
+                if a > k and i - a <= bits:
                     found[i, i - a - 1, 1] += 1
                 for also in range(start[a], start[a + 1]):
                     b = near[also]
-                    if b >= k:
+                    if b >= i:
                         break
-                    if i - b <= bits:
+                    if b > k and i - b <= bits:
                         found[i, i - b - 1, 2] += 1
         earliest = i
         for e in range(first[i], first[i + 1]):
