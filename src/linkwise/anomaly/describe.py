@@ -56,7 +56,7 @@ def wl_colours(graphs: Graphs, rounds: int = ROUNDS) -> Hashes:
     if graphs.node_label is not None:
         names = np.array([_hash_of(name) for name in graphs.node_names], dtype=np.uint64)
         labels = names[graphs.node_label]
-    found = [_mixed(labels)]
+    found = [mixed(labels)]
     edge = np.zeros(1, dtype=np.uint64)
     if graphs.edge_label is not None:
         edge = np.array([_hash_of(name) for name in graphs.edge_names], dtype=np.uint64)[
@@ -67,15 +67,15 @@ def wl_colours(graphs: Graphs, rounds: int = ROUNDS) -> Hashes:
     for _ in range(rounds):
         with np.errstate(over="ignore"):
             # A sum of mixed numbers, modulo 2**64, is the same in any order of the neighbours.
-            told = _mixed(found[-1][graphs.neighbour] + _mixed(edge))
+            told = mixed(found[-1][graphs.neighbour] + mixed(edge))
             near = np.zeros(n, dtype=np.uint64)
             if len(filled):
                 near[filled] = np.add.reduceat(told, graphs.start[filled])
-            found.append(_mixed(found[-1] * np.uint64(0x9E3779B97F4A7C15) + near))
+            found.append(mixed(found[-1] * np.uint64(0x9E3779B97F4A7C15) + near))
     return np.stack(found)
 
 
-def _mixed(value: Any) -> Any:
+def mixed(value: Any) -> Any:
     """The finaliser of SplitMix64: every bit of the result depends on every bit of the number."""
     with np.errstate(over="ignore"):
         value = np.asarray(value, dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15)
@@ -102,7 +102,7 @@ def wl_vectors(graphs: Graphs, rounds: int = ROUNDS, bits: int = BITS) -> Any:
 
 def wl_columns(graphs: Graphs, rounds: int = ROUNDS, bits: int = BITS) -> Longs:
     """The column of `wl_vectors` that each node counts in after each round (rounds + 1, n_nodes)."""
-    return (_mixed(wl_colours(graphs, rounds)) >> np.uint64(64 - bits)).astype(np.int64)  # type: ignore[no-any-return]
+    return (mixed(wl_colours(graphs, rounds)) >> np.uint64(64 - bits)).astype(np.int64)  # type: ignore[no-any-return]
 
 
 def wl_keys(graphs: Graphs, rounds: int = ROUNDS) -> Hashes:
@@ -112,8 +112,8 @@ def wl_keys(graphs: Graphs, rounds: int = ROUNDS) -> Hashes:
     with np.errstate(over="ignore"):
         filled = np.flatnonzero(graphs.n_nodes)
         if len(filled):
-            found[filled] = np.add.reduceat(_mixed(last), graphs.first[filled])
-        return np.asarray(_mixed(found + _mixed(graphs.n_nodes.astype(np.uint64))))
+            found[filled] = np.add.reduceat(mixed(last), graphs.first[filled])
+        return np.asarray(mixed(found + mixed(graphs.n_nodes.astype(np.uint64))))
 
 
 def netlsd_vectors(graphs: Graphs) -> Floats:
