@@ -17,7 +17,7 @@ from linkwise.context import Silent
 from linkwise.data.simulate_patents import PatentsSimulation, simulate_patents
 from linkwise.errors import InputError, Interrupted, UsageError
 from linkwise.run import Run
-from linkwise.technology.config import ForecastConfig
+from linkwise.technology.config import WITHOUT_TEXT, ForecastConfig
 from linkwise.technology.corpus import Years, corpus_of
 from linkwise.technology.embedding import check_model
 from linkwise.technology.forecast import came_true, never_combined
@@ -214,8 +214,11 @@ def test_the_first_patent_that_combined_a_pair_is_looked_up(run: Run, folder: Pa
         first = both.row(0, named=True)
         assert row["first_combined_by"] == f"{first['id']} ({first['year']})"
     assert pairs.filter("combined")["first_combined_by"].null_count() == 0
-    assert pairs.filter(pl.col("above_chance") & ~pl.col("combined")).is_empty()
-    assert 0 < pairs["above_chance"].sum() < pairs["combined"].sum() < len(pairs)
+    low = pairs["p_value"] < 0.05
+    assert pairs.filter(low & ~pl.col("combined")).is_empty()
+    assert 0 < low.sum() < pairs["combined"].sum() < len(pairs)
+    # Chance alone would make more such pairs: none of them is said to stand above it.
+    assert pairs["above_chance"].null_count() == len(pairs)
 
 
 def changed_future(folder: Path, out: Path) -> Path:
@@ -323,7 +326,7 @@ def test_the_list_says_why_and_what_came_of_it_without_a_language_model(
     ]  # fmt: skip
     first = pairs.row(0, named=True)
     assert f"{first['n_common']} common partner" in table["rows"][0][3]
-    assert {row[-1] for row in table["rows"]} <= {"above chance", "combined", "not combined"}
+    assert {row[-1] for row in table["rows"]} <= {"p < .05", "combined", "not combined"}
     csv = pl.read_csv(run.folder / "pairs.csv")
     assert csv.columns == pairs.columns
     assert csv["common"][0] == "; ".join(pairs["common"][0])
@@ -336,10 +339,44 @@ def test_the_verdict_is_of_the_whole_list_and_of_its_top(run: Run) -> None:
     assert "Over all pairs the list (learned)" in lead[0]
     assert f"average precision {top['value']:.3f} [{top['low']:.3f}, {top['high']:.3f}]" in lead[1]
     hits = rows["learned", "precision_at", 100, "codes"]["value"]
-    assert f"Of its first 100 pairs {100 * hits:.0f} stand above chance" in lead[1]
+    assert f"Of its first 100 pairs {100 * hits:.0f} have p < .05" in lead[1]
+    possible = rows["learned", "auc", None, "codes, both codes occur"]
+    assert f"whose codes both are on patents then: AUC {possible['value']:.3f}" in lead[0]
     combined = rows["learned", "auc", None, "codes, combined at all"]
     assert lead[2].startswith("Of pairs combined at all (")
     assert f"AUC {combined['value']:.3f}" in lead[2]
+    # The best of all models without texts, not of the rules on the graph alone.
+    best = {
+        name: max(WITHOUT_TEXT, key=lambda m, name=name: rows[m, *name]["value"])  # type: ignore[misc]
+        for name in (
+            ("auc", None, "codes"),
+            ("average_precision", None, "codes"),
+            ("auc", None, "codes, combined at all"),
+        )
+    }
+    for line, name in zip(lead, best.values(), strict=False):
+        assert f"the best model without texts ({name})" in line
+
+
+def test_pairs_that_could_come_true_are_judged_apart(run: Run, folder: Path) -> None:
+    """AUC over the pairs whose codes both are on patents of the forecast years, against sets and sklearn."""
+    from sklearn.metrics import roc_auc_score
+
+    patents = pl.read_parquet(folder / "patents.parquet").unique("family", keep="first")
+    late = {c for own in patents.filter(pl.col("year") >= 2011)["codes"] for c in own}
+    evaluation = pl.read_parquet(run.folder / "evaluation.parquet").with_columns(
+        there=pl.col("query").is_in(late) & pl.col("item").is_in(late)
+    )
+    rows = {(r["model"], r["slice"]): r for r in run.metrics if r["metric"] == "auc"}
+    for (model,), own in evaluation.group_by("model"):
+        some = own.filter("there")
+        assert 0 < len(some) <= len(own)
+        row = rows[model, "codes, both codes occur"]
+        assert (row["value"], row["n"]) == (
+            pytest.approx(roc_auc_score(some["label"], some["score"])),
+            len(some),
+        )
+        assert not own.filter(~pl.col("there"))["label"].any()
 
 
 def test_too_few_pairs_above_chance_make_no_verdict(tmp_path: Path) -> None:
@@ -351,7 +388,7 @@ def test_too_few_pairs_above_chance_make_no_verdict(tmp_path: Path) -> None:
     )
     report = json.loads((run.folder / "report.json").read_text())
     pairs = pl.read_parquet(run.folder / "pairs.parquet")
-    n, combined = int(pairs["above_chance"].sum()), int(pairs["combined"].sum())
+    n, combined = int((pairs["p_value"] < 0.05).sum()), int(pairs["combined"].sum())
     assert (n, combined) == (3, 135)
     assert report["lead"][0].startswith(
         f"No verdict. Too few to judge by: {n} of {len(pairs)} pairs"
@@ -403,7 +440,7 @@ def test_the_list_is_by_the_model_asked_for_and_of_codes_with_patents(
     assert top.join(ranking, on=["rank", "query", "item"]).height == top.height > 0
     assert rule["rank"][0] > 1 or rule["rank"].diff().max() > 1  # type: ignore[operator]
     lead = json.loads((tmp_path / "rule" / "report.json").read_text())["lead"]
-    assert "the list (Adamic-Adar) does not beat the best other rule" in lead[0]
+    assert "the list (Adamic-Adar) does not beat the best other model without texts" in lead[0]
     with pytest.raises(UsageError, match='--list-by is "learned"; expected one of PPMI vectors'):
         listed("no", list_by="learned")
     with pytest.raises(UsageError, match=r'"text", which needs a language model \(--lm\)'):
@@ -495,7 +532,8 @@ def test_windows_not_given_are_the_last_years() -> None:
     # The learned scorer's own windows end before the real forecast begins.
     plan = plan_of(corpus, ForecastConfig(embed="2004-2006", forecast="2009-2012"))
     assert str(plan.learn_forecast) == "2003-2006"
-    assert plan.learn_embed.last < plan.learn_forecast.first
+    # As far apart as the real ones: two years lie between.
+    assert str(plan.learn_embed) == "1998-2000"
 
 
 def test_a_model_that_may_know_the_future_is_refused_or_named() -> None:

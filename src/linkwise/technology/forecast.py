@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,12 @@ from linkwise.technology.anchors import (
     walk_vectors,
     word2vec_vectors,
 )
-from linkwise.technology.config import ForecastConfig
+from linkwise.technology.config import LOOSE, ForecastConfig
 from linkwise.technology.corpus import Bools, Corpus, Longs, Years
-from linkwise.technology.null_model import Totals, totals, validate
+from linkwise.technology.null_model import Totals, below_by_chance, totals, validate
 from linkwise.technology.vectors import Floats, YearlySums
 
 FEW = 50  # pairs above the null, below which the label is the unadjusted p-value
-LOOSE = 0.05
 DEALT = 20_000  # patents up to which their codes are dealt anew as a check: 50 seconds of one core
 
 
@@ -45,26 +44,31 @@ class Pairs:
 def never_combined(corpus: Corpus, codes: Bools, until: int) -> Pairs:
     """All pairs of some codes that no patent up to a year carries together."""
     own = np.flatnonzero(codes)
-    a, b = np.triu_indices(len(own), 1)
-    first, second = own[a], own[b]
-    n = len(corpus.names)
-    together = corpus.together(corpus.until(until)).tocoo()
-    seen = np.sort(together.row.astype(np.int64) * n + together.col)
-    key = first * n + second
-    if len(seen):
-        place = np.minimum(np.searchsorted(seen, key), len(seen) - 1)
-        fresh = seen[place] != key
-        first, second = first[fresh], second[fresh]
-    return Pairs(first.astype(np.int64), second.astype(np.int64))
+    together = corpus.together(corpus.until(until))
+    partners = [np.zeros(0, dtype=np.int64)]
+    count = np.zeros(len(own), dtype=np.int64)
+    for place, code in enumerate(
+        own
+    ):  # a code at a time: all pairs at once are several times as large
+        seen = together.indices[together.indptr[code] : together.indptr[code + 1]]
+        found = np.setdiff1d(own[place + 1 :], seen, assume_unique=True)
+        partners.append(found)
+        count[place] = len(found)
+    return Pairs(np.repeat(own, count).astype(np.int64), np.concatenate(partners).astype(np.int64))
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Which pairs stand above chance in a window: `validated` (n,) after Benjamini-Hochberg, `p` (n,)."""
+    """What became of pairs in a window: `validated` (n,) after Benjamini-Hochberg, `p` (n,), and on how many
+    patents they are together, `observed` (n,)."""
 
     validated: Bools
     p: Floats
     observed: Longs
+    there: Bools
+    """Pairs whose codes both are on patents of the window (n,): no others can come true."""
+    by_chance: float
+    """How many of the pairs would have a p-value below .05 by chance alone."""
     totals: Totals
     dealt: Longs | None = None
     """How many pairs have an unadjusted p below .05 by the model, by dealing codes anew, and by both."""
@@ -88,6 +92,23 @@ class Labels:
     def name(self) -> str:
         """The label in words."""
         return "above the null model" if self.strict else "unadjusted p < .05"
+
+    @property
+    def above_chance(self) -> bool:
+        """Whether the label says of pairs that they stand above chance: with unadjusted p-values not where
+        chance alone would make as many."""
+        return self.strict or int(self.positive.sum()) > self.by_chance
+
+    @property
+    def kind(self) -> str:
+        """What positive pairs are: pairs above chance, or pairs with p < .05."""
+        return "above chance" if self.above_chance else "with p < .05"
+
+    def do(self, n: float) -> str:
+        """The verb: one pair is above chance, two are; or has and have a p below .05."""
+        if self.above_chance:
+            return "is above chance" if n == 1 else "are above chance"
+        return "has p < .05" if n == 1 else "have p < .05"
 
 
 def came_true(
@@ -129,10 +150,13 @@ def came_true(
         both = table.join(by_dealing, on=["a", "b"])
         ours, theirs = (both[name].to_numpy() < LOOSE for name in ("p_value", "other"))
         dealt = np.array([ours.sum(), theirs.sum(), (ours & theirs).sum()])
+    in_window = corpus.degrees(corpus.within(window)) > 0
     return Labels(
         column("validated", 0).astype(np.bool_),
         column("p_value", 1.0).astype(np.float64),
         column("observed", 0).astype(np.int64),
+        in_window[pairs.first] & in_window[pairs.second],
+        below_by_chance(sets, corpus.names, pairs.first, pairs.second, LOOSE),
         totals(sets),
         dealt,
     )
@@ -149,6 +173,14 @@ class Sources:
     yearly: Mapping[str, YearlySums]
     rows: Mapping[str, Floats]
     seed: int
+
+    def without(self, names: Collection[str]) -> Sources:
+        """The same, less some of the scores that language models give."""
+        return replace(
+            self,
+            yearly={name: of for name, of in self.yearly.items() if name not in names},
+            rows={name: of for name, of in self.rows.items() if name not in names},
+        )
 
     def scores(
         self, pairs: Pairs, embed: Years, done: Callable[[int], None] = lambda n: None

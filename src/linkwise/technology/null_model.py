@@ -26,6 +26,7 @@ ROUNDS = 2000  # of the fixed point, before Newton's method takes over
 EXACT = 1e-9  # largest relative error of a degree
 SAMPLES = 200  # random sets of patents that curveball draws
 TRADES = 5  # per patent, between two samples
+BLOCK = 1 << 20  # pairs at a time
 
 
 @dataclass(frozen=True)
@@ -271,6 +272,37 @@ def totals(code_sets: Sequence[Collection[str]]) -> Totals:
     pairs = np.outer(n_codes, n_codes) - np.diag(n_codes)
     sizes = links.sizes
     return Totals(int((sizes * (sizes - 1) // 2).sum()), float((pairs * expected).sum() / 2))
+
+
+def below_by_chance(
+    code_sets: Sequence[Collection[str]],
+    names: Sequence[str],
+    first: Longs,
+    second: Longs,
+    level: float,
+) -> float:
+    """How many of some pairs would have a p-value below a level in the configuration model itself.
+
+    Pair i is of the codes `names[first[i]]` and `names[second[i]]`; a code that no set has makes no pair.
+    Fewer than `level` times the pairs, for counts are whole numbers: by Poisson's law, how often chance
+    brings the least count whose p-value is below the level, or more.
+    """
+    from scipy.stats import poisson
+
+    links = membership(code_sets)
+    chance = configuration_model(links.sizes, links.degrees)
+    expected = chance.expected()  # (d, d)
+    least = poisson.ppf(1 - level, expected) + 1
+    least += poisson.sf(least - 1, expected) >= level
+    share = np.asarray(poisson.sf(least - 1, expected))
+    own = dict(zip(links.names, chance.code_class.tolist(), strict=True))
+    of = np.array([own.get(name, -1) for name in names])
+    total = 0.0
+    for start in range(0, len(first), BLOCK):
+        a, b = of[first[start : start + BLOCK]], of[second[start : start + BLOCK]]
+        there = (a >= 0) & (b >= 0)
+        total += float(share[a[there], b[there]].sum())
+    return total
 
 
 def _poisson_tail(

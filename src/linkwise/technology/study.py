@@ -57,8 +57,9 @@ def study(
         found = read_documents(paths, documents)
         found.check_years()
         found.check_codes()
-        if said := found.spelling():
-            context.progress.say(said)
+        for said in (found.spelling(), found.doubled()):
+            if said:
+                context.progress.say(said)
         titles = {} if config.code_titles is None else read_code_titles(Path(config.code_titles))
         corpus = corpus_of(found.table["year"], found.table["codes"])
         check_codes(corpus)
@@ -135,7 +136,11 @@ def judge_past(
             None,
             "The patents do not reach back to windows of the same length that could be judged.",
         )
-    late = [name for name, until in vectors.tuned.items() if until > earlier.embed.last]
+    late = [
+        name
+        for name, until in vectors.tuned.items()
+        if until is not None and until > earlier.embed.last
+    ]
     if late:
         return None, (
             f"{late[0]} was tuned on patents up to {vectors.tuned[late[0]]}: it cannot be judged on "
