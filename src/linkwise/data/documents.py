@@ -174,11 +174,10 @@ class Documents:
         """A warning of documents that equal an earlier one, in words; None without any."""
         if not self.same:
             return None
-        one = self.same == 1
+        verbs = ("equals", "counts") if self.same == 1 else ("equal", "count")
         return (
-            f"{self.same:,} of {len(self.table):,} documents {'equals' if one else 'equal'} an earlier one "
-            f"in texts, year and codes, and {'counts' if one else 'count'} beside it as if independent. Leave "
-            f"{'it' if one else 'them'} out with --drop-same."
+            f"{self.same:,} of {len(self.table):,} documents {verbs[0]} an earlier one in texts, year and "
+            f"codes, and {verbs[1]} as if independent of it. --drop-same leaves such documents out."
         )
 
     def check_years(self) -> None:

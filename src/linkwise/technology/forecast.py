@@ -19,7 +19,7 @@ from linkwise.technology.anchors import (
 )
 from linkwise.technology.config import LOOSE, ForecastConfig
 from linkwise.technology.corpus import Bools, Corpus, Longs, Years
-from linkwise.technology.null_model import Totals, below_by_chance, totals, validate
+from linkwise.technology.null_model import Totals, low_when_dealt, totals, validate
 from linkwise.technology.vectors import Floats, YearlySums
 
 FEW = 50  # pairs above the null, below which the label is the unadjusted p-value
@@ -67,9 +67,9 @@ class Labels:
     observed: Longs
     there: Bools
     """Pairs whose codes both are on patents of the window (n,): no others can come true."""
-    by_chance: float
-    """How many of the pairs would have a p-value below .05 by chance alone."""
     totals: Totals
+    by_chance: float | None = None
+    """How many of the pairs have a p-value below .05 where the codes are dealt anew."""
     dealt: Longs | None = None
     """How many pairs have an unadjusted p below .05 by the model, by dealing codes anew, and by both."""
 
@@ -97,7 +97,8 @@ class Labels:
     def above_chance(self) -> bool:
         """Whether the label says of pairs that they stand above chance: with unadjusted p-values not where
         chance alone would make as many."""
-        return self.strict or int(self.positive.sum()) > self.by_chance
+        more = self.by_chance is not None and int(self.positive.sum()) > self.by_chance
+        return self.strict or more
 
     @property
     def kind(self) -> str:
@@ -122,8 +123,9 @@ def came_true(
 ) -> Labels:
     """How pairs stand to the null model in a window; a pair that is never together there has p = 1.
 
-    With `check` also by dealing the patents' codes anew, every number of links kept exactly, unless patents
-    are so many that this would take minutes.
+    With `check` the patents' codes are also dealt anew, every number of links kept exactly: how many of the
+    pairs have a low p-value then, and, unless patents are so many that this would take minutes, which pairs
+    stand out by that.
     """
     sets = corpus.code_sets(corpus.within(window))
     table = validate(sets, config.alpha, config.method)
@@ -144,7 +146,12 @@ def came_true(
             return np.full(len(pairs), missing)
         return np.where(found, table[name].to_numpy()[row], missing)
 
-    dealt = None
+    by_chance, dealt = None, None
+    if check:
+        few = len(sets) <= DEALT
+        by_chance = low_when_dealt(
+            sets, corpus.names, pairs.first, pairs.second, LOOSE, trades=20 if few else 5, seed=seed
+        )
     if check and len(sets) <= DEALT:
         by_dealing = validate(sets, method="curveball", seed=seed).select("a", "b", other="p_value")
         both = table.join(by_dealing, on=["a", "b"])
@@ -156,8 +163,8 @@ def came_true(
         column("p_value", 1.0).astype(np.float64),
         column("observed", 0).astype(np.int64),
         in_window[pairs.first] & in_window[pairs.second],
-        below_by_chance(sets, corpus.names, pairs.first, pairs.second, LOOSE),
         totals(sets),
+        by_chance,
         dealt,
     )
 

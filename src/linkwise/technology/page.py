@@ -69,7 +69,7 @@ def build_report(
                 label=f"{labels.kind.capitalize()} since",
                 value=f"{int(labels.positive.sum()):,}",
                 note=f"{labels.name}; "
-                + ("" if labels.strict else f"by chance alone: {labels.by_chance:,.0f}; ")
+                + ("" if labels.strict else f"by chance alone: {labels.by_chance or 0:,.0f}; ")
                 + f"combined at all: {int(labels.combined.sum()):,}",
             )
         )
@@ -211,7 +211,7 @@ def _loose_label(labels: Labels) -> str:
     return (
         f"{found} above the null model after Benjamini-Hochberg{', too few to be measured by' if n else ''}: "
         "the strict label is not measurable on these patents. The label is an unadjusted p below .05, which "
-        f"{seen:,} new pairs have, and {labels.by_chance:,.0f} would have by chance alone: it "
+        f"{seen:,} new pairs have, and {labels.by_chance or 0:,.0f} where codes are dealt anew by chance: it "
         + (
             "marks more than chance makes, though not every single pair."
             if labels.above_chance
@@ -243,7 +243,7 @@ def _null_section(judged: Sequence[Judged]) -> list[Section]:
             round(of.labels.totals.expected),
             int(of.labels.validated.sum()),
             int((of.labels.p < LOOSE).sum()),
-            round(of.labels.by_chance),
+            round(of.labels.by_chance or 0),
             int(of.labels.combined.sum()),
         )
         for of in judged
@@ -273,8 +273,8 @@ def _chance(rows: Sequence[tuple[Any, ...]], judged: Sequence[Judged]) -> Sectio
                 "its number of codes and every code its number of patents, in the mean. Patents of one "
                 "code combine nothing, and may in the model: where more is expected than observed, its "
                 "p-values are too large, and the label is the stricter for it. Such pairs by chance alone: "
-                "how many of the new pairs would have a p-value below .05 in the model itself, by Poisson's "
-                "law; fewer than .05 of them, for counts are whole numbers.",
+                "how many of the new pairs have a p-value below .05 where the codes are dealt anew "
+                "(curveball; the mean of ten times).",
             ),
             *_dealt_table(judged),
         ),

@@ -17,7 +17,7 @@ from linkwise.data.documents import (
     read_documents,
 )
 from linkwise.data.spreadsheet import write_csv
-from linkwise.errors import InputError, UsageError
+from linkwise.errors import InputError, ResourceError, UsageError
 from linkwise.report.outcome import Outcome
 from linkwise.technology.config import ForecastConfig
 from linkwise.technology.corpus import Corpus, corpus_of
@@ -41,6 +41,9 @@ from linkwise.technology.plan import Plan, last_judged, plan_of
 
 if TYPE_CHECKING:
     from linkwise.report import Figure
+
+# Bytes of a pair of codes at the most, and more for each text that a language model reads; measured.
+PAIR, PAIR_OF_TEXT = 230, 12
 
 
 def study(
@@ -67,6 +70,7 @@ def study(
             parents_of(corpus, also)
         plan = plan_of(corpus, config)
         check_min_patents(corpus, plan, config)
+        check_memory(corpus, plan, len(config.lm) * len(documents.text), free_memory())
     vectors = read_vectors(found, corpus, plan, documents.text, config, context)
     judged: list[Judged] = []
     said_too: list[str] = []
@@ -118,6 +122,37 @@ def check_min_patents(corpus: Corpus, plan: Plan, config: ForecastConfig) -> Non
             f"--min-patents is {config.min_patents}; of the codes in {plan.embed} two have {degree[-2]:,} "
             "at most."
         )
+
+
+def check_memory(corpus: Corpus, plan: Plan, texts: int, free: int | None) -> None:
+    """Raise `ResourceError` where the pairs of codes would not fit into the memory that is free (bytes).
+
+    Every pair is scored and ranked, which nothing short of holding all scores of a model does exactly;
+    `texts` are the language models times the parts of a patent that they read.
+    """
+    n_codes = int((corpus.degrees(corpus.within(plan.embed)) > 0).sum())
+    n_pairs = n_codes * (n_codes - 1) // 2
+    need = n_pairs * (PAIR + texts * PAIR_OF_TEXT)
+    if free is not None and need > free:
+        raise ResourceError(
+            f"{n_codes:,} codes of {plan.embed} make {n_pairs:,} pairs, which take about "
+            f"{need / 2**30:.1f} GiB; {free / 2**30:.1f} GiB are free. Roll codes up with --level, leave "
+            "indexing codes out with --leave-out-indexing, or use a machine with more memory."
+        )
+
+
+def free_memory() -> int | None:
+    """Bytes of memory that are free for this process; None where the system does not tell."""
+    found = []
+    for path, name, unit in (
+        ("/proc/meminfo", "MemAvailable:", 1024),
+        ("/sys/fs/cgroup/memory.max", "", 1),  # of a container
+    ):
+        if Path(path).is_file():
+            words = Path(path).read_text().split()
+            value = words[words.index(name) + 1] if name in words else words[0]
+            found += [int(value) * unit] if value.isdigit() else []
+    return min(found, default=None)
 
 
 def judge_past(
