@@ -63,7 +63,8 @@ class Judged:
     metrics: PairMetrics | None
     """Of the label; None where nothing can be told of it."""
     possible: PairMetrics | None
-    """Of the label, over the pairs alone whose codes both are on patents of the forecast years."""
+    """Of the label, over the pairs alone whose codes both are on patents of the forecast years; None where
+    these are all."""
     combined: PairMetrics | None
     """Of the pairs combined at all."""
     unscorable: dict[str, list[str]]
@@ -208,6 +209,7 @@ def judge(
 
     n = int(labels.positive.sum())
     metrics = measured(labels.positive)
+    possible = None if labels.there.all() else measured(labels.positive, labels.there)
     unjudged = (
         ""
         if metrics is not None
@@ -216,8 +218,7 @@ def judge(
     )
     return Judged(
         name, plan, corpus, pairs, scores, chosen, labels, metrics,
-        measured(labels.positive, labels.there), measured(labels.combined), unscorable, model,
-        tuple(notes), vectors.undated, unjudged,
+        possible, measured(labels.combined), unscorable, model, tuple(notes), vectors.undated, unjudged,
     )  # fmt: skip
 
 

@@ -114,7 +114,7 @@ def _figures(of: Judged, found: PairMetrics, what: str) -> list[Any]:
         note=f"{found.n:,} pairs, of which {n:,} {of.labels.do(n)} ({n / found.n:.2%}; "
         f"{of.labels.name}). Intervals: 95 %, bootstrap over codes. Differences are to common "
         "neighbours, the baseline of all runs; the verdict above compares with the best model without texts. "
-        + _who_survives(of)
+        + (_who_survives(of) if possible else "")
         + "AUC of the first tenth: up to a false-positive rate of .1, standardised so that chance is .5."
         + (
             " text: the mean of the patents' text vectors; hidden tokens: of the states where a hidden "
