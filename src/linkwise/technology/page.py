@@ -183,8 +183,8 @@ def _verdict(of: Judged) -> tuple[list[str], bool | None]:
         if loses and beats:
             beats = False
         lead.append(
-            f"Of pairs combined at all ({int(of.labels.combined.sum()):,}): AUC {spoken(*value)}, less that of "
-            f"the best model without texts ({other}) {spoken(*gap, sign=True)}."
+            f"Of pairs combined at all ({int(of.labels.combined.sum()):,}): AUC {spoken(*value)}, less that "
+            f"of the best model without texts ({other}) {spoken(*gap, sign=True)}."
             + (" By this label the list loses: as a whole it does not beat them." if loses else "")
         )
     if of.metrics is not None and of.labels is not None and not of.labels.strict:
