@@ -164,16 +164,15 @@ def _verdict(of: Judged) -> tuple[list[str], bool | None]:
         top, at_top = _against(of.metrics, of.chosen, "average_precision", "average precision")
         if over_all is not None and at_top is not None:
             beats = over_all and at_top
-        possible = (
-            ""
-            if of.possible is None
-            else f" Over the {of.possible.n:,} pairs whose codes both are on patents then: AUC "
-            f"{spoken(*of.possible.value(of.chosen, 'auc'))}."
-        )
         lead += [
-            f"Over all pairs the list ({of.chosen}) {whole} in {of.plan.forecast}.{possible}",
+            f"Over all pairs the list ({of.chosen}) {whole} in {of.plan.forecast}.",
             f"At its top it {top}.{_hits(of, of.metrics)}",
         ]
+        if of.possible is not None:
+            lead.append(
+                f"Over the {of.possible.n:,} pairs alone whose codes both are on patents of "
+                f"{of.plan.forecast}: AUC {spoken(*of.possible.value(of.chosen, 'auc'))}."
+            )
     if of.combined is not None and of.chosen not in of.undated:
         assert of.labels is not None
         value = of.combined.value(of.chosen, "auc")

@@ -98,7 +98,6 @@ def _figures(of: Judged, found: PairMetrics, what: str) -> list[Any]:
             *interval_columns("AUC", "float3"),
             *interval_columns("over common neighbours", "difference"),
             *(interval_columns("AUC, both codes occur", "float3") if possible else ()),
-            *interval_columns("AUC of the first tenth", "float3"),
         ),
         rows=tuple(
             (
@@ -106,7 +105,6 @@ def _figures(of: Judged, found: PairMetrics, what: str) -> list[Any]:
                 *found.value(model, "auc"),
                 *_over(found, model, "common neighbours", "auc"),
                 *(possible.value(model, "auc") if possible else ()),
-                *found.value(model, "partial_auc", 10),
             )
             for model in order
         ),
@@ -115,7 +113,6 @@ def _figures(of: Judged, found: PairMetrics, what: str) -> list[Any]:
         f"{of.labels.name}). Intervals: 95 %, bootstrap over codes. Differences are to common "
         "neighbours, the baseline of all runs; the verdict above compares with the best model without texts. "
         + (_who_survives(of) if possible else "")
-        + "AUC of the first tenth: up to a false-positive rate of .1, standardised so that chance is .5."
         + (
             " text: the mean of the patents' text vectors; hidden tokens: of the states where a hidden "
             "technology token stands before their texts; tokens: of the states of the code's own token "
@@ -130,6 +127,7 @@ def _figures(of: Judged, found: PairMetrics, what: str) -> list[Any]:
             Column(name="model"),
             *interval_columns("average precision", "float3"),
             *interval_columns(f"over {best}", "difference"),
+            *interval_columns("AUC of the first tenth", "float3"),
             *(Column(name=f"first {int(k):,}", format="percent") for k in places),
         ),
         rows=tuple(
@@ -137,13 +135,15 @@ def _figures(of: Judged, found: PairMetrics, what: str) -> list[Any]:
                 model,
                 *found.value(model, "average_precision"),
                 *_over(found, model, best, "average_precision"),
+                *found.value(model, "partial_auc", 10),
                 *(found.points[model]["precision_at", k] for k in places),
             )
             for model in sorted(order, key=lambda m: -found.points[m]["average_precision", None])
         ),
         limit=40,
         note=f"{best} is the best model without texts here. First 10, 100 and more: the share of a list's "
-        f"first pairs that {of.labels.do(2)}, with their intervals in metrics.json.",
+        f"first pairs that {of.labels.do(2)}, with their intervals in metrics.json. "
+        "AUC of the first tenth: up to a false-positive rate of .1, standardised so that chance is .5.",
     )
     pairs = [
         (model, other, *found.difference(model, other, "auc"))
