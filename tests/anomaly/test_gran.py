@@ -35,6 +35,7 @@ SMALL: dict[str, Any] = {
     "epochs": 6,
     "batch_size": 8,
     "learning_rate": 1e-2,
+    "draws": 1,
 }
 
 
@@ -57,7 +58,7 @@ def several() -> list[nx.Graph]:
 
 @pytest.fixture(scope="module")
 def fitted() -> GRAN:
-    return made(simulate_graphs("2a", 20, width=4, height=4, seed=1))
+    return made(simulate_graphs("2a", 20, width=4, height=4, seed=1), orderings=KINDS)
 
 
 def slow_block(network: GRANNetwork, a: np.ndarray, begin: int, end: int) -> float:
@@ -242,9 +243,7 @@ def test_contributions_are_the_posterior_s_shares() -> None:
     """One ordering, one block: by hand from all components."""
     graph = nx.gnp_random_graph(5, 0.5, seed=1)
     graphs = of_networkx([graph])
-    detector = GRAN(
-        GRANConfig(orderings=("bfs",), block_size=5, normalise="none", size=8, components=3)
-    )
+    detector = GRAN(GRANConfig(draws=1, block_size=5, normalise="none", size=8, components=3))
     detector._network, detector.threshold_ = untrained(5), 0.0
     found = detector.contributions(graphs, 0)
     order = detector.orders(graphs)[0]
@@ -352,6 +351,9 @@ def test_graphs_without_nodes_are_scored(fitted: GRAN) -> None:
     np.testing.assert_allclose(fitted.decision_function(empty), 0.0, atol=1e-12)
     for row in (0, 1):
         assert fitted.contributions(empty, row).total == pytest.approx(0.0, abs=1e-12)
+    # Neither is there anything to write in a family of single nodes.
+    single = build_graphs(["a", "b", "c"], np.array([1, 1, 0]), none, none)
+    np.testing.assert_allclose(made(single).decision_scores_, 0.0, atol=1e-12)
 
 
 LARGE = """

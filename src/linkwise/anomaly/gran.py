@@ -25,15 +25,10 @@ PAIRS = 500_000  # of a graph up to which each missing edge has a share of its o
 class GRANConfig(DetectorConfig):
     """GRAN. Liao et al. have 7 layers of 128 numbers, and blocks of 1 node; that is for a GPU."""
 
-    orderings: Annotated[tuple[Kind, ...], BeforeValidator(parted)] = (
-        "dfs",
-        "bfs",
-        "degree",
-        "k-core",
-    )
-    """Orderings in which graphs are written: `dfs` from the node with most neighbours, `bfs`, `degree`,
-    `k-core`."""
-    draws: int = Field(1, ge=1)
+    orderings: Annotated[tuple[Kind, ...], BeforeValidator(parted)] = ("bfs",)
+    """Orderings in which graphs are written, one or several: `dfs` from the node with most neighbours, `bfs`
+    from a random one, `degree`, `k-core`."""
+    draws: int = Field(4, ge=1)
     """Orderings of each kind that a graph is scored by, ties broken anew in each."""
     average: Literal["log-mean-exp", "log-sum-exp"] = "log-mean-exp"
     """Over orderings: of the mean of the likelihoods, or of their sum over different adjacency matrices, a
@@ -55,17 +50,17 @@ class GRANConfig(DetectorConfig):
     """Numbers of a node at each layer, a multiple of 4."""
     window: int = Field(32, ge=1)
     """Places back up to which a node knows which of its earlier neighbours stands where."""
-    epochs: int = Field(60, ge=1)
+    epochs: int = Field(40, ge=1)
     """Passes over the training graphs, at most."""
     patience: int = Field(10, ge=1)
     """Passes without a better likelihood of graphs held out, after which training ends."""
     held_out: float = Field(0.1, ge=0, lt=1)
     """Share of the graphs that is held out to choose among passes; of fewer than 10 graphs none is."""
-    batch_size: int = Field(16, ge=1)
+    batch_size: int = Field(4, ge=1)
     """Graphs at a time in training."""
     steps: int = Field(64, ge=1)
     """Blocks of a graph that are drawn at each pass of training, where it has more."""
-    learning_rate: float = Field(3e-3, gt=0)
+    learning_rate: float = Field(4e-3, gt=0)
     """Largest step of Adam; it falls to 0 by a cosine."""
     seed: int = Field(0, ge=0)
     """Seed of weights and draws, beside that of the run."""
@@ -92,13 +87,15 @@ class GRAN(Detector):
 
     Training may overlap blocks (`stride` below `block_size`, as the paper's code does). Scoring never does:
     there the stride is the block size, each row is written once, and the product is a probability. The
-    paper's code also writes the diagonal and what is above it, as zeros; here a pair is written once.
+    paper's code counts pairs within a block twice and leaves out a last block that is not full; here every
+    pair is written, once.
 
     The score is -log(mean over orderings of p(A)) or, with `average="log-sum-exp"`, of their sum over
     different A, which bounds the probability of the graph from below: p(graph) = sum over all different A.
     Logarithms are those of whole graphs; only the result is put over nodes or pairs. Orderings are drawn by a
     seed that is the graph's own (its Weisfeiler-Lehman key and its nodes' colours), so a score does not
-    depend on its company or the numbers of its nodes, but for ties between nodes of one colour.
+    depend on its company or the numbers of its nodes, but for ties between nodes of one colour. Training
+    graphs are scored by the network that learned from them, but for the share held out.
 
     Contributions: with posterior weights w, log sum_k p_k = sum_k w_k (log p_k - log w_k). Of components that
     gives each pair its expected -log theta over the components, given its whole block; what is left,

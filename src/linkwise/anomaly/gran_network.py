@@ -124,8 +124,8 @@ class GRANNetwork(nn.Module):
 
     def set_family(self, n_nodes: np.ndarray, density: float) -> None:
         """Tell the sizes of the graphs in training, and begin at their share of pairs with an edge."""
-        self.oldest.fill_(max(1, int(n_nodes.max())))
-        some = n_nodes[n_nodes > 0]
+        some = np.maximum(n_nodes, 1)
+        self.oldest.fill_(int(some.max()))
         self.sizes.copy_(torch.tensor([math.log(some.min()), math.log(some.max())]))
         density = min(max(density, 1e-4), 1 - 1e-4)
         last = self.theta[-1]

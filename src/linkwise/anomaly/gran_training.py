@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,9 +36,9 @@ def network_of(config: GRANConfig) -> GRANNetwork:
 def train(graphs: Graphs, config: GRANConfig, seed: int, context: Context) -> GRANNetwork:
     """A network that writes graphs like these, in double precision for what comes.
 
-    Each pass draws an ordering of each graph: the mean over orderings of -log p(A) falls, which lies above
-    the bound that graphs are scored by. A share of the graphs is held out, and the weights kept that write
-    these best. Raises `Interrupted` where the run was asked to stop.
+    Each pass draws an ordering of each graph, of one kind for a batch. What falls is the mean over orderings
+    of -log p(A), which is never below -log of their mean, the score. A share of the graphs is held out, and
+    the weights kept that write these best. Raises `Interrupted` where the run was asked to stop.
     """
     rng = np.random.default_rng(seed)
     left_out = round(config.held_out * len(graphs)) if len(graphs) >= FEWEST else 0
@@ -94,8 +95,6 @@ def _train_step(
     own = ordered(graphs, orderings(graphs, kind, keys)[0])
     some = blocks(graphs.n_nodes, config.block_size, config.stride or config.block_size)
     some, weight = _drawn(some, config.steps, len(graphs), rng)
-    if not len(some):
-        return 0.0
     # With a stride below the block size each row is written several times.
     weight = weight * (config.stride or config.block_size) / config.block_size
     weight = weight / max(1, int(graphs.n_nodes.sum()))
@@ -160,8 +159,10 @@ def log_likelihood(network: GRANNetwork, graphs: Graphs, order: Longs, block_siz
     return found.astype(np.float64)  # also where there is no block at all
 
 
-def shares(network: GRANNetwork, graphs: Graphs, order: Longs, block_size: int) -> Any:
-    """What of a single graph's log p(A) in an ordering is whose, as runs of steps: an iterator.
+def shares(
+    network: GRANNetwork, graphs: Graphs, order: Longs, block_size: int
+) -> Iterator[tuple[Longs, Any, Floats, Longs, Floats]]:
+    """What of a single graph's log p(A) in an ordering is whose, run of steps by run of steps.
 
     Of each run: the pairs of nodes (n, 2) by place, whether each has an edge (n,), what it adds (n,); the new
     nodes by place (k,), and what each adds (k,).
