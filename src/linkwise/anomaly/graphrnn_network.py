@@ -1,4 +1,4 @@
-"""The network of GraphRNN (You et al. 2018): one GRU over nodes, and one (or an MLP) over the bits of a row."""
+"""The network of GraphRNN (You et al. 2018): a GRU over nodes, and a GRU or an MLP over the bits of a row."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class GraphRNNNetwork(nn.Module):
     """States of nodes, and log-odds of what comes next: the end, a label, the bits of the row.
 
     State i has seen the rows and labels of nodes 0 to i - 1. It says whether node i is there at all, then
-    its label, then, with that label, its row: bit d tells of an edge to the node d places before, the
-    nearest first. The edge GRU begins each row from the state, and takes in the bit before and what is told
-    of the next.
+    its label, then, with that label, its row: bit d tells of an edge to the node d places before.
+    The edge GRU begins each row from the state, at the farthest bit, and takes in the bit before and what is
+    told of the next.
     """
 
     def __init__(

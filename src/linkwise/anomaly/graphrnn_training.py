@@ -68,7 +68,9 @@ def train(
 ) -> GraphRNNNetwork:  # fmt: skip
     """The network of the epoch that was best on the graphs held out, in double precision.
 
-    At each epoch one ordering of each graph is drawn. Without graphs held out it is that of the last epoch. Raises `Interrupted` where the run was asked to stop.
+    At each epoch one ordering of each graph is drawn. Without graphs held out it is that of the last epoch.
+
+    Raises `Interrupted` where the run was asked to stop.
     """
     rng = np.random.default_rng(seed)
     kept = np.setdiff1d(np.arange(len(graphs)), held_out)
