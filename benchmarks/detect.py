@@ -195,8 +195,8 @@ def graphrnn_large(options: argparse.Namespace) -> None:
     scoring, scores = timed(lambda: detector.decision_function(graphs))
     wall = time.monotonic() - began
     print(
-        f"{len(small)} graphs learned in {seconds:.0f} CPU s, rows of {detector._bits} bits; all {len(graphs):,} "
-        f"(largest {graphs.n_nodes.max():,} nodes)"
+        f"{len(small)} graphs learned in {seconds:.0f} CPU s, rows of {detector._bits} bits; "
+        f"all {len(graphs):,} (largest {graphs.n_nodes.max():,} nodes)"
     )
     print(
         f"scored by {detector.config.orderings} orderings in {scoring:.0f} CPU s, {wall:.0f} s; peak "

@@ -31,14 +31,14 @@ class GraphRNNConfig(DetectorConfig):
 
     edge: Literal["rnn", "mlp"] = "rnn"
     """`rnn` GraphRNN, whose bits of a row know the bits before; `mlp` GraphRNN-S, whose bits do not."""
-    layers: int = Field(4, ge=1, le=8)
-    """Layers of the GRU over nodes."""
-    size: int = Field(128, ge=2)
-    """Numbers of its state."""
-    edge_layers: int = Field(4, ge=1, le=8)
-    """Layers of the GRU over the bits of a row."""
-    edge_size: int = Field(16, ge=2)
-    """Numbers of its state."""
+    layers: int = Field(2, ge=1, le=8)
+    """Layers of the GRU over nodes; as published 4."""
+    size: int = Field(64, ge=2)
+    """Numbers of its state; as published 128."""
+    edge_layers: int = Field(1, ge=1, le=8)
+    """Layers of the GRU over the bits of a row; as published 4."""
+    edge_size: int = Field(32, ge=2)
+    """Numbers of its state; as published 16."""
     told: bool = True
     """Tell the GRU over bits of each what the graph so far says: edges of the earlier node, paths of two and
     of three edges between the two, how far apart they stand, whether the search is past it. As published
@@ -57,9 +57,9 @@ class GraphRNNConfig(DetectorConfig):
     """Take off the code length of a random graph of as many nodes and edges, log C(n (n - 1) / 2, m) nats."""
     conditional: bool = False
     """Take off what is expected of a graph of this size: a regression on log n and log m of normal ones."""
-    epochs: int = Field(100, ge=1)
+    epochs: int = Field(40, ge=1)
     """Passes over the training graphs, a new ordering of each at each."""
-    patience: int = Field(20, ge=1)
+    patience: int = Field(10, ge=1)
     """Passes without a gain on the graphs held out after which training ends."""
     batch_size: int = Field(16, ge=1)
     """Graphs at a time in training."""
@@ -141,7 +141,7 @@ class GraphRNN(Detector):
         code = np.concatenate(codes)
         both = np.stack([code // max(1, n), code % max(1, n)])
         pair, which = np.unique(both.min(axis=0) * n + both.max(axis=0), return_inverse=True)
-        edge = np.bincount(which, np.concatenate(values), len(pair))
+        edge: Floats = np.bincount(which, np.concatenate(values), len(pair)).astype(np.float64)
         there = np.zeros(len(pair), dtype=np.bool_)
         there[which] = np.concatenate(kinds)
         score = float(self._corrected(one, averaged(loss, self.config.average))[0])

@@ -97,8 +97,7 @@ class GraphRNNNetwork(nn.Module):
         hidden = states.new_zeros((self.edge_layers, len(rows), self.edge.hidden_size))
         hidden = torch.cat([self.begin(given)[None], hidden[1:]])
         out, _ = self.edge(packed, hidden)
-        odds = packed._replace(data=self.odds(out.data))
-        padded = pad_packed_sequence(odds, batch_first=True)[0].squeeze(2)
-        inside = step < length[:, None]
-        odds = rows.new_zeros(rows.shape)
-        return odds.scatter_add(1, bit, torch.where(inside, padded, 0.0))
+        flat = packed._replace(data=self.odds(out.data))
+        padded = pad_packed_sequence(flat, batch_first=True)[0].squeeze(2)
+        inside = torch.where(step < length[:, None], padded, 0.0)
+        return rows.new_zeros(rows.shape).scatter_add(1, bit, inside)
