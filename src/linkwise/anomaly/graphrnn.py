@@ -55,7 +55,7 @@ class GraphRNNConfig(DetectorConfig):
     """Whether the score is per node."""
     complexity: bool = False
     """Take off the code length of a random graph of as many nodes and edges, log C(n (n - 1) / 2, m) nats."""
-    conditional: bool = False
+    conditional: bool = True
     """Take off what is expected of a graph of this size: a regression on log n and log m of normal ones."""
     epochs: int = Field(40, ge=1)
     """Passes over the training graphs, a new ordering of each at each."""
@@ -144,7 +144,7 @@ class GraphRNN(Detector):
         edge: Floats = np.bincount(which, np.concatenate(values), len(pair)).astype(np.float64)
         there = np.zeros(len(pair), dtype=np.bool_)
         there[which] = np.concatenate(kinds)
-        score = float(self._corrected(one, averaged(loss, self.config.average))[0])
+        score = float(self._averaged(one, loss)[0])
         return Contributions(
             score - float(node.sum() + edge.sum()),
             node,
@@ -200,7 +200,10 @@ class GraphRNN(Detector):
         return np.array(known, dtype=np.int64)[graphs.node_label]
 
     def _scores(self, graphs: Graphs) -> Floats:
-        mean = averaged(self._sequence_losses(graphs), self.config.average)
+        return self._averaged(graphs, self._sequence_losses(graphs))
+
+    def _averaged(self, graphs: Graphs, loss: Floats) -> Floats:
+        mean = averaged(loss, self.config.average)
         return self._conditioned(graphs, self._corrected(graphs, mean))
 
     def _losses(self, graphs: Graphs) -> Iterator[tuple[Sequences, Losses, Longs, Longs]]:
