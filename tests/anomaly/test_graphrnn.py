@@ -26,7 +26,7 @@ from linkwise.testing.detector import DetectorContract, renumbered
 
 SMALL: dict[str, Any] = {
     "layers": 1, "size": 16, "edge_layers": 1, "edge_size": 8, "epochs": 12, "orderings": 4,
-    "learning_rate": 1e-2,
+    "learning_rate": 1e-2, "conditional": False,
 }  # fmt: skip
 
 
@@ -230,9 +230,10 @@ def test_rows_that_are_drawn_count_for_all(
     whole = training_loss(detector._network, part, None).item()
     monkeypatch.setattr("linkwise.anomaly.graphrnn_training.BITS", 80)  # 20 rows of about 60
     rng = np.random.default_rng(0)
-    drawn = [training_loss(detector._network, part, rng).item() for _ in range(400)]
+    drawn = [training_loss(detector._network, part, rng).item() for _ in range(200)]
     assert np.std(drawn) > 0
-    assert np.mean(drawn) == pytest.approx(whole, abs=4 * float(np.std(drawn)) / 20)
+    assert np.mean(drawn) == pytest.approx(whole, abs=4 * float(np.std(drawn)) / 14)
+    monkeypatch.setattr("linkwise.anomaly.graphrnn_training.CHUNK", 8)  # a row or two at a time
     assert training_loss(detector._network, part, None).item() == pytest.approx(whole, rel=1e-9)
 
 
@@ -381,4 +382,4 @@ class TestGraphRNN(DetectorContract):
     noise = 1e-9
 
     def make(self) -> GraphRNN:
-        return GraphRNN(GraphRNNConfig(**SMALL))
+        return GraphRNN(GraphRNNConfig(**{**SMALL, "conditional": True}))

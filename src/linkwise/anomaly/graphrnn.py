@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -32,17 +31,18 @@ class GraphRNNConfig(DetectorConfig):
 
     edge: Literal["rnn", "mlp"] = "rnn"
     """`rnn` GraphRNN, whose bits of a row know the bits before; `mlp` GraphRNN-S, whose bits do not."""
-    layers: int = Field(4, ge=1, le=8)
-    """Layers of the GRU over nodes."""
-    size: int = Field(128, ge=2)
-    """Numbers of its state."""
-    edge_layers: int = Field(4, ge=1, le=8)
-    """Layers of the GRU over the bits of a row."""
-    edge_size: int = Field(16, ge=2)
-    """Numbers of its state."""
+    layers: int = Field(2, ge=1, le=8)
+    """Layers of the GRU over nodes; as published 4."""
+    size: int = Field(64, ge=2)
+    """Numbers of its state; as published 128."""
+    edge_layers: int = Field(1, ge=1, le=8)
+    """Layers of the GRU over the bits of a row; as published 4."""
+    edge_size: int = Field(32, ge=2)
+    """Numbers of its state; as published 16."""
     told: bool = True
-    """Tell the GRU over bits of each what the graph so far says: edges of the earlier node, paths between the
-    two of two and three edges, whether the search is past it. GraphRNN as published has to remember them."""
+    """Tell the GRU over bits of each what the graph so far says: edges of the earlier node, paths of two and
+    of three edges between the two, how far apart they stand, whether the search is past it. As published
+    GraphRNN has to remember them."""
     bits: int | None = Field(None, ge=1)
     """How far back a row reaches, nodes; by default as far as 99.9 of 100 rows of the training graphs do."""
     labels: bool = True
@@ -55,11 +55,11 @@ class GraphRNNConfig(DetectorConfig):
     """Whether the score is per node."""
     complexity: bool = False
     """Take off the code length of a random graph of as many nodes and edges, log C(n (n - 1) / 2, m) nats."""
-    conditional: bool = False
-    """Take off what is expected of a graph of this size: a regression on log n and log m of normal graphs."""
-    epochs: int = Field(100, ge=1)
+    conditional: bool = True
+    """Take off what is expected of a graph of this size: a regression on log n and log m of normal ones."""
+    epochs: int = Field(40, ge=1)
     """Passes over the training graphs, a new ordering of each at each."""
-    patience: int = Field(20, ge=1)
+    patience: int = Field(10, ge=1)
     """Passes without a gain on the graphs held out after which training ends."""
     batch_size: int = Field(16, ge=1)
     """Graphs at a time in training."""
@@ -69,38 +69,18 @@ class GraphRNNConfig(DetectorConfig):
     """Seed of weights and draws, beside that of the run."""
 
 
-@dataclass(frozen=True)
-class Likelihoods:
-    """Negative log-likelihoods of orderings of graphs (n_graphs, draws), nats."""
-
-    loss: Floats
-
-    def mean(self, kind: str) -> Floats:
-        """Over orderings (n_graphs,): minus the logarithm of the mean likelihood, or the mean loss."""
-        if kind == "mean-log":
-            return np.asarray(self.loss.mean(axis=1))
-        from scipy.special import logsumexp
-
-        return np.asarray(np.log(self.loss.shape[1]) - logsumexp(-self.loss, axis=1))
-
-    def weights(self, kind: str) -> Floats:
-        """What each ordering counts in a graph's score (n_graphs, draws)."""
-        if kind == "mean-log":
-            return np.full(self.loss.shape, 1 / self.loss.shape[1])
-        from scipy.special import softmax
-
-        return np.asarray(softmax(-self.loss, axis=1))
-
-
 class GraphRNN(Detector):
     """Writes a graph node by node in breadth-first order, and judges it by its negative log-likelihood.
 
     You et al. 2018. A GRU over nodes says of each whether it comes at all (else the graph ends), its label,
-    and its row: to which of the `bits` nodes before it has an edge. The bits are written by a second GRU, the
-    nearest node first (`rnn`), or all at once (`mlp`). An edge that reaches farther back is not dropped: a row
-    expects so many of them as training graphs had, anywhere before. A node whose row is empty begins a new
-    part of the graph, so every part is written. The probabilities of all graphs, ends and rows together, sum to
-    1 over the sequences that can be written.
+    and its row: to which of the `bits` nodes before it has an edge. The bits are written by a second GRU
+    (`rnn`), the farthest first, or all at once (`mlp`). An edge that reaches farther back is not dropped: of
+    each node so many of them are expected as training graphs had, anywhere before. A node whose row is empty
+    begins a new part of the graph, so every part is written. The probabilities of all sequences sum to 1.
+
+    Unlike in the paper rows begin at their far end: by breadth-first search that is at the node that found
+    this one, and what is told of the others (`told`) then says more. Of type 2c the loss of graphs held out
+    fell from 6.39 to 5.78 nats per node, and the AUROC against 3 rose from .73 to .93.
 
     The score is the mean over `orderings` drawn by a seed that is the graph's own (its Weisfeiler-Lehman
     key); per node by default. A fifth of the training graphs is held out for the choice of the epoch.
@@ -119,7 +99,7 @@ class GraphRNN(Detector):
         Raises `UsageError` before `fit`.
         """
         self._check_fitted()
-        return self._likelihoods(graphs).loss
+        return self._sequence_losses(graphs)
 
     def contributions(self, graphs: Graphs, graph: int) -> Contributions | None:
         """What edges, missing edges and nodes add to a score.
@@ -136,8 +116,7 @@ class GraphRNN(Detector):
         for part, found, graph_of, draw in self._losses(one):
             loss[graph_of, draw] = _totals(part, found)
             terms.append((part, found, draw))
-        likelihoods = Likelihoods(loss)
-        weights = likelihoods.weights(self.config.average)
+        weights = shares(loss, self.config.average)
         orders = ordered(one, own_keys(one, draws, self.config.seed)).order
         scale = 1 / max(1, n) if self.config.normalise == "nodes" else 1.0
         node: Floats = np.zeros(n)
@@ -162,10 +141,10 @@ class GraphRNN(Detector):
         code = np.concatenate(codes)
         both = np.stack([code // max(1, n), code % max(1, n)])
         pair, which = np.unique(both.min(axis=0) * n + both.max(axis=0), return_inverse=True)
-        edge = np.bincount(which, np.concatenate(values), len(pair))
+        edge: Floats = np.bincount(which, np.concatenate(values), len(pair)).astype(np.float64)
         there = np.zeros(len(pair), dtype=np.bool_)
         there[which] = np.concatenate(kinds)
-        score = float(self._corrected(one, likelihoods.mean(self.config.average))[0])
+        score = float(self._averaged(one, loss)[0])
         return Contributions(
             score - float(node.sum() + edge.sum()),
             node,
@@ -201,7 +180,7 @@ class GraphRNN(Detector):
                 context,
             )
         self._size = np.zeros(0)
-        plain = self._corrected(graphs, self._likelihoods(graphs).mean(c.average))
+        plain = self._corrected(graphs, averaged(self._sequence_losses(graphs), c.average))
         if c.conditional:
             # By those held out: the scores of the others are too good.
             some = held_out if held > 20 else every
@@ -221,7 +200,10 @@ class GraphRNN(Detector):
         return np.array(known, dtype=np.int64)[graphs.node_label]
 
     def _scores(self, graphs: Graphs) -> Floats:
-        mean = self._likelihoods(graphs).mean(self.config.average)
+        return self._averaged(graphs, self._sequence_losses(graphs))
+
+    def _averaged(self, graphs: Graphs, loss: Floats) -> Floats:
+        mean = averaged(loss, self.config.average)
         return self._conditioned(graphs, self._corrected(graphs, mean))
 
     def _losses(self, graphs: Graphs) -> Iterator[tuple[Sequences, Losses, Longs, Longs]]:
@@ -235,11 +217,11 @@ class GraphRNN(Detector):
             part = sequences(graphs, orders, label, graph, draw)
             yield part, losses(self._network, part, self._rate), graph, draw
 
-    def _likelihoods(self, graphs: Graphs) -> Likelihoods:
+    def _sequence_losses(self, graphs: Graphs) -> Floats:
         found = np.zeros((len(graphs), self.config.orderings))
         for part, some, graph, draw in self._losses(graphs):
             found[graph, draw] = _totals(part, some)
-        return Likelihoods(found)
+        return found
 
     def _corrected(self, graphs: Graphs, loss: Floats) -> Floats:
         if self.config.complexity:
@@ -283,8 +265,26 @@ class GraphRNN(Detector):
             raise ValueError(f"network.safetensors: {error}") from error
 
 
+def averaged(loss: Floats, average: str) -> Floats:
+    """Losses (n, draws), nats, over draws (n,): minus log of the mean likelihood, or their mean."""
+    if average == "mean-log":
+        return np.asarray(loss.mean(axis=1))
+    from scipy.special import logsumexp
+
+    return np.asarray(np.log(loss.shape[1]) - logsumexp(-loss, axis=1))
+
+
+def shares(loss: Floats, average: str) -> Floats:
+    """What each draw counts in a graph's score (n, draws): all alike, or by their likelihoods."""
+    if average == "mean-log":
+        return np.full(loss.shape, 1 / loss.shape[1])
+    from scipy.special import softmax
+
+    return np.asarray(softmax(-loss, axis=1))
+
+
 def code_lengths(graphs: Graphs) -> Floats:
-    """The code length of each graph among all of as many nodes and edges (n,), nats: log C(n (n - 1) / 2, m)."""
+    """Of each graph among all of as many nodes and edges (n,), nats: log C(n (n - 1) / 2, m)."""
     from scipy.special import gammaln
 
     n, m = graphs.n_nodes, graphs.n_edges

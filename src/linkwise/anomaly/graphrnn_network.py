@@ -1,4 +1,4 @@
-"""The network of GraphRNN (You et al. 2018): one GRU over nodes, and one (or an MLP) over the bits of a row."""
+"""The network of GraphRNN (You et al. 2018): a GRU over nodes, and a GRU or an MLP over the bits of a row."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class GraphRNNNetwork(nn.Module):
     """States of nodes, and log-odds of what comes next: the end, a label, the bits of the row.
 
     State i has seen the rows and labels of nodes 0 to i - 1. It says whether node i is there at all, then
-    its label, then, with that label, its row: bit d tells of an edge to the node d places before, the
-    nearest first. The edge GRU begins each row from the state, and takes in the bit before and what is told
-    of the next.
+    its label, then, with that label, its row: bit d tells of an edge to the node d places before.
+    The edge GRU begins each row from the state, at the farthest bit, and takes in the bit before and what is
+    told of the next.
     """
 
     def __init__(
@@ -97,8 +97,7 @@ class GraphRNNNetwork(nn.Module):
         hidden = states.new_zeros((self.edge_layers, len(rows), self.edge.hidden_size))
         hidden = torch.cat([self.begin(given)[None], hidden[1:]])
         out, _ = self.edge(packed, hidden)
-        odds = packed._replace(data=self.odds(out.data))
-        padded = pad_packed_sequence(odds, batch_first=True)[0].squeeze(2)
-        inside = step < length[:, None]
-        odds = rows.new_zeros(rows.shape)
-        return odds.scatter_add(1, bit, torch.where(inside, padded, 0.0))
+        flat = packed._replace(data=self.odds(out.data))
+        padded = pad_packed_sequence(flat, batch_first=True)[0].squeeze(2)
+        inside = torch.where(step < length[:, None], padded, 0.0)
+        return rows.new_zeros(rows.shape).scatter_add(1, bit, inside)

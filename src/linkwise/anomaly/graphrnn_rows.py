@@ -22,7 +22,7 @@ class Orders:
     """Breadth-first orderings of graphs, and the edges as they see them.
 
     `order` (draws, n_nodes) are nodes; `later` and `back` (draws, n_edges) the later end of each edge, as a
-    place in the ordering, and how far back the other stands. A graph's edges have the same places in each draw.
+    place in the ordering, and how far back the other stands. A graph's edges have the same columns in each.
     """
 
     order: Longs
@@ -88,7 +88,7 @@ def batches(n_nodes: Longs, draws: int, most: int) -> Iterator[tuple[Longs, Long
 
 
 def window(graphs: Graphs, keys: Keys) -> int:
-    """How far back the rows of 99.9 of 100 nodes reach, of those that reach back, over orderings; 1 at least."""
+    """How far 99.9 of 100 rows reach back over orderings, of those that do; 1 at least."""
     width = np.concatenate([bandwidth(graphs, order) for order in orderings(graphs, "bfs", keys)])
     reaching = width[width > 0]
     return int(np.quantile(reaching, QUANTILE, method="higher")) if len(reaching) else 1
@@ -99,7 +99,7 @@ def told(part: Sequences, bits: int) -> Any:
 
     Of node i and the one d places before: log(1 + x) of the edges that one has so far, of the paths of
     two and of three edges between the two by the edges that stand, those of row i among them that reach
-    farther, and of d; and whether a breadth-first search is past that node: node i - 1 was found by a later one.
+    farther, and of d; and whether a breadth-first search is past that node: a later one has found i - 1.
     """
     found = _compiled()(part.place, part.later, part.back, bits)
     np.log1p(found[:, :, :4], out=found[:, :, :4])
