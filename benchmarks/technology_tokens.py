@@ -7,12 +7,14 @@
 
 Codes: macro-F1 over the codes of the test patents. The tokens' own probabilities, and logistic regression on
 plain text vectors trained on the same years; both give the codes above a threshold that was chosen on the
-last tenth of the tuning patents. Retrieval: the mean AUC of a title's own abstract among all abstracts.
+last tenth of the tuning patents. Retrieval: the mean AUC of a title's own abstract
+among all abstracts. All texts are cut at --max-tokens.
 """
 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 import numpy as np
 import torch
@@ -67,7 +69,7 @@ def main() -> None:
     parser.add_argument("--codes")
     parser.add_argument("--level")
     parser.add_argument("--test", default="2006-2007")
-    parser.add_argument("--max-tokens", type=int, default=64)
+    parser.add_argument("--max-tokens", type=int, default=192)
     options = parser.parse_args()
     torch.set_num_threads(1)
     found = read_documents(
@@ -112,10 +114,12 @@ def main() -> None:
     titles = [found.table["title"][int(k)] for k in test]
     abstracts = [found.table["abstract"][int(k)] for k in test]
     reader = TokenReader(load_model(options.model, "encoder"))
+    tuned = partial(TextEncoder(options.model).embed, max_tokens=options.max_tokens)
+    plain_texts = partial(encoder.embed, max_tokens=options.max_tokens)
     for label, embed in (
         ("technology tokens, hidden", lambda t: reader.hidden(t, options.max_tokens)),
-        (f"{options.model}, mean of the text", lambda t: TextEncoder(options.model).embed(t)),
-        (f"{options.plain}, mean of the text", encoder.embed),
+        (f"{options.model}, mean of the text", tuned),
+        (f"{options.plain}, mean of the text", plain_texts),
     ):
         print(
             f"title to abstract, {label}: AUC {retrieval_auc(embed(titles), embed(abstracts)):.4f}"

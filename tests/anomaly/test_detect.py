@@ -109,7 +109,7 @@ def test_folds_judge_every_graph_once(classes: str, tmp_path: Path) -> None:
 
 def test_each_class_in_turn_without_a_choice(classes: str, tmp_path: Path) -> None:
     run = linkwise.detect(
-        classes, protocol="folds", detector=("degrees",), out=tmp_path / "r", references=False,
+        classes, protocol="folds", detector=("degrees",), out=tmp_path / "r", without_references=True,
         bootstrap=100,
     )  # fmt: skip
     asked = [r["slice"] for r in run.metrics if "exchanged" not in r["slice"]]

@@ -25,6 +25,7 @@ from linkwise.data.documents import (
     NO_CODE,
     NO_ID,
     NO_YEAR,
+    SAME,
     SHALLOW,
     UNREADABLE,
     Documents,
@@ -348,6 +349,28 @@ def test_of_a_family_the_earliest_stays_with_its_own_codes(tmp_path: Path) -> No
     assert documents.ledger == dict.fromkeys(LEDGER, 0) | {FAMILY: 2}
     without_years = {name: values for name, values in table.items() if name != "year"}
     assert "".join(read(tmp_path, without_years).table["id"]) == "abefg"
+
+
+def test_documents_that_equal_an_earlier_one_are_counted_and_left_out_where_asked(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        ("a", "Plough", "It digs.", 2001, ["A01B1", "A01B3"]),
+        ("b", "Plough", "It digs.", 2001, ["A01B3", "A01B1"]),  # in another order
+        ("c", "Plough", "It digs.", 2002, ["A01B1", "A01B3"]),
+        ("d", "Plough", "It digs.", 2001, ["A01B1"]),
+        ("e", "", "", 2001, ["A01B1"]),
+        ("f", "", "", 2001, ["A01B1"]),  # nothing but codes tells no two documents apart
+    ]
+    table = pl.DataFrame(rows, schema=["id", "title", "abstract", "year", "codes"], orient="row")
+    documents = read(tmp_path, table)
+    assert (documents.same, "".join(documents.table["id"])) == (1, "abcdef")
+    assert documents.ledger[SAME] == 0
+    assert str(documents.doubled()).startswith("1 of 6 documents equals an earlier one in texts")
+    less = read(tmp_path, table, drop_same=True)
+    assert (less.same, "".join(less.table["id"])) == (0, "acdef")
+    assert less.ledger == dict.fromkeys(LEDGER, 0) | {SAME: 1}
+    assert less.doubled() is None
 
 
 def test_families_are_those_of_a_slow_walk(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,14 +17,19 @@ import linkwise
 from linkwise.compare import compare
 from linkwise.context import Silent
 from linkwise.data.simulate_patents import PatentsSimulation, simulate_patents
-from linkwise.errors import InputError, Interrupted, UsageError
+from linkwise.errors import InputError, Interrupted, ResourceError, UsageError
+from linkwise.lm.load import read_about
+from linkwise.metrics.pairs import evaluate_pairs
 from linkwise.run import Run
-from linkwise.technology.config import ForecastConfig
+from linkwise.technology.config import LEARNED, WITHOUT_TEXT, ForecastConfig
 from linkwise.technology.corpus import Years, corpus_of
 from linkwise.technology.embedding import check_model
 from linkwise.technology.forecast import came_true, never_combined
+from linkwise.technology.judging import judge
 from linkwise.technology.null_model import validate
+from linkwise.technology.page import _verdict
 from linkwise.technology.plan import plan_of
+from linkwise.technology.study import check_memory, free_memory
 
 WINDOWS = {"embed": "2006-2010", "forecast": "2011-2015"}
 
@@ -192,6 +199,139 @@ def test_a_resumed_run_takes_the_vectors_that_were_made(
     assert not (resumed.folder / ".work").exists()
 
 
+def copy_of(bert: Path, out: Path, **about: Any) -> str:
+    """The small model with what is said of its tuning beside it."""
+    shutil.copytree(bert, out)
+    (out / "linkwise.json").write_text(json.dumps({**read_about(bert), **about}))
+    return str(out)
+
+
+def test_the_learned_scorer_does_not_hear_models_that_have_read_its_outcomes(
+    folder: Path, bert: Path, run: Run, tmp_path: Path
+) -> None:
+    """It learns from what became of pairs after 2005: a model tuned on patents up to 2008 has read of it."""
+    options: Any = {"bootstrap": 20, "max_tokens": 16, **WINDOWS}
+    made = {}
+    for year in (2005, 2008):
+        model = copy_of(bert, tmp_path / f"until{year}", objective="mlm", until=year)
+        made[year] = linkwise.forecast(
+            folder / "patents.parquet", out=tmp_path / f"run{year}", lm=model, **options
+        )
+    trees = [(r.folder / "model" / "boosting.txt").read_bytes() for r in (run, *made.values())]
+    assert trees[0] != trees[1]
+    assert trees[0] == trees[2]  # as without a language model
+    notes = [str(json.loads((r.folder / "report.json").read_text())) for r in made.values()]
+    assert "learned weighs no signal" not in notes[0]
+    assert "until2008, which was tuned on patents up to 2008" in notes[1]
+    scores = [
+        pl.read_parquet(r.folder / "evaluation.parquet").filter(pl.col("model") == "learned")
+        for r in (run, made[2008])
+    ]
+    assert scores[0].equals(scores[1])
+
+
+def test_a_model_tuned_until_nobody_knows_when_makes_no_verdict(
+    folder: Path, bert: Path, tmp_path: Path
+) -> None:
+    model = copy_of(bert, tmp_path / "tuned", objective="mlm")
+    patents = pl.read_parquet(folder / "patents.parquet").gather_every(2)
+    options: Any = {"lm": model, "bootstrap": 20, "max_tokens": 16, "learned": False, **WINDOWS}
+    run = linkwise.forecast(patents, out=tmp_path / "a", **options)
+    assert set(pl.read_parquet(run.folder / "pairs.parquet")["model"]) == {"PPMI vectors"}
+    asked = linkwise.forecast(patents, out=tmp_path / "b", list_by="text", **options)
+    report = json.loads((asked.folder / "report.json").read_text())
+    assert report["lead"][0].startswith(f"No verdict. The list is by text: {model}")
+    assert "tuned until an unknown year" in report["lead"][0]
+    assert report["beats_baseline"] is None
+    assert not any("combined at all" in line for line in report["lead"])
+    told = linkwise.forecast(
+        patents, out=tmp_path / "c", **options | {"tuned_until": 2005, "bootstrap": 20}
+    )
+    lead = json.loads((told.folder / "report.json").read_text())["lead"]
+    assert f"the list (text: {model})" in lead[0]
+
+
+def planted() -> tuple[pl.DataFrame, set[tuple[str, str]]]:
+    """120 codes that stand with fillers alone, and then two by two: 60 pairs far above chance."""
+    rng = np.random.default_rng(0)
+    years: list[int] = []
+    sets: list[list[str]] = []
+    for k in range(120):
+        years += [2003, 2004]
+        sets += [[f"X{k}", f"F{rng.integers(30)}"] for _ in range(2)]
+    pairs = {tuple(sorted((f"X{k}", f"X{k + 1}"))) for k in range(0, 120, 2)}
+    for pair in sorted(pairs):
+        years += [2005 + k for k in range(5)]
+        sets += [list(pair)] * 5
+    return pl.DataFrame({"year": years, "codes": sets}), pairs  # type: ignore[return-value]
+
+
+def test_the_strict_label_is_the_one_where_enough_pairs_pass(tmp_path: Path) -> None:
+    table, pairs = planted()
+    run = linkwise.forecast(
+        table, out=tmp_path / "r", embed="2003-2004", forecast="2005-2009", bootstrap=20, top=20_000
+    )
+    listed = pl.read_parquet(run.folder / "pairs.parquet")
+    found = {tuple(sorted(row)) for row in listed.filter("above_chance").select("a", "b").rows()}
+    assert found == pairs
+    label = pl.read_parquet(run.folder / "evaluation.parquet").filter(pl.col("model") == "random")
+    assert {tuple(sorted(r)) for r in label.filter("label").select("query", "item").rows()} == pairs
+    report = json.loads((run.folder / "report.json").read_text())
+    assert "is not measurable" not in " ".join(report["lead"])
+    tile = next(fact for fact in report["facts"] if fact["label"] == "Above chance since")
+    assert tile["value"] == "60"
+    assert tile["note"].startswith("above the null model; combined at all: 60")
+
+
+def test_more_pairs_than_memory_holds_are_refused_before_any_work() -> None:
+    corpus = corpus_of([2010] * 1000, pl.Series([[f"C{k}", f"C{k + 1}"] for k in range(1000)]))
+    plan = plan_of(corpus, ForecastConfig(embed="2010", forecast="2011"))
+    check_memory(corpus, plan, 0, None)
+    check_memory(corpus, plan, 0, 2**30)
+    with pytest.raises(
+        ResourceError, match=r"1,001 codes of 2010-2010 make 500,500 pairs, .* 0\.0 GiB are free"
+    ):
+        check_memory(corpus, plan, 0, 2**20)
+    with pytest.raises(ResourceError):  # the language models' scores count, too
+        check_memory(corpus, plan, 300, 2**30)
+    assert (free_memory() or 0) > 2**20
+
+
+def verdict_of(second: float) -> tuple[list[str], bool | None]:
+    """The verdict where the list foretells the label well, beside word2vec, and the second label so well."""
+    rng = np.random.default_rng(0)
+    first, second_code = np.triu_indices(60, 1)
+    label = rng.random(len(first)) < 0.1
+    combined = label | (rng.random(len(first)) < 0.3)
+    noise = {name: rng.random(len(first)).astype(np.float32) for name in (*WITHOUT_TEXT, LEARNED)}
+    scores = noise | {
+        "word2vec": noise["word2vec"] + 0.3 * label,
+        LEARNED: (noise[LEARNED] + 2 * label + second * (combined & ~label)).astype(np.float32),
+    }
+
+    def measured(of: Any) -> Any:
+        return evaluate_pairs(of, scores, first, second_code, samples=50, seed=0)
+
+    labels: Any = SimpleNamespace(
+        combined=combined, positive=label, strict=True, do=lambda n: "are above chance"
+    )
+    judged: Any = SimpleNamespace(
+        metrics=measured(label), combined=measured(combined), possible=None, labels=labels,
+        chosen=LEARNED, undated=frozenset(), plan=SimpleNamespace(forecast="2011-2015"),
+    )  # fmt: skip
+    return _verdict(judged)
+
+
+def test_a_list_that_loses_by_the_second_label_beats_nothing() -> None:
+    lead, beats = verdict_of(0.5)
+    assert beats is True
+    assert "beats the best model without texts (word2vec), the difference above 0" in lead[0]
+    lead, beats = verdict_of(-4)
+    assert "beats the best model without texts (word2vec), the difference above 0" in lead[0]
+    assert beats is False
+    assert lead[2].endswith("By this label the list loses: as a whole it does not beat them.")
+
+
 def test_a_forecast_is_compared_within_its_own_report(run: Run) -> None:
     with pytest.raises(UsageError, match="is a forecast run; runs of churn and recommend"):
         compare(run, run)
@@ -214,8 +354,11 @@ def test_the_first_patent_that_combined_a_pair_is_looked_up(run: Run, folder: Pa
         first = both.row(0, named=True)
         assert row["first_combined_by"] == f"{first['id']} ({first['year']})"
     assert pairs.filter("combined")["first_combined_by"].null_count() == 0
-    assert pairs.filter(pl.col("above_chance") & ~pl.col("combined")).is_empty()
-    assert 0 < pairs["above_chance"].sum() < pairs["combined"].sum() < len(pairs)
+    low = pairs["p_value"] < 0.05
+    assert pairs.filter(low & ~pl.col("combined")).is_empty()
+    assert 0 < low.sum() < pairs["combined"].sum() < len(pairs)
+    # Chance alone would make more such pairs: none of them is said to stand above it.
+    assert pairs["above_chance"].null_count() == len(pairs)
 
 
 def changed_future(folder: Path, out: Path) -> Path:
@@ -239,19 +382,59 @@ def changed_future(folder: Path, out: Path) -> Path:
     return out
 
 
+def token_model(bert: Path, patents: pl.DataFrame, out: Path) -> str:
+    """The small model with technology tokens, not trained, that says it was tuned up to 2005."""
+    from linkwise.lm.load import load_model, save_model
+    from linkwise.technology.tokens import TechnologyTokens
+
+    codes = sorted({c for own in patents.filter(pl.col("year") <= 2005)["codes"] for c in own})
+    tokens = TechnologyTokens(load_model(str(bert), "masked"), codes, {}, "new")
+    tokens.settle({"objective": "technology-tokens", "until": 2005})
+    save_model(tokens.model, out)
+    return str(out)
+
+
+@pytest.mark.parametrize("tuned", ["plain", "technology tokens"])
 def test_nothing_after_the_embedding_years_reaches_a_score(
-    folder: Path, bert: Path, tmp_path: Path
+    folder: Path, bert: Path, tmp_path: Path, tuned: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not even the learned scorer's: its own forecast window ends with the embedding years."""
+    """Not even the learned scorer's: its own forecast window ends with the embedding years. Nor at a level
+    beside, nor through technology tokens."""
     future = changed_future(folder, tmp_path / "patents.parquet")
     assert (pl.read_parquet(future)["year"] > 2010).sum() > 500
+    lm = str(bert)
+    if tuned != "plain":
+        lm = token_model(bert, pl.read_parquet(folder / "patents.parquet"), tmp_path / "tokens")
+    judged: list[Any] = []
+
+    def listening(*arguments: Any) -> Any:
+        judged.append(judge(*arguments))
+        return judged[-1]
+
+    monkeypatch.setattr("linkwise.technology.study.judge", listening)
     found = []
     for number, path in enumerate((folder / "patents.parquet", future)):
         run = linkwise.forecast(
-            path, out=tmp_path / f"run{number}", bootstrap=20, lm=str(bert), max_tokens=24,
-            code_titles=None, **WINDOWS,
+            path, out=tmp_path / f"run{number}", bootstrap=20, lm=lm, max_tokens=24,
+            also_level="subclass", code_titles=None, **WINDOWS,
         )  # fmt: skip
         found.append(run)
+    assert [of.level for of in judged] == ["codes", "subclass"] * 2
+    for one, other in zip(judged[:2], judged[2:], strict=True):
+        assert f"text: {lm}" in one.scores
+        assert (f"hidden tokens: {lm}" in one.scores) == (tuned != "plain")
+        np.testing.assert_array_equal(one.pairs.first, other.pairs.first)
+        np.testing.assert_array_equal(one.pairs.second, other.pairs.second)
+        for name in one.scores.keys() - {"best possible"}:
+            np.testing.assert_array_equal(one.scores[name], other.scores[name])
+    columns = ("model", "slice", "query", "item", "score")
+    both = [
+        pl.read_parquet(run.folder / "evaluation.parquet", columns=columns).filter(
+            pl.col("model") != "best possible"
+        )
+        for run in found
+    ]
+    assert both[0].equals(both[1])
     rankings = [run.ranking.filter(pl.col("model") != "best possible") for run in found]
     assert "learned" in set(rankings[0]["model"])
     assert rankings[0].equals(rankings[1])
@@ -323,7 +506,7 @@ def test_the_list_says_why_and_what_came_of_it_without_a_language_model(
     ]  # fmt: skip
     first = pairs.row(0, named=True)
     assert f"{first['n_common']} common partner" in table["rows"][0][3]
-    assert {row[-1] for row in table["rows"]} <= {"above chance", "combined", "not combined"}
+    assert {row[-1] for row in table["rows"]} <= {"p < .05", "combined", "not combined"}
     csv = pl.read_csv(run.folder / "pairs.csv")
     assert csv.columns == pairs.columns
     assert csv["common"][0] == "; ".join(pairs["common"][0])
@@ -336,10 +519,44 @@ def test_the_verdict_is_of_the_whole_list_and_of_its_top(run: Run) -> None:
     assert "Over all pairs the list (learned)" in lead[0]
     assert f"average precision {top['value']:.3f} [{top['low']:.3f}, {top['high']:.3f}]" in lead[1]
     hits = rows["learned", "precision_at", 100, "codes"]["value"]
-    assert f"Of its first 100 pairs {100 * hits:.0f} stand above chance" in lead[1]
+    assert f"Of its first 100 pairs {100 * hits:.0f} have p < .05" in lead[1]
+    possible = rows["learned", "auc", None, "codes, both codes occur"]
+    assert f"whose codes both are on patents of 2011-2015: AUC {possible['value']:.3f}" in lead[2]
     combined = rows["learned", "auc", None, "codes, combined at all"]
-    assert lead[2].startswith("Of pairs combined at all (")
-    assert f"AUC {combined['value']:.3f}" in lead[2]
+    assert lead[3].startswith("Of pairs combined at all (")
+    assert f"AUC {combined['value']:.3f}" in lead[3]
+    # The best of all models without texts, not of the rules on the graph alone.
+    best = {
+        name: max(WITHOUT_TEXT, key=lambda m, name=name: rows[m, *name]["value"])  # type: ignore[misc]
+        for name in (
+            ("auc", None, "codes"),
+            ("average_precision", None, "codes"),
+            ("auc", None, "codes, combined at all"),
+        )
+    }
+    for line, name in zip((0, 1, 3), best.values(), strict=True):
+        assert f"the best model without texts ({name})" in lead[line]
+
+
+def test_pairs_that_could_come_true_are_judged_apart(run: Run, folder: Path) -> None:
+    """AUC over the pairs whose codes both are on patents of the forecast years, against sets and sklearn."""
+    from sklearn.metrics import roc_auc_score
+
+    patents = pl.read_parquet(folder / "patents.parquet").unique("family", keep="first")
+    late = {c for own in patents.filter(pl.col("year") >= 2011)["codes"] for c in own}
+    evaluation = pl.read_parquet(run.folder / "evaluation.parquet").with_columns(
+        there=pl.col("query").is_in(late) & pl.col("item").is_in(late)
+    )
+    rows = {(r["model"], r["slice"]): r for r in run.metrics if r["metric"] == "auc"}
+    for (model,), own in evaluation.group_by("model"):
+        some = own.filter("there")
+        assert 0 < len(some) <= len(own)
+        row = rows[model, "codes, both codes occur"]
+        assert (row["value"], row["n"]) == (
+            pytest.approx(roc_auc_score(some["label"], some["score"])),
+            len(some),
+        )
+        assert not own.filter(~pl.col("there"))["label"].any()
 
 
 def test_too_few_pairs_above_chance_make_no_verdict(tmp_path: Path) -> None:
@@ -351,7 +568,7 @@ def test_too_few_pairs_above_chance_make_no_verdict(tmp_path: Path) -> None:
     )
     report = json.loads((run.folder / "report.json").read_text())
     pairs = pl.read_parquet(run.folder / "pairs.parquet")
-    n, combined = int(pairs["above_chance"].sum()), int(pairs["combined"].sum())
+    n, combined = int((pairs["p_value"] < 0.05).sum()), int(pairs["combined"].sum())
     assert (n, combined) == (3, 135)
     assert report["lead"][0].startswith(
         f"No verdict. Too few to judge by: {n} of {len(pairs)} pairs"
@@ -403,7 +620,7 @@ def test_the_list_is_by_the_model_asked_for_and_of_codes_with_patents(
     assert top.join(ranking, on=["rank", "query", "item"]).height == top.height > 0
     assert rule["rank"][0] > 1 or rule["rank"].diff().max() > 1  # type: ignore[operator]
     lead = json.loads((tmp_path / "rule" / "report.json").read_text())["lead"]
-    assert "the list (Adamic-Adar) does not beat the best other rule" in lead[0]
+    assert "the list (Adamic-Adar) does not beat the best other model without texts" in lead[0]
     with pytest.raises(UsageError, match='--list-by is "learned"; expected one of PPMI vectors'):
         listed("no", list_by="learned")
     with pytest.raises(UsageError, match=r'"text", which needs a language model \(--lm\)'):
@@ -495,7 +712,8 @@ def test_windows_not_given_are_the_last_years() -> None:
     # The learned scorer's own windows end before the real forecast begins.
     plan = plan_of(corpus, ForecastConfig(embed="2004-2006", forecast="2009-2012"))
     assert str(plan.learn_forecast) == "2003-2006"
-    assert plan.learn_embed.last < plan.learn_forecast.first
+    # As far apart as the real ones: two years lie between.
+    assert str(plan.learn_embed) == "1998-2000"
 
 
 def test_a_model_that_may_know_the_future_is_refused_or_named() -> None:

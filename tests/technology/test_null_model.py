@@ -15,9 +15,12 @@ from linkwise.errors import InputError, UsageError
 from linkwise.metrics.multiple import benjamini_hochberg
 from linkwise.technology import null_model
 from linkwise.technology.null_model import (
+    TRADES,
     Membership,
+    _trade,
     configuration_model,
     curveball,
+    low_when_dealt,
     membership,
     totals,
     validate,
@@ -48,6 +51,33 @@ def test_every_number_of_links_is_reproduced_and_the_odds_are_products() -> None
         odds = np.log(p / (1 - p))
         centred = odds - odds.mean(axis=0) - odds.mean(axis=1)[:, None] + odds.mean()
         np.testing.assert_allclose(centred, 0, atol=1e-8)
+
+
+def test_low_p_values_of_dealt_sets_are_those_counted_slowly() -> None:
+    """Of the same deals, by dictionaries; a pair whose code is on no patent never counts."""
+    sets = random_sets(300, 40, 1)
+    links = membership(sets)
+    names = ("a code before all", *links.names, "on no patent")
+    first, second = np.triu_indices(len(names), 1)
+    some = np.random.default_rng(0).random(len(first)) < 0.3
+    found = low_when_dealt(sets, names, first[some], second[some], 0.05, samples=4, seed=7)
+    chance = configuration_model(links.sizes, links.degrees)
+    p = chance.probability[chance.patent_class][:, chance.code_class]
+    expected = p.T @ p
+    wanted = {(names[a], names[b]) for a, b in zip(first[some], second[some], strict=True)}
+    rng = np.random.default_rng(7)
+    dealt, _ = curveball(links, 5 * TRADES * len(sets), rng)
+    counts = []
+    for _ in range(4):
+        _trade(dealt, TRADES * len(sets), rng)
+        together: dict[tuple[int, int], int] = {}
+        for codes in dealt:
+            for pair in combinations(sorted(codes), 2):
+                together[pair] = together.get(pair, 0) + 1
+        low = {pair for pair, n in together.items() if poisson.sf(n - 1, expected[pair]) < 0.05}
+        counts.append(sum((links.names[a], links.names[b]) in wanted for a, b in low))
+    assert found == np.mean(counts) > 0
+    assert low_when_dealt(sets, names, np.array([0]), np.array([3]), 0.05) == 0
 
 
 def test_classes_are_the_solution_without_classes() -> None:

@@ -115,6 +115,40 @@ def test_states_are_those_of_the_tokens_read_by_hand(
     np.testing.assert_allclose(reader.static, rows, atol=1e-7)
 
 
+@pytest.mark.parametrize("layout", ["before", "after"])
+@pytest.mark.parametrize("n_codes", [17, 110])
+def test_patents_of_many_codes_are_cut_to_the_positions_of_the_model(
+    bert: Path, layout: str, n_codes: int, tmp_path: Path
+) -> None:
+    """The model has 96 positions: 17 codes shorten a long text, 110 do not all fit themselves."""
+    codes = tuple(f"A01B{k}" for k in range(n_codes))
+    tokens = TechnologyTokens(load_model(str(bert), "masked"), codes, {}, "new", layout=layout)  # type: ignore[arg-type]
+    tokens.settle({})
+    save_model(tokens.model, tmp_path / "out")
+    reader = TokenReader(load_model(str(tmp_path / "out"), "encoder"))
+    long = " ".join(["the dog says woof"] * 60)
+    found: dict[int, np.ndarray] = {}
+
+    def take(_: np.ndarray, code: np.ndarray, state: np.ndarray) -> None:
+        found.update(zip(code.tolist(), state, strict=True))
+
+    reader.each([long], [np.arange(n_codes)], 400, take)
+    room = min(n_codes, 96 - 4)
+    assert sorted(found) == list(range(room))
+    model = reader.model
+    words = model.encode(long)[: 96 - 3 - room]
+    shown = model.tokenizer.convert_tokens_to_ids([token_of(c) for c in codes[:room]])
+    mark = model.tokenizer.convert_tokens_to_ids(SEPARATOR)
+    middle = [*shown, mark, *words] if layout == "before" else [*words, mark, *shown]
+    ids = torch.tensor([[*model.text_start(), *middle, *model.text_end()]])
+    assert ids.shape == (1, 96)
+    with torch.inference_mode():
+        states = model.network(input_ids=ids).last_hidden_state[0]
+    place = ids[0].tolist().index(shown[-1])
+    np.testing.assert_allclose(found[room - 1], states[place].numpy(), atol=1e-5)
+    np.testing.assert_array_equal(reader.hidden([long], 400), reader.hidden([long], 96))
+
+
 def test_the_loss_is_that_of_the_hidden_codes(bert: Path) -> None:
     """Of one patent with one code that is hidden by its mask, by the whole network and all words."""
     model = load_model(str(bert), "masked")

@@ -18,6 +18,10 @@ ROUNDS = 4  # of Weisfeiler-Lehman refinement
 BITS = 18  # of the number that a subtree's hash becomes
 TIMES = np.logspace(-2, 2, 250)  # of the heat trace, as in NetLSD
 DENSE = 1000  # nodes up to which all eigenvalues are computed
+KEPT = (
+    20_000  # heat traces that are remembered, 40 MB: in a study each graph is described many times
+)
+_TRACES: dict[bytes, Floats] = {}
 ENDS = 150  # eigenvalues at either end of a larger graph's spectrum
 
 
@@ -124,10 +128,25 @@ def netlsd_vectors(graphs: Graphs) -> Floats:
     """
     found = np.zeros((len(graphs), len(TIMES)))
     for graph in range(len(graphs)):
-        values = laplacian_eigenvalues(graphs, graph)
-        if len(values):
-            found[graph] = np.exp(-np.outer(TIMES, values)).sum(axis=1) / len(values)
+        key = _graph_key(graphs, graph)
+        if key not in _TRACES:
+            values = laplacian_eigenvalues(graphs, graph)
+            trace = np.exp(-np.outer(TIMES, values)).sum(axis=1) / max(1, len(values))
+            if len(_TRACES) >= KEPT:
+                _TRACES.clear()
+            _TRACES[key] = trace
+        found[graph] = _TRACES[key]
     return found
+
+
+def _graph_key(graphs: Graphs, graph: int) -> bytes:
+    """A digest of a graph's nodes and edges as they are numbered."""
+    import hashlib
+
+    edges = graphs.edges(graph)
+    return hashlib.blake2b(
+        edges.tobytes(), digest_size=16, key=int(graphs.n_nodes[graph]).to_bytes(8, "little")
+    ).digest()
 
 
 def laplacian_eigenvalues(graphs: Graphs, graph: int) -> Floats:

@@ -44,6 +44,7 @@ def build_report(
     answered: Sequence[Judged],
     turned: Judged | None,
     reasons: Reasons,
+    more: tuple[Any, ...],
     simulated: bool,
     config: DetectConfig,
 ) -> Report:
@@ -55,6 +56,7 @@ def build_report(
     sections += [
         _strangest(graphs, first, reasons, config),
         _distributions(first, config),
+        *more,
     ]
     if first.task.labelled:
         sections += [_calibration(answered, config), _audit(graphs, first, turned, config)]

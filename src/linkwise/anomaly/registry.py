@@ -39,6 +39,9 @@ DETECTORS = {
     "masked-edge": Kind(
         "linkwise.anomaly.masked:Masked", "masked", {"mode": "full-edge-prediction"}
     ),
+    "graphrnn": Kind("linkwise.anomaly.graphrnn:GraphRNN", "graphrnn", {"edge": "rnn"}),
+    "graphrnn-s": Kind("linkwise.anomaly.graphrnn:GraphRNN", "graphrnn", {"edge": "mlp"}),
+    "gran": Kind("linkwise.anomaly.gran:GRAN", "gran"),
     "ensemble": Kind("linkwise.anomaly.ensemble:Ensemble", "ensemble"),
 }
 GROUP = "linkwise.detectors"

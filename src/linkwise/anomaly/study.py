@@ -105,11 +105,16 @@ def study(paths: Sequence[str], config: DetectConfig, context: Context) -> Outco
             lambda fold: Calibrated.load(_place(context, first, fold, asked)),
             config,
         )
+        more: tuple[Any, ...] = ()
+        if first.labelled:
+            part = first.parts[0]
+            shown = [graphs.select(part.test[part.strange == kind]) for kind in (False, True)]
+            more = Calibrated.load(_place(context, first, 0, asked)).detector.sections(*shown)
     with context.step("the detector for later use"):
         _final(graphs, first, config, context).save(context.folder / "model")
     files = [Path(path) for path in (*paths, *config.against)]
     simulated = is_simulated([path / "x" if path.is_dir() else path for path in files])
-    page = build_report(graphs, answered, turned, reasons, simulated, config)
+    page = build_report(graphs, answered, turned, reasons, more, simulated, config)
     metrics = [row for judged in answered for row in judged.metrics]
     metrics += [] if turned is None else turned.metrics
     ranking = pl.concat(
@@ -141,7 +146,7 @@ def _check_names(config: DetectConfig) -> None:
 def judged_names(graphs: Graphs, config: DetectConfig) -> list[str]:
     """The detectors of a study: what was asked for, the baseline, and the cheap references."""
     found = [*config.detector, BASELINE]
-    if config.references:
+    if not config.without_references:
         found += [
             name
             for name in REFERENCES

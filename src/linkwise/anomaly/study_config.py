@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
+from cyclopts import Parameter
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from linkwise.anomaly.config import EnsembleConfig, ReferenceConfig
+from linkwise.anomaly.gran import GRANConfig
+from linkwise.anomaly.graphrnn import GraphRNNConfig
 from linkwise.anomaly.masked import MaskedConfig
 from linkwise.data.schema import parted
+
+Hidden = Parameter(show=False, parse=False)
 
 
 class DetectConfig(BaseModel):
@@ -34,8 +39,8 @@ class DetectConfig(BaseModel):
         "netlsd",
     )
     """What `auto` chooses from."""
-    references: bool = True
-    """Also judge the cheap references."""
+    without_references: bool = False
+    """Judge the detectors that were named and size alone, not all cheap references."""
     protocol: Literal["holdout", "folds"] = "holdout"
     """`holdout` keeps a share of the normal graphs for the test; `folds` judges every graph once, by a
     detector that learned the normal ones of the other folds."""
@@ -51,11 +56,15 @@ class DetectConfig(BaseModel):
     """Resamples of graphs for the intervals."""
     explain: int = Field(20, ge=0)
     """Strangest graphs that get a reason."""
-    reference: ReferenceConfig = ReferenceConfig()
+    reference: Annotated[ReferenceConfig, Hidden] = ReferenceConfig()
     """Settings of the cheap references."""
-    masked: MaskedConfig = MaskedConfig()
+    graphrnn: Annotated[GraphRNNConfig, Hidden] = GraphRNNConfig()
+    """Settings of GraphRNN."""
+    gran: Annotated[GRANConfig, Hidden] = GRANConfig()
+    """Settings of GRAN."""
+    masked: Annotated[MaskedConfig, Hidden] = MaskedConfig()
     """Settings of masked completion."""
-    ensemble: EnsembleConfig = EnsembleConfig()
+    ensemble: Annotated[EnsembleConfig, Hidden] = EnsembleConfig()
     """Settings of the ensemble."""
 
     @model_validator(mode="after")

@@ -96,25 +96,20 @@ def show_run(run: Any, as_json: bool, quiet: bool) -> None:
 
 def _first_pairs(listed: pl.DataFrame) -> Table:
     """The first pairs of the list, a line each: patents of each code, common partners, what became of it."""
+    from linkwise.technology.words import outcome
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     judged = listed["combined"].null_count() == 0
     for name in ("rank", "pair", "score", "patents", "common", *(["since"] if judged else [])):
         table.add_column(name, justify="left" if name in ("pair", "since") else "right")
     for row in listed.iter_rows(named=True):
-        since = (
-            "above chance"
-            if row["above_chance"]
-            else "combined"
-            if row["combined"]
-            else "not combined"
-        )
         table.add_row(
             str(row["rank"]),
             Text(f"{row['a']}  {row['b']}"),
             f"{row['score']:.3f}",
             f"{row['n_patents_a']:,}, {row['n_patents_b']:,}",
             f"{row['n_common']:,}",
-            *([since] if judged else []),
+            *([outcome(row)] if judged else []),
         )
     return table
 

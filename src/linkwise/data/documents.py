@@ -42,10 +42,11 @@ NO_YEAR = "rows without a year"
 DUPLICATE = "rows of an id that was there"
 JOINED = "rows joined to an earlier one of their id"
 FAMILY = "later members of a family"
+SAME = "documents that equal an earlier one in all but their id"
 INDEXING = "indexing codes, each time one stood"
 SHALLOW = "codes less deep than the level"
 NO_CODE = "documents without a code, which stay"
-LEDGER = (UNREADABLE, NO_ID, NO_YEAR, DUPLICATE, JOINED, FAMILY, INDEXING, SHALLOW, NO_CODE)
+LEDGER = (UNREADABLE, NO_ID, NO_YEAR, DUPLICATE, JOINED, FAMILY, SAME, INDEXING, SHALLOW, NO_CODE)
 
 
 class DocumentsConfig(BaseModel):
@@ -72,6 +73,8 @@ class DocumentsConfig(BaseModel):
     """How far codes are rolled up; none: they stay as deep as they stand, in one spelling."""
     leave_out_indexing: bool = False
     """Leave out the CPC's indexing codes, the 2000 series (B60L 2200/12), Y10S and Y10T."""
+    drop_same: bool = False
+    """Leave out documents that equal an earlier one in all but their id: texts, year and codes."""
     text: Annotated[tuple[Text, ...], BeforeValidator(parted)] = Field(("abstract",), min_length=1)
     """What is read of a document, behind its title. Several, separated by commas, are compared."""
     on_bad_row: Literal["error", "skip"] = "error"
@@ -112,6 +115,8 @@ class Documents:
     at_hand: tuple[str, ...] = ()
     """All columns of the files."""
     respelled: Mapping[str, str] = field(default_factory=dict)
+    same: int = 0
+    """Documents that equal an earlier one in all but their id, and stayed."""
 
     def texts(self, which: Text) -> list[str]:
         """Title and abstract, claims or both of each document as one text; empty where there is nothing.
@@ -163,6 +168,16 @@ class Documents:
         return (
             f"Codes: {n:,} stood in another spelling and {'were' if n > 1 else 'was'} brought to one, "
             f'such as "{printable(was)}" to {became}.'
+        )
+
+    def doubled(self) -> str | None:
+        """A warning of documents that equal an earlier one, in words; None without any."""
+        if not self.same:
+            return None
+        verbs = ("equals", "counts") if self.same == 1 else ("equal", "count")
+        return (
+            f"{self.same:,} of {len(self.table):,} documents {verbs[0]} an earlier one in texts, year and "
+            f"codes, and {verbs[1]} as if independent of it. --drop-same leaves such documents out."
         )
 
     def check_years(self) -> None:
@@ -223,6 +238,9 @@ def read_documents(
     frame = _valid(frame, source, ledger)
     frame = _one_row_each(frame, source, ledger)
     frame = _earliest_of_each_family(frame, ledger)
+    again = _same(frame)
+    if config.drop_same:
+        frame, ledger[SAME] = frame.filter(~again), int(again.sum())
     if config.leave_out_indexing:
         frame = _without_indexing(frame, ledger)
     opaque: tuple[str, ...] = ()
@@ -233,7 +251,10 @@ def read_documents(
         frame, respelled = _in_one_spelling(frame)
     table = frame.select("id", *TEXTS, "year", pl.col("codes").list.unique(maintain_order=True))
     ledger[NO_CODE] = int((table["codes"].list.len() == 0).sum())
-    documents = Documents(table, opaque, ledger, tuple(files), columns, tuple(at_hand), respelled)
+    documents = Documents(
+        table, opaque, ledger, tuple(files), columns, tuple(at_hand), respelled,
+        0 if config.drop_same else int(again.sum()),
+    )  # fmt: skip
     if config.codes is not None or config.level is not None:
         documents.check_codes()
     return documents
@@ -318,6 +339,14 @@ def _earliest_of_each_family(frame: pl.DataFrame, ledger: dict[str, int]) -> pl.
     kept = frame.filter(family.is_in(NO_FAMILY) | (pl.col("place") == first)).drop("place")
     ledger[FAMILY] = len(frame) - len(kept)
     return kept
+
+
+def _same(frame: pl.DataFrame) -> pl.Series:
+    """Which documents that have a text equal an earlier one in all but id and family."""
+    texts = pl.any_horizontal(pl.col(part).fill_null("") != "" for part in TEXTS)
+    codes = pl.col("codes").list.unique().list.sort().list.join("\n")
+    said = pl.struct(*TEXTS, "year", codes.alias("codes"))
+    return frame.select(same=texts & ~said.is_first_distinct())["same"]
 
 
 def _rolled_up(

@@ -15,6 +15,7 @@ from linkwise.technology.anchors import RULES
 from linkwise.technology.corpus import Years
 
 LEARNED = "learned"
+LOOSE = 0.05  # unadjusted p-value that is the label where too few pairs pass Benjamini-Hochberg
 WITHOUT_TEXT = ("PPMI vectors", "word2vec", "random walks", *RULES)
 TEXT_KINDS = ("text", "hidden tokens", "tokens", "token rows")
 

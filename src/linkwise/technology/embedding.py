@@ -38,8 +38,20 @@ class Vectors:
     patents: dict[str, Any]
     """Of text models: the vectors of the patents (n_patents, size)."""
     notes: tuple[str, ...]
-    tuned: dict[str, int]
-    """The last year that models were tuned on, where it is known."""
+    tuned: dict[str, int | None]
+    """The last year that models were tuned on; None where a tuned one does not say it."""
+    model_of: dict[str, str]
+    """The language model behind each score."""
+
+    def tuned_past(self, year: int) -> frozenset[str]:
+        """Scores by models that were tuned on patents after a year, or until nobody knows when."""
+        late = {name for name, until in self.tuned.items() if until is None or until > year}
+        return frozenset(score for score, name in self.model_of.items() if name in late)
+
+    @property
+    def undated(self) -> frozenset[str]:
+        """Scores by models that were tuned until nobody knows when."""
+        return frozenset(s for s, name in self.model_of.items() if self.tuned.get(name, 0) is None)
 
 
 def check_model(name: str, about: dict[str, Any], plan: Plan, config: ForecastConfig) -> str | None:
@@ -88,7 +100,8 @@ def read_vectors(
     known: dict[str, Bools] = {}
     patents: dict[str, Any] = {}
     notes: list[str] = []
-    tuned: dict[str, int] = {}
+    tuned: dict[str, int | None] = {}
+    model_of: dict[str, str] = {}
     years = years_read(corpus, plan, config)
     if config.lm:
         optional("torch", "lm", "a language model").set_num_threads(context.threads)
@@ -99,7 +112,8 @@ def read_vectors(
         encoder = TextEncoder(name)
         note = check_model(name, encoder.model.about, plan, config)
         notes += [note] if note else []
-        if (until := encoder.model.about.get("until") or config.tuned_until) is not None:
+        until = encoder.model.about.get("until") or config.tuned_until
+        if until is not None or "objective" in encoder.model.about:
             tuned[name] = until
         for part in parts:
             texts = documents.texts(part)
@@ -116,6 +130,11 @@ def read_vectors(
             codes = known_codes(encoder.model.about)
             if not codes:
                 continue
+            if part == parts[0]:
+                notes.append(
+                    f"{name}: its technology tokens may have begun as the titles of their codes, and titles "
+                    "are of today's classification: of no year."
+                )
             reader = TokenReader(encoder.model)
             with context.step(f"read hidden technology tokens: {label}", n):
                 each = patent_vectors(
@@ -143,4 +162,5 @@ def read_vectors(
                 table[there] = static[own_rows] - static.mean(axis=0)
                 rows[f"token rows: {name}"] = unit(table)
                 known[f"token rows: {name}"] = there
-    return Vectors(yearly, rows, known, patents, tuple(notes), tuned)
+        model_of |= {score: name for score in (*yearly, *rows) if score not in model_of}
+    return Vectors(yearly, rows, known, patents, tuple(notes), tuned, model_of)

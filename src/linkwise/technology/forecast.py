@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,12 @@ from linkwise.technology.anchors import (
     walk_vectors,
     word2vec_vectors,
 )
-from linkwise.technology.config import ForecastConfig
+from linkwise.technology.config import LOOSE, ForecastConfig
 from linkwise.technology.corpus import Bools, Corpus, Longs, Years
-from linkwise.technology.null_model import Totals, totals, validate
+from linkwise.technology.null_model import Totals, low_when_dealt, totals, validate
 from linkwise.technology.vectors import Floats, YearlySums
 
 FEW = 50  # pairs above the null, below which the label is the unadjusted p-value
-LOOSE = 0.05
 DEALT = 20_000  # patents up to which their codes are dealt anew as a check: 50 seconds of one core
 
 
@@ -45,27 +44,32 @@ class Pairs:
 def never_combined(corpus: Corpus, codes: Bools, until: int) -> Pairs:
     """All pairs of some codes that no patent up to a year carries together."""
     own = np.flatnonzero(codes)
-    a, b = np.triu_indices(len(own), 1)
-    first, second = own[a], own[b]
-    n = len(corpus.names)
-    together = corpus.together(corpus.until(until)).tocoo()
-    seen = np.sort(together.row.astype(np.int64) * n + together.col)
-    key = first * n + second
-    if len(seen):
-        place = np.minimum(np.searchsorted(seen, key), len(seen) - 1)
-        fresh = seen[place] != key
-        first, second = first[fresh], second[fresh]
-    return Pairs(first.astype(np.int64), second.astype(np.int64))
+    together = corpus.together(corpus.until(until))
+    partners = [np.zeros(0, dtype=np.int64)]
+    count = np.zeros(len(own), dtype=np.int64)
+    for place, code in enumerate(
+        own
+    ):  # a code at a time: all pairs at once are several times as large
+        seen = together.indices[together.indptr[code] : together.indptr[code + 1]]
+        found = np.setdiff1d(own[place + 1 :], seen, assume_unique=True)
+        partners.append(found)
+        count[place] = len(found)
+    return Pairs(np.repeat(own, count).astype(np.int64), np.concatenate(partners).astype(np.int64))
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Which pairs stand above chance in a window: `validated` (n,) after Benjamini-Hochberg, `p` (n,)."""
+    """What became of pairs in a window: `validated` (n,) after Benjamini-Hochberg, `p` (n,), and on how many
+    patents they are together, `observed` (n,)."""
 
     validated: Bools
     p: Floats
     observed: Longs
+    there: Bools
+    """Pairs whose codes both are on patents of the window (n,): no others can come true."""
     totals: Totals
+    by_chance: float | None = None
+    """How many of the pairs have a p-value below .05 where the codes are dealt anew."""
     dealt: Longs | None = None
     """How many pairs have an unadjusted p below .05 by the model, by dealing codes anew, and by both."""
 
@@ -89,6 +93,24 @@ class Labels:
         """The label in words."""
         return "above the null model" if self.strict else "unadjusted p < .05"
 
+    @property
+    def above_chance(self) -> bool:
+        """Whether the label says of pairs that they stand above chance: with unadjusted p-values not where
+        chance alone would make as many."""
+        more = self.by_chance is not None and int(self.positive.sum()) > self.by_chance
+        return self.strict or more
+
+    @property
+    def kind(self) -> str:
+        """What positive pairs are: pairs above chance, or pairs with p < .05."""
+        return "above chance" if self.above_chance else "with p < .05"
+
+    def do(self, n: float) -> str:
+        """The verb: one pair is above chance, two are; or has and have a p below .05."""
+        if self.above_chance:
+            return "is above chance" if n == 1 else "are above chance"
+        return "has p < .05" if n == 1 else "have p < .05"
+
 
 def came_true(
     corpus: Corpus,
@@ -101,8 +123,9 @@ def came_true(
 ) -> Labels:
     """How pairs stand to the null model in a window; a pair that is never together there has p = 1.
 
-    With `check` also by dealing the patents' codes anew, every number of links kept exactly, unless patents
-    are so many that this would take minutes.
+    With `check` the patents' codes are also dealt anew, every number of links kept exactly: how many of the
+    pairs have a low p-value then, and, unless patents are so many that this would take minutes, which pairs
+    stand out by that.
     """
     sets = corpus.code_sets(corpus.within(window))
     table = validate(sets, config.alpha, config.method)
@@ -123,17 +146,25 @@ def came_true(
             return np.full(len(pairs), missing)
         return np.where(found, table[name].to_numpy()[row], missing)
 
-    dealt = None
+    by_chance, dealt = None, None
+    if check:
+        few = len(sets) <= DEALT
+        by_chance = low_when_dealt(
+            sets, corpus.names, pairs.first, pairs.second, LOOSE, trades=20 if few else 5, seed=seed
+        )
     if check and len(sets) <= DEALT:
         by_dealing = validate(sets, method="curveball", seed=seed).select("a", "b", other="p_value")
         both = table.join(by_dealing, on=["a", "b"])
         ours, theirs = (both[name].to_numpy() < LOOSE for name in ("p_value", "other"))
         dealt = np.array([ours.sum(), theirs.sum(), (ours & theirs).sum()])
+    in_window = corpus.degrees(corpus.within(window)) > 0
     return Labels(
         column("validated", 0).astype(np.bool_),
         column("p_value", 1.0).astype(np.float64),
         column("observed", 0).astype(np.int64),
+        in_window[pairs.first] & in_window[pairs.second],
         totals(sets),
+        by_chance,
         dealt,
     )
 
@@ -149,6 +180,14 @@ class Sources:
     yearly: Mapping[str, YearlySums]
     rows: Mapping[str, Floats]
     seed: int
+
+    def without(self, names: Collection[str]) -> Sources:
+        """The same, less some of the scores that language models give."""
+        return replace(
+            self,
+            yearly={name: of for name, of in self.yearly.items() if name not in names},
+            rows={name: of for name, of in self.rows.items() if name not in names},
+        )
 
     def scores(
         self, pairs: Pairs, embed: Years, done: Callable[[int], None] = lambda n: None

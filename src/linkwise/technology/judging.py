@@ -16,7 +16,7 @@ from linkwise.data.codes import Level, roll_up
 from linkwise.errors import InputError, UsageError
 from linkwise.metrics.pairs import PairMetrics, evaluate_pairs
 from linkwise.technology.anchors import RULES, Singles, cosines
-from linkwise.technology.config import LEARNED, ForecastConfig
+from linkwise.technology.config import LEARNED, LOOSE, ForecastConfig
 from linkwise.technology.corpus import Bools, Corpus, Years
 from linkwise.technology.embedding import Vectors
 from linkwise.technology.forecast import Labels, Pairs, Sources, came_true, never_combined
@@ -38,11 +38,14 @@ MANY = 1_000_000  # pairs from which on fewer resamples are drawn
 FEWER = 200
 MOST_ROWS = 5_000_000  # of the evaluation, over all models
 KEPT = 100_000  # pairs of each model that the evaluation keeps beyond it
-LEAST_LEARNED = 20  # pairs above chance in an earlier window, below which nothing is learned
+LEAST_LEARNED = 20  # pairs with p < .05 in an earlier window, below which nothing is learned
 LEAST_JUDGED = (
     10  # pairs of a label, and others, below which a figure would hang on one code or two
 )
 COMBINED = "combined at all"  # the second label
+POSSIBLE = (
+    "both codes occur"  # the slice of pairs whose codes both are on patents of the forecast years
+)
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,18 @@ class Judged:
     """The model whose list is shown."""
     labels: Labels | None
     metrics: PairMetrics | None
-    """Of the pairs above chance; None where nothing can be told of them."""
+    """Of the label; None where nothing can be told of it."""
+    possible: PairMetrics | None
+    """Of the label, over the pairs alone whose codes both are on patents of the forecast years; None where
+    these are all."""
     combined: PairMetrics | None
-    """Of the pairs combined at all, by the chosen model and the rules."""
+    """Of the pairs combined at all."""
     unscorable: dict[str, list[str]]
     """Codes that no score can be given to, by the reason."""
     learned: Boosting | None
     notes: tuple[str, ...] = ()
+    undated: frozenset[str] = frozenset()
+    """Scores by models that were tuned until nobody knows when."""
     unjudged: str = ""
     """Why there are no metrics, where there are none."""
 
@@ -155,55 +163,78 @@ def judge(
     notes: list[str] = []
     model = None
     if config.learned:
-        model, why = learn(corpus, sources, vectors, level, plan, config, context)
+        # What a model was tuned on it knows by heart: years to learn from, and not those to forecast.
+        late = vectors.tuned_past(plan.learn_embed.last)
+        fair = sources.without(late)
+        model, why = learn(corpus, fair, vectors, level, plan, config, context)
         if model is None:
             notes.append(f"Nothing was learned: {why}.")
         else:
-            known = _without(scores, "random")
+            notes += _left_out(late, vectors, plan)
+            known = _without(scores, "random", *late)
             learned = np.empty(len(pairs), dtype=np.float32)
             for start in range(0, len(pairs), MANY):
                 part = slice(start, start + MANY)
                 some = {name: of[part] for name, of in known.items()}
-                learned[part] = model.score(sources.signals(pairs.some(part), plan.embed, some))
+                learned[part] = model.score(fair.signals(pairs.some(part), plan.embed, some))
             scores[LEARNED] = learned
     truth = true_nearness(paths, corpus, pairs, plan.forecast) if level is None else None
     if truth is not None:
         scores[TRUTH] = truth
-    chosen = chosen_model(scores, config.list_by)
+    chosen = chosen_model(scores, config.list_by, vectors.undated)
     if not plan.judged:
         return Judged(
-            name, plan, corpus, pairs, scores, chosen, None, None, None, unscorable, model, tuple(notes),
-            f"No patent is of {plan.forecast} yet.",
+            name, plan, corpus, pairs, scores, chosen, None, None, None, None, unscorable, model,
+            tuple(notes), vectors.undated, f"No patent is of {plan.forecast} yet.",
         )  # fmt: skip
     labels = came_true(corpus, pairs, plan.forecast, config, check=True, seed=context.seed)
 
-    def measured(label: Bools, of: dict[str, Singles]) -> PairMetrics | None:
+    def measured(label: Bools, rows: Bools | None = None) -> PairMetrics | None:
+        some, of = pairs, scores
+        if rows is not None:
+            some, of = pairs.some(rows), {name: own[rows] for name, own in scores.items()}
+            label = label[rows]
         if min(int(label.sum()), int((~label).sum())) < LEAST_JUDGED:
             return None
         samples = config.bootstrap if len(pairs) < MANY else min(FEWER, config.bootstrap)
         return evaluate_pairs(
             label,
             of,
-            pairs.first,
-            pairs.second,
+            some.first,
+            some.second,
             trivial=TRIVIAL,
             samples=samples,
             seed=context.seed,
         )
 
     n = int(labels.positive.sum())
-    metrics = measured(labels.positive, scores)
+    metrics = measured(labels.positive)
+    possible = None if labels.there.all() else measured(labels.positive, labels.there)
     unjudged = (
         ""
         if metrics is not None
-        else f"Too few to judge by: {n:,} of {len(pairs):,} pairs {'stands' if n == 1 else 'stand'} above "
-        f"chance ({labels.name}); a verdict takes {LEAST_JUDGED}, and as many others."
+        else f"Too few to judge by: {n:,} of {len(pairs):,} pairs {labels.do(n)} ({labels.name}); a verdict "
+        f"takes {LEAST_JUDGED}, and as many others."
     )
-    some = {name: scores[name] for name in dict.fromkeys((chosen, *RULES))}
     return Judged(
-        name, plan, corpus, pairs, scores, chosen, labels, metrics, measured(labels.combined, some),
-        unscorable, model, tuple(notes), unjudged,
+        name, plan, corpus, pairs, scores, chosen, labels, metrics,
+        possible, measured(labels.combined), unscorable, model, tuple(notes), vectors.undated, unjudged,
     )  # fmt: skip
+
+
+def _left_out(late: frozenset[str], vectors: Vectors, plan: Plan) -> list[str]:
+    """Which language models the learned scorer does not hear, and why."""
+    found = []
+    for name in dict.fromkeys(
+        vectors.model_of[score] for score in vectors.model_of if score in late
+    ):
+        until = vectors.tuned[name]
+        found.append(
+            f"learned weighs no signal of {name}, which was tuned on patents up to "
+            f"{'an unknown year' if until is None else until}: it learns from what became of pairs after "
+            f"{plan.learn_embed.last}, and of those years the model has read."
+        )
+    return found
 
 
 def _without(scores: dict[str, Singles], *names: str) -> dict[str, Singles]:
@@ -219,8 +250,9 @@ def learn(
     config: ForecastConfig,
     context: Context,
 ) -> tuple[Boosting | None, str]:
-    """Boosting on all signals, of an earlier window whose outcome was known; or None and why "
-    "there is none."""
+    """Boosting on all signals, of an earlier window whose outcome was known; or None and why there is none.
+
+    `sources` must hold no language model that was tuned on patents after that window."""
     from linkwise.estimators.tabular import Boosting, BoostingConfig
 
     embed, outcome = plan.learn_embed, plan.learn_forecast
@@ -231,10 +263,10 @@ def learn(
     if not len(pairs) or not corpus.within(outcome).any():
         return None, f"there is no pair to learn from in {embed} and {outcome}"
     labels = came_true(corpus, pairs, outcome, config)
-    positive = np.asarray(labels.p < 0.05)
+    positive = np.asarray(labels.p < LOOSE)
     if positive.sum() < LEAST_LEARNED:
         return None, (
-            f"{int(positive.sum())} pairs stood above chance in {outcome}, fewer than {LEAST_LEARNED}"
+            f"{int(positive.sum())} pairs had p < .05 in {outcome}, fewer than {LEAST_LEARNED}"
         )
     if len(pairs) > MANY:  # all that came true, and others by lot
         others = context.rng("pairs to learn from").random(len(pairs)) < MANY / len(pairs)
@@ -283,11 +315,13 @@ def is_simulated(paths: Sequence[str]) -> bool:
 
 
 def rows_of(judged: Judged) -> list[dict[str, Any]]:
-    """The rows of `metrics.json` of one level: of pairs above chance, and of those combined at all."""
+    """The rows of `metrics.json` of one level: of the label, over all pairs and those that could come true,
+    and of pairs combined at all."""
     split = str(judged.plan.forecast)
     found: list[dict[str, Any]] = []
     for slice, of in (
         (judged.level, judged.metrics),
+        (f"{judged.level}, {POSSIBLE}", judged.possible),
         (f"{judged.level}, {COMBINED}", judged.combined),
     ):
         if of is not None:

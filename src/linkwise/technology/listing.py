@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,13 +26,18 @@ PARTNERS = 5  # common partners that are named
 ORDER = (LEARNED, "hidden tokens", "text", "PPMI vectors")  # of models to list by
 
 
-def chosen_model(scores: Mapping[str, Singles], wanted: str | None) -> str:
+def chosen_model(
+    scores: Mapping[str, Singles], wanted: str | None, undated: Collection[str] = ()
+) -> str:
     """The model whose list is shown: the one asked for, where it is there, else the first there of `ORDER`.
 
     What it is goes before all judging: the best of several on the judged years would look better than it is.
+    `undated` are scores by models that were tuned until nobody knows when: none of them, unless asked for.
     """
     for kind in ORDER if wanted is None else (wanted, *ORDER):
         for name in scores:
+            if name in undated and kind != wanted:
+                continue
             if name == kind or name.startswith(f"{kind}: "):
                 return name
     return next(iter(scores))
@@ -95,8 +100,9 @@ def list_pairs(
     in the embedding years; `n_common`, the codes that both have been together with then, and `common`, those
     they are most often with. With a language model `cosine` by the first of them (`cosine_of`), the same of
     earlier windows (`past`), and `patents_a`, `patents_b`, of each code those nearest to the other. Looked up
-    afterwards: `first_combined_by`, the first patent after the embedding years with both; `above_chance` and
-    `combined` in the forecast years, null where there is no patent of these.
+    afterwards: `first_combined_by`, the first patent after the embedding years with both; `p_value`
+    (unadjusted), `above_chance` and `combined` in the forecast years, null where there is no patent of these;
+    `above_chance` also where chance alone would make as many pairs with p < .05.
     """
     corpus, pairs = judged.corpus, judged.pairs
     degree = corpus.degrees(corpus.within(plan.embed))
@@ -131,16 +137,17 @@ def list_pairs(
     found = _first_combined(judged, some, documents, plan)
     columns["first_combined_by"] = pl.Series(found, dtype=pl.String)
     labels = judged.labels
-    for name in ("above_chance", "combined"):
-        of = (
-            None
-            if labels is None
-            else labels.positive
-            if name == "above_chance"
-            else labels.combined
-        )
-        values = [None] * len(rows) if of is None else of[rows].tolist()
-        columns[name] = pl.Series(values, dtype=pl.Boolean)
+    nothing = [None] * len(rows)
+    columns["p_value"] = pl.Series(
+        nothing if labels is None else labels.p[rows].tolist(), dtype=pl.Float64
+    )
+    columns["above_chance"] = pl.Series(
+        labels.positive[rows].tolist() if labels is not None and labels.above_chance else nothing,
+        dtype=pl.Boolean,
+    )
+    columns["combined"] = pl.Series(
+        nothing if labels is None else labels.combined[rows].tolist(), dtype=pl.Boolean
+    )
     return pl.DataFrame(columns)
 
 

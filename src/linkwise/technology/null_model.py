@@ -273,6 +273,52 @@ def totals(code_sets: Sequence[Collection[str]]) -> Totals:
     return Totals(int((sizes * (sizes - 1) // 2).sum()), float((pairs * expected).sum() / 2))
 
 
+def low_when_dealt(
+    code_sets: Sequence[Collection[str]],
+    names: Sequence[str],
+    first: Longs,
+    second: Longs,
+    level: float,
+    *,
+    samples: int = 10,
+    trades: int = TRADES,
+    seed: int = 0,
+) -> float:
+    """How many of some pairs have a low p-value where the codes are dealt anew: the mean of `samples` deals.
+
+    Pair i is of the codes `names[first[i]]` and `names[second[i]]`; a code that no set has makes no pair.
+    Dealing keeps the number of codes of every set and of sets of every code exactly; p-values are those of
+    the configuration model by Poisson's law, low those below `level`. `trades` of a set lie between two
+    deals, five times as many before the first: a few sets of very many codes, which make most of the pairs,
+    need 20.
+    """
+    from scipy.stats import poisson
+
+    links = membership(code_sets)
+    chance = configuration_model(links.sizes, links.degrees)
+    expected = chance.expected()  # (d, d)
+    number = {name: at for at, name in enumerate(links.names)}
+    own = np.array([number.get(name, -1) for name in names])
+    a, b = own[first], own[second]
+    there = (a >= 0) & (b >= 0)
+    n = len(links.names)
+    wanted = np.sort(np.minimum(a[there], b[there]) * n + np.maximum(a[there], b[there]))
+    if not len(wanted):
+        return 0.0
+    rng = np.random.default_rng(seed)
+    sets, _ = curveball(links, 5 * trades * len(links.sizes), rng)
+    total = 0
+    for _ in range(samples):
+        _trade(sets, trades * len(links.sizes), rng)
+        code = np.array([c for codes in sets for c in sorted(codes)], dtype=np.int64)
+        one, other, count = co_occurrence(Membership(links.patent, code, links.names))
+        mean = expected[chance.code_class[one], chance.code_class[other]]
+        key = (one * n + other)[poisson.sf(count - 1, mean) < level]
+        place = np.minimum(np.searchsorted(wanted, key), len(wanted) - 1)
+        total += int((wanted[place] == key).sum())
+    return total / samples
+
+
 def _poisson_tail(
     _chance: Chance, _a: Longs, _b: Longs, observed: Longs, expected: Floats
 ) -> Floats:

@@ -18,14 +18,15 @@ from linkwise.report import (
     Table,
     Text,
 )
-from linkwise.technology.anchors import RULES
+from linkwise.technology.config import LOOSE, WITHOUT_TEXT
 from linkwise.technology.page_list import list_section
-from linkwise.technology.page_models import best_rule, models_section, sure_section
+from linkwise.technology.page_models import best_without_text, models_section, sure_section
 from linkwise.technology.words import counted, spoken
 
 if TYPE_CHECKING:
     from linkwise.metrics.pairs import PairMetrics
     from linkwise.technology.embedding import Vectors
+    from linkwise.technology.forecast import Labels
     from linkwise.technology.judging import Judged
 
 
@@ -65,9 +66,11 @@ def build_report(
     if labels is not None:
         facts.append(
             Fact(
-                label="Above chance since",
+                label=f"{labels.kind.capitalize()} since",
                 value=f"{int(labels.positive.sum()):,}",
-                note=f"{labels.name}; combined at all: {int(labels.combined.sum()):,}",
+                note=f"{labels.name}; "
+                + ("" if labels.strict else f"by chance alone: {labels.by_chance or 0:,.0f}; ")
+                + f"combined at all: {int(labels.combined.sum()):,}",
             )
         )
     told = [*judged, *([] if past is None else [past])]
@@ -97,7 +100,7 @@ def _of(level: str) -> str:
 def _lead(
     judged: Sequence[Judged], past: Judged | None, said_too: Sequence[str]
 ) -> tuple[tuple[str, ...], bool | None]:
-    """The verdict and what must be said beside it, and whether the list beats the rules."""
+    """The verdict and what must be said beside it, and whether the list beats all models without texts."""
     first = judged[0]
     plan = first.plan
     beats = None
@@ -145,66 +148,88 @@ def _gap(first: Judged) -> str:
 
 
 def _verdict(of: Judged) -> tuple[list[str], bool | None]:
-    """Whether the list beats the best rule over all pairs and at its top; the second label; the label."""
+    """Whether the list beats the best model without texts over all pairs and at its top, and does not lose by
+    the second label; and what the label is."""
     lead: list[str] = []
     beats: bool | None = None
     if of.metrics is None:
         lead.append(f"No verdict. {of.unjudged}")
-    else:
-        whole, over_all = _against_rules(of.metrics, of.chosen, "auc", "AUC")
-        top, at_top = _against_rules(
-            of.metrics, of.chosen, "average_precision", "average precision"
+    elif of.chosen in of.undated:
+        lead.append(
+            f"No verdict. The list is by {of.chosen}, of a model that was tuned until an unknown year and "
+            f"may know those of {of.plan.forecast}."
         )
+    else:
+        whole, over_all = _against(of.metrics, of.chosen, "auc", "AUC")
+        top, at_top = _against(of.metrics, of.chosen, "average_precision", "average precision")
         if over_all is not None and at_top is not None:
             beats = over_all and at_top
-        first = of.metrics.points[of.chosen].get(("precision_at", 100))
-        rule = best_rule(of.metrics, of.chosen, "average_precision")
-        theirs = of.metrics.points[rule].get(("precision_at", 100))
-        hits = (
-            ""
-            if first is None or theirs is None
-            else f" Of its first 100 pairs {100 * first:.0f} stand above chance, of that rule's "
-            f"{100 * theirs:.0f}."
-        )
         lead += [
             f"Over all pairs the list ({of.chosen}) {whole} in {of.plan.forecast}.",
-            f"At its top it {top}.{hits}",
+            f"At its top it {top}.{_hits(of, of.metrics)}",
         ]
-    if of.combined is not None:
+        if of.possible is not None:
+            lead.append(
+                f"Over the {of.possible.n:,} pairs alone whose codes both are on patents of "
+                f"{of.plan.forecast}: AUC {spoken(*of.possible.value(of.chosen, 'auc'))}."
+            )
+    if of.combined is not None and of.chosen not in of.undated:
         assert of.labels is not None
         value = of.combined.value(of.chosen, "auc")
-        rule = best_rule(of.combined, of.chosen, "auc")
-        gap = of.combined.difference(of.chosen, rule, "auc")
+        other = best_without_text(of.combined, of.chosen, "auc")
+        gap = of.combined.difference(of.chosen, other, "auc")
+        loses = gap[2] is not None and gap[2] < 0
+        if loses and beats:
+            beats = False
         lead.append(
-            f"Of pairs combined at all ({int(of.labels.combined.sum()):,}): AUC {spoken(*value)}, over "
-            f"the best rule ({rule}) {spoken(*gap, sign=True)}."
+            f"Of pairs combined at all ({int(of.labels.combined.sum()):,}): AUC {spoken(*value)}, less that "
+            f"of the best model without texts ({other}) {spoken(*gap, sign=True)}."
+            + (" By this label the list loses: as a whole it does not beat them." if loses else "")
         )
     if of.metrics is not None and of.labels is not None and not of.labels.strict:
-        n = int(of.labels.validated.sum())
-        lead.append(
-            f"{counted(n, 'pair stands', 'pairs stand') if n else 'No pair stands'} above the null model "
-            f"after Benjamini-Hochberg{', too few to be measured by' if n else ''}: here a pair stands "
-            "above chance where its unadjusted p is below .05, which chance alone reaches now and then. "
-            "The strict label is not measurable on these patents."
-        )
+        lead.append(_loose_label(of.labels))
     return lead, beats
 
 
-def _against_rules(
-    found: PairMetrics, chosen: str, metric: str, name: str
-) -> tuple[str, bool | None]:
-    """In words how the list's model stands to the best rule by a metric, and whether it beats it."""
-    rule = best_rule(found, chosen, metric)
-    value, gap = found.value(chosen, metric), found.difference(chosen, rule, metric)
-    best = f"the best {'other ' if chosen in RULES else ''}rule on the graph of codes ({rule})"
+def _hits(of: Judged, found: PairMetrics) -> str:
+    """Of the first 100 pairs how many the label is true of, in words."""
+    assert of.labels is not None
+    key = "precision_at", 100
+    other = best_without_text(found, of.chosen, "average_precision")
+    ours, theirs = found.points[of.chosen].get(key), found.points[other].get(key)
+    if ours is None or theirs is None:
+        return ""
+    does = of.labels.do(100 * ours)
+    return f" Of its first 100 pairs {100 * ours:.0f} {does}, of that model's {100 * theirs:.0f}."
+
+
+def _loose_label(labels: Labels) -> str:
+    """What the label is where too few pairs pass Benjamini-Hochberg, and what chance would make of it."""
+    n, seen = int(labels.validated.sum()), int(labels.positive.sum())
+    found = counted(n, "pair stands", "pairs stand") if n else "No pair stands"
+    return (
+        f"{found} above the null model after Benjamini-Hochberg{', too few to be measured by' if n else ''}: "
+        "the strict label is not measurable on these patents. The label is an unadjusted p below .05, which "
+        f"{seen:,} new pairs have, and {labels.by_chance or 0:,.0f} where codes are dealt anew by chance: it "
+        + (
+            "marks more than chance makes, though not every single pair."
+            if labels.above_chance
+            else "does not say that a pair stands above chance."
+        )
+    )
+
+
+def _against(found: PairMetrics, chosen: str, metric: str, name: str) -> tuple[str, bool | None]:
+    """In words how the list's model stands to the best model without texts by a metric, and whether it beats
+    it."""
+    other = best_without_text(found, chosen, metric)
+    value, gap = found.value(chosen, metric), found.difference(chosen, other, metric)
+    best = f"the best {'other ' if chosen in WITHOUT_TEXT else ''}model without texts ({other})"
     figures = f"{name} {spoken(*value)}, difference {spoken(*gap, sign=True)}"
     if gap[1] is None:
         return f"cannot be told from {best}: {figures}", None
     if gap[1] > 0:
-        return (
-            f"beats {best}, intervals apart: {figures}",
-            True,
-        )
+        return f"beats {best}, the difference above 0: {figures}", True
     return f"does not beat {best}: {figures}", False
 
 
@@ -216,7 +241,8 @@ def _null_section(judged: Sequence[Judged]) -> list[Section]:
             of.labels.totals.observed,
             round(of.labels.totals.expected),
             int(of.labels.validated.sum()),
-            int((of.labels.p < 0.05).sum()),
+            int((of.labels.p < LOOSE).sum()),
+            round(of.labels.by_chance or 0),
             int(of.labels.combined.sum()),
         )
         for of in judged
@@ -238,13 +264,16 @@ def _chance(rows: Sequence[tuple[Any, ...]], judged: Sequence[Judged]) -> Sectio
                     Column(name="expected by chance", format="int"),
                     Column(name="new pairs after Benjamini-Hochberg", format="int"),
                     Column(name="new pairs with p < .05", format="int"),
+                    Column(name="such pairs by chance alone", format="int"),
                     Column(name="new pairs seen at all", format="int"),
                 ),
                 rows=tuple(rows),
                 note="Chance is the bipartite configuration model of patents and codes: every patent keeps "
                 "its number of codes and every code its number of patents, in the mean. Patents of one "
                 "code combine nothing, and may in the model: where more is expected than observed, its "
-                "p-values are too large, and the label is the stricter for it.",
+                "p-values are too large, and the label is the stricter for it. Such pairs by chance alone: "
+                "how many of the new pairs have a p-value below .05 where the codes are dealt anew "
+                "(curveball; the mean of ten times).",
             ),
             *_dealt_table(judged),
         ),
@@ -309,6 +338,8 @@ def _codes_section(first: Judged, documents: Documents) -> Section:
                 tone="warning",
             )
         )
+    if said := documents.doubled():
+        blocks.append(Text(paragraphs=(said,), tone="warning"))
     left = [(reason, n) for reason, n in documents.ledger.items() if n]
     blocks.append(
         Table(
@@ -329,7 +360,7 @@ def _method_section(judged: Sequence[Judged], vectors: Vectors) -> Section:
         + (
             ""
             if first.labels is None
-            else f" A pair stands above chance where it does so against the null model of {plan.forecast}."
+            else f" What came of them is told by the null model of {plan.forecast}."
         ),
         "PPMI vectors, word2vec and random walks are made of the codes on patents of the same years "
         "alone; the rules are computed on the graph of codes that are together on a patent of these "

@@ -12,7 +12,7 @@ from linkwise.report import (
     Table,
     Text,
 )
-from linkwise.technology.words import counted, what_ranks
+from linkwise.technology.words import counted, outcome, what_ranks
 
 if TYPE_CHECKING:
     from linkwise.technology.judging import Judged
@@ -31,7 +31,7 @@ def list_section(listed: pl.DataFrame, first: Judged, min_patents: int) -> Secti
             f"{_named(row, 'a')} with {_named(row, 'b')}",
             row["score"],
             _reasons(row),
-            *((_outcome(row),) if judged else ()),
+            *((outcome(row),) if judged else ()),
         )
         for row in listed.head(SHOWN).iter_rows(named=True)
     ]
@@ -46,10 +46,10 @@ def list_section(listed: pl.DataFrame, first: Judged, min_patents: int) -> Secti
         shown = listed["cosine_of"][0]
         note += f" Cosine: of {shown}, about its mean over all codes"
         note += "." if shown == first.chosen else ", a reason and not the score."
-    if judged:
+    if first.labels is not None:
         note += (
-            f" In {plan.forecast} a pair is above chance, or combined on no more patents than chance may "
-            "bring, or neither."
+            f" In {plan.forecast} a pair is {first.labels.kind}, or combined on no more patents than chance "
+            "may bring, or neither."
         )
     else:
         note += f" What became of the pairs is not judged: {first.unjudged}"
@@ -75,12 +75,6 @@ def list_section(listed: pl.DataFrame, first: Judged, min_patents: int) -> Secti
             ),
         ),
     )
-
-
-def _outcome(row: dict[str, Any]) -> str:
-    if row["above_chance"]:
-        return "above chance"
-    return "combined" if row["combined"] else "not combined"
 
 
 def _named(row: dict[str, Any], which: str) -> str:

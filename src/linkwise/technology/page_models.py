@@ -16,6 +16,7 @@ from linkwise.report import (
     interval_columns,
 )
 from linkwise.technology.anchors import RULES
+from linkwise.technology.config import WITHOUT_TEXT
 from linkwise.technology.words import counted
 
 if TYPE_CHECKING:
@@ -27,11 +28,12 @@ CURVE = 200  # points of a ROC curve
 BINS = 10  # of cosines
 
 
-def best_rule(found: PairMetrics, chosen: str, metric: str) -> str:
-    """The rule on the graph, other than the list's own model, that is the best by a metric."""
+def best_without_text(found: PairMetrics, chosen: str, metric: str) -> str:
+    """Of the models that read no text and learn from no outcome the best by a metric, but for the list's
+    own."""
     return max(
-        (rule for rule in RULES if rule != chosen),
-        key=lambda rule: found.points[rule][metric, None],
+        (name for name in WITHOUT_TEXT if name != chosen),
+        key=lambda name: found.points[name][metric, None],
     )
 
 
@@ -46,7 +48,7 @@ def models_section(of: Judged) -> Section:
         n = int(of.labels.combined.sum())
         points = of.combined.points
         order = sorted(points, key=lambda model: -points[model]["auc", None])
-        best = best_rule(of.combined, of.chosen, "auc")
+        best = best_without_text(of.combined, of.chosen, "auc")
         blocks.append(
             Table(
                 caption=f"{what} that were combined at all in {of.plan.forecast}",
@@ -65,8 +67,9 @@ def models_section(of: Judged) -> Section:
                     )
                     for model in order
                 ),
+                limit=40,
                 note=f"{counted(n, 'pair is', 'pairs are')} on a patent together, whatever chance would "
-                "make of them: the list's model and the rules, by this second label.",
+                f"make of them. {best} is the best model without texts by this second label.",
             )
         )
     return Section(
@@ -85,30 +88,31 @@ def _figures(of: Judged, found: PairMetrics, what: str) -> list[Any]:
     assert of.labels is not None
     order = sorted(found.points, key=lambda model: -found.points[model]["auc", None])
     places = sorted(k for metric, k in found.points[order[0]] if metric == "precision_at" and k)
-    best = best_rule(found, of.chosen, "average_precision")
+    best = best_without_text(found, of.chosen, "average_precision")
     n = int(of.labels.positive.sum())
+    possible = of.possible
     whole = Table(
-        caption=f"{what} that stand above chance in {of.plan.forecast}, by what foretold them: all pairs",
+        caption=f"{what} that {of.labels.do(2)} in {of.plan.forecast}, by what foretold them: all pairs",
         columns=(
             Column(name="model"),
             *interval_columns("AUC", "float3"),
             *interval_columns("over common neighbours", "difference"),
-            *interval_columns("AUC of the first tenth", "float3"),
+            *(interval_columns("AUC, both codes occur", "float3") if possible else ()),
         ),
         rows=tuple(
             (
                 model,
                 *found.value(model, "auc"),
                 *_over(found, model, "common neighbours", "auc"),
-                *found.value(model, "partial_auc", 10),
+                *(possible.value(model, "auc") if possible else ()),
             )
             for model in order
         ),
         limit=40,
-        note=f"{found.n:,} pairs, of which {counted(n, 'stands', 'stand')} above chance ({n / found.n:.2%}; "
+        note=f"{found.n:,} pairs, of which {n:,} {of.labels.do(n)} ({n / found.n:.2%}; "
         f"{of.labels.name}). Intervals: 95 %, bootstrap over codes. Differences are to common "
-        "neighbours, the baseline of all runs; the verdict above compares with the best of the rules. "
-        "AUC of the first tenth: up to a false-positive rate of .1, standardised so that chance is .5."
+        "neighbours, the baseline of all runs; the verdict above compares with the best model without texts. "
+        + (_who_survives(of) if possible else "")
         + (
             " text: the mean of the patents' text vectors; hidden tokens: of the states where a hidden "
             "technology token stands before their texts; tokens: of the states of the code's own token "
@@ -123,6 +127,7 @@ def _figures(of: Judged, found: PairMetrics, what: str) -> list[Any]:
             Column(name="model"),
             *interval_columns("average precision", "float3"),
             *interval_columns(f"over {best}", "difference"),
+            *interval_columns("AUC of the first tenth", "float3"),
             *(Column(name=f"first {int(k):,}", format="percent") for k in places),
         ),
         rows=tuple(
@@ -130,13 +135,15 @@ def _figures(of: Judged, found: PairMetrics, what: str) -> list[Any]:
                 model,
                 *found.value(model, "average_precision"),
                 *_over(found, model, best, "average_precision"),
+                *found.value(model, "partial_auc", 10),
                 *(found.points[model]["precision_at", k] for k in places),
             )
             for model in sorted(order, key=lambda m: -found.points[m]["average_precision", None])
         ),
         limit=40,
-        note=f"{best} is the best rule here. First 10, 100 and more: the share of a list's first pairs that "
-        "stand above chance, with their intervals in metrics.json.",
+        note=f"{best} is the best model without texts here. First 10, 100 and more: the share of a list's "
+        f"first pairs that {of.labels.do(2)}, with their intervals in metrics.json. "
+        "AUC of the first tenth: up to a false-positive rate of .1, standardised so that chance is .5.",
     )
     pairs = [
         (model, other, *found.difference(model, other, "auc"))
@@ -156,6 +163,20 @@ def _figures(of: Judged, found: PairMetrics, what: str) -> list[Any]:
         limit=12,
     )
     return [whole, top, _roc(of), *([differences] if pairs else [])]
+
+
+def _who_survives(of: Judged) -> str:
+    """How far the outcome is told by which codes are used at all, in words."""
+    assert of.labels is not None
+    there, label = of.labels.there, of.labels.positive
+    auc = (
+        1 - there[~label].mean() / 2
+    )  # all that come true are of codes that occur, and half of ties count
+    which = f"of {there.sum():,} pairs both codes are on patents of {of.plan.forecast}"
+    return (
+        f"Both codes occur: {which}, and no others can come true. Who knew this alone, which no model can, "
+        f"would have an AUC of {auc:.3f} over all pairs; over these pairs alone it counts for nothing. "
+    )
 
 
 def _roc(of: Judged) -> Figure:
@@ -184,18 +205,18 @@ def _roc(of: Judged) -> Figure:
         )
     return Figure(
         caption="ROC curves",
-        alt="The share of pairs above chance against the share of others, from the top of each model's "
+        alt=f"The share of pairs {of.labels.kind} against the share of others, from the top of each model's "
         "list; the areas under the curves are in the table.",
         chart=LineChart(
             x_label="share of the other pairs",
-            y_label="share of pairs above chance",
+            y_label=f"share of pairs {of.labels.kind}",
             series=tuple(series),
         ),
     )
 
 
 def sure_section(first: Judged) -> list[Section]:
-    """How often pairs of a cosine stand above chance, by tenths of the pairs."""
+    """How often the label is true of pairs of a cosine, by tenths of the pairs."""
     if first.metrics is None or first.labels is None:
         return []
     names = [n for n in first.scores if n.startswith(("text: ", "hidden tokens: "))] or [
@@ -226,12 +247,12 @@ def sure_section(first: Judged) -> list[Section]:
             title="From cosine to frequency",
             blocks=(
                 Figure(
-                    caption="How many pairs stand above chance, by cosine (tenths of all pairs)",
-                    alt="A line for each model: the share of pairs above chance, by the mean cosine of a "
-                    "tenth of the pairs.",
+                    caption=f"How many pairs {first.labels.do(2)}, by cosine (tenths of all pairs)",
+                    alt=f"A line for each model: the share of pairs {first.labels.kind}, by the mean cosine "
+                    "of a tenth of the pairs.",
                     chart=LineChart(
                         x_label="cosine",
-                        y_label="share above chance",
+                        y_label=f"share {first.labels.kind}",
                         y_format="percent",
                         series=tuple(figures),
                     ),

@@ -31,8 +31,9 @@ class Plan:
 
     @property
     def learn_embed(self) -> Years:
-        """The window whose vectors the learned scorer learns from."""
-        return self.embed.before(self.forecast.length)
+        """The window whose vectors the learned scorer learns from, as far before the years that it learns to
+        forecast as the real one is."""
+        return self.embed.before(self.forecast.first - self.embed.last - 1 + self.forecast.length)
 
     @property
     def learn_forecast(self) -> Years:

@@ -17,7 +17,7 @@ from linkwise.data.documents import (
     read_documents,
 )
 from linkwise.data.spreadsheet import write_csv
-from linkwise.errors import InputError, UsageError
+from linkwise.errors import InputError, ResourceError, UsageError
 from linkwise.report.outcome import Outcome
 from linkwise.technology.config import ForecastConfig
 from linkwise.technology.corpus import Corpus, corpus_of
@@ -42,6 +42,9 @@ from linkwise.technology.plan import Plan, last_judged, plan_of
 if TYPE_CHECKING:
     from linkwise.report import Figure
 
+# Bytes of a pair of codes at the most, and more for each text that a language model reads; measured.
+PAIR, PAIR_OF_TEXT = 230, 12
+
 
 def study(
     paths: Sequence[str], documents: DocumentsConfig, config: ForecastConfig, context: Context
@@ -57,8 +60,9 @@ def study(
         found = read_documents(paths, documents)
         found.check_years()
         found.check_codes()
-        if said := found.spelling():
-            context.progress.say(said)
+        for said in (found.spelling(), found.doubled()):
+            if said:
+                context.progress.say(said)
         titles = {} if config.code_titles is None else read_code_titles(Path(config.code_titles))
         corpus = corpus_of(found.table["year"], found.table["codes"])
         check_codes(corpus)
@@ -66,6 +70,7 @@ def study(
             parents_of(corpus, also)
         plan = plan_of(corpus, config)
         check_min_patents(corpus, plan, config)
+        check_memory(corpus, plan, len(config.lm) * len(documents.text), free_memory())
     vectors = read_vectors(found, corpus, plan, documents.text, config, context)
     judged: list[Judged] = []
     said_too: list[str] = []
@@ -119,6 +124,37 @@ def check_min_patents(corpus: Corpus, plan: Plan, config: ForecastConfig) -> Non
         )
 
 
+def check_memory(corpus: Corpus, plan: Plan, texts: int, free: int | None) -> None:
+    """Raise `ResourceError` where the pairs of codes would not fit into the memory that is free (bytes).
+
+    Every pair is scored and ranked, which nothing short of holding all scores of a model does exactly;
+    `texts` are the language models times the parts of a patent that they read.
+    """
+    n_codes = int((corpus.degrees(corpus.within(plan.embed)) > 0).sum())
+    n_pairs = n_codes * (n_codes - 1) // 2
+    need = n_pairs * (PAIR + texts * PAIR_OF_TEXT)
+    if free is not None and need > free:
+        raise ResourceError(
+            f"{n_codes:,} codes of {plan.embed} make {n_pairs:,} pairs, which take about "
+            f"{need / 2**30:.1f} GiB; {free / 2**30:.1f} GiB are free. Roll codes up with --level, leave "
+            "indexing codes out with --leave-out-indexing, or use a machine with more memory."
+        )
+
+
+def free_memory() -> int | None:
+    """Bytes of memory that are free for this process; None where the system does not tell."""
+    found = []
+    for path, name, unit in (
+        ("/proc/meminfo", "MemAvailable:", 1024),
+        ("/sys/fs/cgroup/memory.max", "", 1),  # of a container
+    ):
+        if Path(path).is_file():
+            words = Path(path).read_text().split()
+            value = words[words.index(name) + 1] if name in words else words[0]
+            found += [int(value) * unit] if value.isdigit() else []
+    return min(found, default=None)
+
+
 def judge_past(
     corpus: Corpus,
     vectors: Vectors,
@@ -135,7 +171,11 @@ def judge_past(
             None,
             "The patents do not reach back to windows of the same length that could be judged.",
         )
-    late = [name for name, until in vectors.tuned.items() if until > earlier.embed.last]
+    late = [
+        name
+        for name, until in vectors.tuned.items()
+        if until is not None and until > earlier.embed.last
+    ]
     if late:
         return None, (
             f"{late[0]} was tuned on patents up to {vectors.tuned[late[0]]}: it cannot be judged on "

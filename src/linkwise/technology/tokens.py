@@ -219,7 +219,8 @@ class TokenReader:
         separator = self._first() + len(self.codes)
         start, end = self.model.text_start(), self.model.text_end()
         none = np.zeros(0, dtype=np.int64)
-        rows = _rows(self.model, texts, [none] * len(texts), max_tokens - 1)
+        limit = self.model.at_most(max_tokens) - 1  # the hidden code
+        rows = _rows(self.model, texts, [none] * len(texts), limit)
         if self._before:
             lines = [[*start, mask, separator, *row.text, *end] for row in rows]
         else:
@@ -243,6 +244,13 @@ class TokenReader:
             advance(done)
         return found
 
+    def _within(self, row: Row) -> Row:
+        """A row that the model has positions for: its codes, the separator and both ends, then its text."""
+        if self.model.positions is None:
+            return row
+        codes = row.codes[: self.model.positions - 4]
+        return Row(codes, row.text[: self.model.positions - 3 - len(codes)])
+
     @property
     def _before(self) -> bool:
         """Whether codes stand before the text."""
@@ -261,11 +269,13 @@ class TokenReader:
         """Run patents, and hand on the last state of every code's token.
 
         `codes` are numbers among `self.codes`. `take(patent, code, state)` gets (n,), (n,), (n, size) of some
-        patents at a time. Patents without codes are passed over.
+        patents at a time. Patents without codes are passed over. All codes of a patent are read, be they more
+        than stood there in training; the text gives way where the model has no more positions, and codes
+        where they fill all of them.
         """
         first = self._first()
         separator = first + len(self.codes)
-        rows = _rows(self.model, texts, codes, max_tokens)
+        rows = [self._within(row) for row in _rows(self.model, texts, codes, max_tokens)]
         start, end = self.model.text_start(), self.model.text_end()
         lengths = np.array([len(row.text) + len(row.codes) + 3 for row in rows])
         order = np.argsort(-lengths, kind="stable")

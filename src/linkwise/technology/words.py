@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from linkwise.technology.config import LEARNED
+from collections.abc import Mapping
+from typing import Any
+
+from linkwise.technology.config import LEARNED, LOOSE
 
 SCORES = {
-    LEARNED: "log-odds, learned on earlier windows from all other scores, that a pair stands above chance",
+    LEARNED: "log-odds, learned on earlier windows from all other scores, that a pair comes to have p < .05",
     "text": "cosine of the codes' mean text vectors",
     "hidden tokens": "cosine of the codes' mean states at a hidden technology token",
     "tokens": "cosine of the codes' mean states at their own technology tokens",
@@ -27,6 +30,15 @@ def what_ranks(model: str) -> str:
     return (
         f"Listed by {model} ({how}). Score: {what}; higher is likelier, and only the order counts."
     )
+
+
+def outcome(row: Mapping[str, Any]) -> str:
+    """What became of a pair of the list in the forecast years."""
+    if row["above_chance"]:
+        return "above chance"
+    if row["above_chance"] is None and row["p_value"] < LOOSE:
+        return "p < .05"
+    return "combined" if row["combined"] else "not combined"
 
 
 def counted(n: int, one: str, more: str) -> str:
