@@ -127,7 +127,7 @@ def _figures(of: Judged, found: PairMetrics, what: str) -> list[Any]:
             Column(name="model"),
             *interval_columns("average precision", "float3"),
             *interval_columns(f"over {best}", "difference"),
-            *interval_columns("AUC of the first tenth", "float3"),
+            Column(name="AUC of the first tenth", format="float3"),
             *(Column(name=f"first {int(k):,}", format="percent") for k in places),
         ),
         rows=tuple(
@@ -135,15 +135,15 @@ def _figures(of: Judged, found: PairMetrics, what: str) -> list[Any]:
                 model,
                 *found.value(model, "average_precision"),
                 *_over(found, model, best, "average_precision"),
-                *found.value(model, "partial_auc", 10),
+                found.points[model]["partial_auc", 10],
                 *(found.points[model]["precision_at", k] for k in places),
             )
             for model in sorted(order, key=lambda m: -found.points[m]["average_precision", None])
         ),
         limit=40,
         note=f"{best} is the best model without texts here. First 10, 100 and more: the share of a list's "
-        f"first pairs that {of.labels.do(2)}, with their intervals in metrics.json. "
-        "AUC of the first tenth: up to a false-positive rate of .1, standardised so that chance is .5.",
+        f"first pairs that {of.labels.do(2)}. AUC of the first tenth: up to a false-positive rate of .1, "
+        "standardised so that chance is .5. Their intervals stand in metrics.json.",
     )
     pairs = [
         (model, other, *found.difference(model, other, "auc"))
