@@ -14,7 +14,9 @@ from linkwise.data.graphs import Graphs
 from linkwise.errors import InputError
 from linkwise.metrics.binary import auc
 
-MOST = 200  # held-out graphs that are made strange
+SHARE = 0.2  # of the graphs that are made strange
+MOST = 200  # graphs that are, at most
+FEWEST = 10
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,10 @@ class Choice:
         return float(np.mean(list(self.aucs[name].values())))
 
 
-def choose(train: Graphs, held_out: Graphs, config: DetectConfig, context: Context) -> Choice:
-    """The candidate that best tells held-out normal graphs from the same made strange.
+def choose(graphs: Graphs, config: DetectConfig, context: Context) -> Choice:
+    """The candidate that best tells normal graphs from the same made strange.
+
+    Candidates learn from four fifths of the graphs; the last fifth is judged as it is and made strange.
 
     Graphs are made strange in three ways that leave each other's trace alone (`perturb.py`): structure at
     given degrees, labels, size. A candidate's mark is its mean AUC; the first of equals is taken. Nothing is
@@ -39,9 +43,15 @@ def choose(train: Graphs, held_out: Graphs, config: DetectConfig, context: Conte
 
     Raises `InputError` where no candidate can be fitted.
     """
-    train, base = _without_edge_labels(train), _without_edge_labels(held_out)
-    if len(base) > MOST:
-        base = base.select(np.sort(context.rng("choose").permutation(len(base))[:MOST]))
+    if len(graphs) < FEWEST:
+        raise InputError(
+            f"{len(graphs)} normal graphs to choose a detector by; expected {FEWEST} or more. Name one with "
+            "--detector."
+        )
+    graphs = _without_edge_labels(graphs)
+    order = context.rng("choose").permutation(len(graphs))
+    kept = max(1, round(SHARE * len(graphs)))
+    base, train = graphs.select(np.sort(order[:kept][:MOST])), graphs.select(np.sort(order[kept:]))
     made = {kind: perturb(base, kind, context.seed) for kind in PERTURBATIONS}
     found: dict[str, dict[Perturbation, float]] = {}
     refused = []

@@ -190,7 +190,8 @@ def fit_part(
     choice = None
     kind = name
     if name == AUTO:
-        choice = choose(train, held_out, config, context)
+        # By the training graphs alone: the graphs that calibrate must not choose what they calibrate.
+        choice = choose(train, config, context)
         kind = choice.name
     return Calibrated.fit(name, make(kind, config), train, held_out, context), choice
 
