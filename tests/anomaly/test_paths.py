@@ -6,7 +6,7 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from linkwise.anomaly import paths
+from linkwise.anomaly.compiled import compiled
 from linkwise.anomaly.paths import (
     all_path_lengths,
     neighbourhoods,
@@ -106,7 +106,7 @@ def test_non_neighbours_are_counted_through() -> None:
 
 
 def test_without_numba_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    paths._compiled.cache_clear()
+    compiled.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "numba", None)
     with pytest.raises(ResourceError, match=r"linkwise\[anomaly\]"):
         all_path_lengths(GRAPHS, 0)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from linkwise.anomaly.compiled import compiled
 from linkwise.anomaly.orderings import Keys, back_edges, bandwidth, orderings
 from linkwise.data.graphs import Graphs, Longs, spans
-from linkwise.errors import optional
 
 QUANTILE = 0.999  # of rows that a window holds whole
 TOLD = 5  # numbers of a bit that are told beforehand
@@ -101,14 +100,9 @@ def told(part: Sequences, bits: int) -> Any:
     two and of three edges between the two by the edges that stand, those of row i among them that reach
     farther, and of d; and whether a breadth-first search is past that node: a later one has found i - 1.
     """
-    found = _compiled()(part.place, part.later, part.back, bits)
+    found = compiled(_told)(part.place, part.later, part.back, bits)
     np.log1p(found[:, :, :4], out=found[:, :, :4])
     return found
-
-
-@lru_cache(maxsize=1)
-def _compiled() -> Any:
-    return optional("numba", "anomaly", "GraphRNN").njit(_told)
 
 
 def _told(place: Any, later: Any, back: Any, bits: int) -> Any:

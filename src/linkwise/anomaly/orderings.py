@@ -7,14 +7,13 @@ row of an ordering lists the nodes of the first graph, then those of the second,
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 
+from linkwise.anomaly.compiled import compiled
 from linkwise.anomaly.describe import mixed, wl_colours, wl_keys
 from linkwise.data.graphs import Graphs, Longs
-from linkwise.errors import optional
 
 Keys = np.ndarray[Any, np.dtype[np.uint64]]
 Kind = Literal["bfs", "dfs", "degree", "k-core"]
@@ -38,13 +37,13 @@ def orderings(graphs: Graphs, kind: Kind, keys: Keys) -> Longs:
     """
     keys = np.ascontiguousarray(keys, dtype=np.uint64)
     if kind == "bfs":
-        found: Longs = _compiled()["bfs"](graphs.first, graphs.start, graphs.neighbour, keys)
+        found: Longs = compiled(_bfs)(graphs.first, graphs.start, graphs.neighbour, keys)
         return found
     owner, degree = graphs.graph_of_node(), graphs.degree
     falling = [-degree, -core_numbers(graphs)] if kind == "k-core" else [-degree]
     order = np.stack([np.lexsort((key, *falling, owner)) for key in keys])
     if kind == "dfs":
-        order = _compiled()["dfs"](graphs.start, graphs.neighbour, keys, order)
+        order = compiled(_dfs)(graphs.start, graphs.neighbour, keys, order)
     return order
 
 
@@ -74,7 +73,7 @@ def core_numbers(graphs: Graphs) -> Longs:
 
     Batagelj and Zaversnik 2003, linear in the edges.
     """
-    found: Longs = _compiled()["core"](graphs.start, graphs.neighbour)
+    found: Longs = compiled(_core)(graphs.start, graphs.neighbour)
     return found
 
 
@@ -84,7 +83,7 @@ def back_edges(graphs: Graphs, order: Longs) -> tuple[Longs, Longs]:
     Both (n_edges,); ends are places in `order`, numbered through all graphs. The edges stand by their
     later ends, the nearest first: they are the ones of the rows that GraphRNN writes.
     """
-    later, back = _compiled()["back"](graphs.start, graphs.neighbour, order)
+    later, back = compiled(_back)(graphs.start, graphs.neighbour, order)
     return later, back
 
 
@@ -94,13 +93,6 @@ def bandwidth(graphs: Graphs, order: Longs) -> Longs:
     found = np.zeros(len(order), dtype=np.int64)
     found[later] = back  # of one place the farthest is written last
     return found
-
-
-@lru_cache(maxsize=1)
-def _compiled() -> dict[str, Any]:
-    numba = optional("numba", "anomaly", "orderings of nodes")
-    loops = {"bfs": _bfs, "dfs": _dfs, "core": _core, "back": _back}
-    return {name: numba.njit(loop) for name, loop in loops.items()}
 
 
 def _bfs(first: Any, start: Any, neighbour: Any, keys: Any) -> Any:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from linkwise.anomaly.compiled import compiled
 from linkwise.data.graphs import Graphs, Longs
-from linkwise.errors import optional
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ def path_lengths(graphs: Graphs, pairs: Longs) -> Longs:
     `pairs` (n_pairs, 2) are nodes as they are numbered through all graphs; 0 where there is no such path.
     By breadth-first search from the first node, ended at the second.
     """
-    found: Longs = _compiled()["pairs"](graphs.start, graphs.neighbour, _pairs(pairs))
+    found: Longs = compiled(_of_pairs)(graphs.start, graphs.neighbour, _pairs(pairs))
     return found
 
 
@@ -46,7 +45,7 @@ def path_counts(graphs: Graphs, pairs: Longs) -> Longs:
 
     `pairs` (n_pairs, 2) are two different nodes each, as they are numbered through all graphs.
     """
-    found: Longs = _compiled()["counts"](graphs.start, graphs.neighbour, _pairs(pairs))
+    found: Longs = compiled(_counts)(graphs.start, graphs.neighbour, _pairs(pairs))
     return found
 
 
@@ -56,7 +55,7 @@ def all_path_lengths(graphs: Graphs, graph: int) -> Longs:
     Its nodes are numbered from 0; 1 stands for neighbours.
     """
     begin, end = int(graphs.first[graph]), int(graphs.first[graph + 1])
-    found: Longs = _compiled()["all"](graphs.start, graphs.neighbour, begin, end)
+    found: Longs = compiled(_of_all)(graphs.start, graphs.neighbour, begin, end)
     return found
 
 
@@ -68,7 +67,7 @@ def neighbourhoods(graphs: Graphs, pairs: Longs, hops: int, most: int) -> Neighb
     bounded; call it again with the rest.
     """
     return Neighbourhoods(
-        *_compiled()["near"](graphs.start, graphs.neighbour, _pairs(pairs), hops, most)
+        *compiled(_near)(graphs.start, graphs.neighbour, _pairs(pairs), hops, most)
     )
 
 
@@ -78,7 +77,7 @@ def non_neighbours(graphs: Graphs, node: Longs, number: Longs) -> Longs:
     `number` lies below n_nodes - 1 - degree.
     """
     owner = np.searchsorted(graphs.first, node, side="right") - 1
-    found: Longs = _compiled()["none"](
+    found: Longs = compiled(_none)(
         graphs.start, graphs.neighbour, graphs.first[owner], node, number
     )
     return found
@@ -86,13 +85,6 @@ def non_neighbours(graphs: Graphs, node: Longs, number: Longs) -> Longs:
 
 def _pairs(pairs: Longs) -> Longs:
     return np.ascontiguousarray(pairs, dtype=np.int64).reshape(-1, 2)
-
-
-@lru_cache(maxsize=1)
-def _compiled() -> dict[str, Any]:
-    numba = optional("numba", "anomaly", "masked completion")
-    loops = {"pairs": _of_pairs, "all": _of_all, "near": _near, "none": _none, "counts": _counts}
-    return {name: numba.njit(loop) for name, loop in loops.items()}
 
 
 def _of_pairs(start: Any, neighbour: Any, pairs: Any) -> Any:
