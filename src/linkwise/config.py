@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from linkwise.anomaly.config import DetectConfig
+from linkwise.anomaly.study_config import DetectConfig
 from linkwise.churn.config import ChurnConfig
 from linkwise.data.documents import DocumentsConfig
 from linkwise.data.engine import EngineConfig

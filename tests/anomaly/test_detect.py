@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 import linkwise
-from linkwise.anomaly.config import DetectConfig
 from linkwise.anomaly.split import tasks_of
+from linkwise.anomaly.study_config import DetectConfig
 from linkwise.cli import main
 from linkwise.data.graph_files import write_tu
 from linkwise.data.graphs import Graphs, put_together
@@ -109,7 +109,7 @@ def test_folds_judge_every_graph_once(classes: str, tmp_path: Path) -> None:
 
 def test_each_class_in_turn_without_a_choice(classes: str, tmp_path: Path) -> None:
     run = linkwise.detect(
-        classes, protocol="folds", detector=("degrees",), out=tmp_path / "r", references=False,
+        classes, protocol="folds", detector=("degrees",), out=tmp_path / "r", without_references=True,
         bootstrap=100,
     )  # fmt: skip
     asked = [r["slice"] for r in run.metrics if "exchanged" not in r["slice"]]

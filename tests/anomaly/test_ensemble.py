@@ -5,9 +5,10 @@ from scipy.stats import kstest
 from linkwise.anomaly.base import Detector
 from linkwise.anomaly.calibrate import conformal_p_values
 from linkwise.anomaly.choose import choose
-from linkwise.anomaly.config import DetectConfig, EnsembleConfig
+from linkwise.anomaly.config import EnsembleConfig
 from linkwise.anomaly.ensemble import Ensemble, continued_p_values
 from linkwise.anomaly.registry import DETECTORS, make, names
+from linkwise.anomaly.study_config import DetectConfig
 from linkwise.context import Context
 from linkwise.data.graphs import Graphs
 from linkwise.data.simulate_graphs import simulate_graphs

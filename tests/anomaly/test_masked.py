@@ -17,8 +17,9 @@ from linkwise.anomaly.masked_pairs import draw_others, judged_pairs
 from linkwise.anomaly.masked_training import drawn_edges
 from linkwise.context import Context
 from linkwise.data.graphs import Graphs, build_graphs, of_networkx
-from linkwise.data.simulate_graphs import simulate_graphs
+from linkwise.data.simulate_graphs import plant, simulate_graphs
 from linkwise.errors import InputError, Interrupted
+from linkwise.metrics.binary import auc
 from linkwise.testing.detector import DetectorContract, renumbered
 
 SMALL: dict[str, Any] = {"size": 8, "epochs": 8, "samples": 16, "learning_rate": 1e-2}
@@ -389,3 +390,50 @@ class TestKept(DetectorContract):
         return Masked(
             MaskedConfig(mode="full-edge-prediction", score="likelihood", network="sage", **SMALL)
         )
+
+
+def test_what_pairs_add_to_a_distance_is_what_leaving_them_out_takes_away() -> None:
+    """Moving a little of a pair's weight to the usual spread changes the distance by the pair's part."""
+    family = simulate_graphs("2a", 20, width=4, height=4, seed=1)
+    detector = made(family, neighbours=1)
+    strange = simulate_graphs("3", 2, width=4, height=4, seed=5)
+    found = detector.contributions(strange, 1)
+    assert found is not None
+    assert found.total == pytest.approx(detector.decision_function(strange)[1], abs=1e-9)
+    completions = detector.completions(strange, 1)
+    bins = np.minimum((completions.probability * 10).astype(int), 9)
+    summary = detector.summaries(strange)[1]
+    train = detector.summaries(family)
+    nearest = np.linalg.norm(
+        detector.standardised(train) - detector.standardised(summary[None]), axis=1
+    ).argmin()
+
+    def distance(changed: np.ndarray) -> float:
+        apart = detector.standardised(changed[None]) - detector.standardised(train[[nearest]])
+        return float(np.linalg.norm(apart))
+
+    step = 1e-4
+    for pair in (0, 7, len(bins) // 2, len(bins) - 1):
+        first = 0 if completions.there[pair] else 15
+        usual = train[:, first : first + 10].mean(axis=0)
+        moved = summary.copy()
+        weight = completions.weight[pair]
+        moved[first + bins[pair]] -= step * weight
+        moved[first : first + 10] += step * weight * usual
+        slope = (distance(summary) - distance(moved)) / step
+        assert found.edge[pair] == pytest.approx(slope, abs=1e-3)
+
+
+def test_a_planted_part_is_found_by_the_pairs_that_add_most() -> None:
+    normal = simulate_graphs("2b", 40, width=5, height=8, seed=1)
+    planted, strange = plant(simulate_graphs("2b", 8, width=5, height=8, seed=2), size=6, seed=3)
+    detector = Masked(MaskedConfig(size=16, epochs=25))
+    detector.fit(normal, Context(Path(), seed=1))
+    found = []
+    for graph in range(len(planted)):
+        told = detector.contributions(planted, graph)
+        assert told is not None
+        own = strange[planted.first[graph] : planted.first[graph + 1]]
+        node = np.bincount(told.edges.ravel(), np.repeat(told.edge, 2), len(own))
+        found.append(auc(own.astype(int), node))
+    assert np.mean(found) > 0.8

@@ -20,9 +20,10 @@ from tests.chat_server import KEY, Played, Stage, chat, steps
 
 from linkwise.errors import InputError, Interrupted, LinkwiseError, ResourceError, UsageError
 from linkwise.lm import server as server_module
+from linkwise.lm.budget import Budget, OverBudget, Spent
 from linkwise.lm.prompting import final_answer, map_questions, messages, probability
 from linkwise.lm.replies import Cache, Reply, Token
-from linkwise.lm.server import Budget, OverBudget, Server, Spent
+from linkwise.lm.server import Server
 
 ASK = [{"role": "user", "content": "Is water wet?"}]  # 13 characters: 4 tokens by estimate
 

@@ -12,8 +12,9 @@ from tests.chat_server import KEY, Played, Stage, chat, stream
 
 from linkwise.errors import InputError, ResourceError, UsageError
 from linkwise.lm import server as server_module
+from linkwise.lm.budget import Budget, OverBudget, Spent
 from linkwise.lm.replies import Cache
-from linkwise.lm.server import Budget, OverBudget, Server, Spent
+from linkwise.lm.server import Server
 
 ASK = [{"role": "user", "content": "Is water wet?"}]  # 13 characters: 4 tokens by estimate
 

@@ -15,7 +15,8 @@ from tests.matching.test_link import files, options
 
 import linkwise
 from linkwise.errors import InputError, ResourceError
-from linkwise.lm.server import Budget, OverBudget, Server
+from linkwise.lm.budget import Budget, OverBudget
+from linkwise.lm.server import Server
 from linkwise.matching.goals import read_goals
 from linkwise.matching.link_goals import relevance_by_server
 from linkwise.matching.pollutants import Pollutant

@@ -14,8 +14,9 @@ from tests.rank.network import TASK, write_surface
 
 from linkwise.cli import main
 from linkwise.errors import InputError, ResourceError, UsageError
+from linkwise.lm.budget import Budget, OverBudget
 from linkwise.lm.replies import Cache
-from linkwise.lm.server import Budget, OverBudget, Server
+from linkwise.lm.server import Server
 from linkwise.rank.served import Pieces, ServedRanker, parted_answers
 from linkwise.rank.surface import read_surface
 from linkwise.rank.task import read_task

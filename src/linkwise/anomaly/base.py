@@ -103,6 +103,11 @@ class Detector(ABC):
         """What of one graph makes its score; None of a detector that cannot say."""
         return None
 
+    def sections(self, normal: Graphs, strange: Graphs) -> tuple[Any, ...]:
+        """What a report has beside the scores: sections on normal graphs that it has not seen, and strange
+        ones."""
+        return ()
+
     def save(self, folder: Path) -> None:
         """Write the detector to a folder; loading it runs no code."""
         self._check_fitted()

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from linkwise.anomaly.config import DetectConfig
 from linkwise.anomaly.perturb import PERTURBATIONS, Perturbation, perturb
 from linkwise.anomaly.registry import make
+from linkwise.anomaly.study_config import DetectConfig
 from linkwise.context import Context
 from linkwise.data.graphs import Graphs
 from linkwise.errors import InputError

@@ -18,6 +18,10 @@ ROUNDS = 4  # of Weisfeiler-Lehman refinement
 BITS = 18  # of the number that a subtree's hash becomes
 TIMES = np.logspace(-2, 2, 250)  # of the heat trace, as in NetLSD
 DENSE = 1000  # nodes up to which all eigenvalues are computed
+KEPT = (
+    20_000  # heat traces that are remembered, 40 MB: in a study each graph is described many times
+)
+_TRACES: dict[bytes, Floats] = {}
 ENDS = 150  # eigenvalues at either end of a larger graph's spectrum
 
 
@@ -56,7 +60,7 @@ def wl_colours(graphs: Graphs, rounds: int = ROUNDS) -> Hashes:
     if graphs.node_label is not None:
         names = np.array([_hash_of(name) for name in graphs.node_names], dtype=np.uint64)
         labels = names[graphs.node_label]
-    found = [_mixed(labels)]
+    found = [mixed(labels)]
     edge = np.zeros(1, dtype=np.uint64)
     if graphs.edge_label is not None:
         edge = np.array([_hash_of(name) for name in graphs.edge_names], dtype=np.uint64)[
@@ -67,15 +71,15 @@ def wl_colours(graphs: Graphs, rounds: int = ROUNDS) -> Hashes:
     for _ in range(rounds):
         with np.errstate(over="ignore"):
             # A sum of mixed numbers, modulo 2**64, is the same in any order of the neighbours.
-            told = _mixed(found[-1][graphs.neighbour] + _mixed(edge))
+            told = mixed(found[-1][graphs.neighbour] + mixed(edge))
             near = np.zeros(n, dtype=np.uint64)
             if len(filled):
                 near[filled] = np.add.reduceat(told, graphs.start[filled])
-            found.append(_mixed(found[-1] * np.uint64(0x9E3779B97F4A7C15) + near))
+            found.append(mixed(found[-1] * np.uint64(0x9E3779B97F4A7C15) + near))
     return np.stack(found)
 
 
-def _mixed(value: Any) -> Any:
+def mixed(value: Any) -> Any:
     """The finaliser of SplitMix64: every bit of the result depends on every bit of the number."""
     with np.errstate(over="ignore"):
         value = np.asarray(value, dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15)
@@ -102,7 +106,7 @@ def wl_vectors(graphs: Graphs, rounds: int = ROUNDS, bits: int = BITS) -> Any:
 
 def wl_columns(graphs: Graphs, rounds: int = ROUNDS, bits: int = BITS) -> Longs:
     """The column of `wl_vectors` that each node counts in after each round (rounds + 1, n_nodes)."""
-    return (_mixed(wl_colours(graphs, rounds)) >> np.uint64(64 - bits)).astype(np.int64)  # type: ignore[no-any-return]
+    return (mixed(wl_colours(graphs, rounds)) >> np.uint64(64 - bits)).astype(np.int64)  # type: ignore[no-any-return]
 
 
 def wl_keys(graphs: Graphs, rounds: int = ROUNDS) -> Hashes:
@@ -112,8 +116,8 @@ def wl_keys(graphs: Graphs, rounds: int = ROUNDS) -> Hashes:
     with np.errstate(over="ignore"):
         filled = np.flatnonzero(graphs.n_nodes)
         if len(filled):
-            found[filled] = np.add.reduceat(_mixed(last), graphs.first[filled])
-        return np.asarray(_mixed(found + _mixed(graphs.n_nodes.astype(np.uint64))))
+            found[filled] = np.add.reduceat(mixed(last), graphs.first[filled])
+        return np.asarray(mixed(found + mixed(graphs.n_nodes.astype(np.uint64))))
 
 
 def netlsd_vectors(graphs: Graphs) -> Floats:
@@ -124,10 +128,25 @@ def netlsd_vectors(graphs: Graphs) -> Floats:
     """
     found = np.zeros((len(graphs), len(TIMES)))
     for graph in range(len(graphs)):
-        values = laplacian_eigenvalues(graphs, graph)
-        if len(values):
-            found[graph] = np.exp(-np.outer(TIMES, values)).sum(axis=1) / len(values)
+        key = _graph_key(graphs, graph)
+        if key not in _TRACES:
+            values = laplacian_eigenvalues(graphs, graph)
+            trace = np.exp(-np.outer(TIMES, values)).sum(axis=1) / max(1, len(values))
+            if len(_TRACES) >= KEPT:
+                _TRACES.clear()
+            _TRACES[key] = trace
+        found[graph] = _TRACES[key]
     return found
+
+
+def _graph_key(graphs: Graphs, graph: int) -> bytes:
+    """A digest of a graph's nodes and edges as they are numbered."""
+    import hashlib
+
+    edges = graphs.edges(graph)
+    return hashlib.blake2b(
+        edges.tobytes(), digest_size=16, key=int(graphs.n_nodes[graph]).to_bytes(8, "little")
+    ).digest()
 
 
 def laplacian_eigenvalues(graphs: Graphs, graph: int) -> Floats:

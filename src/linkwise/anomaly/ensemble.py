@@ -36,8 +36,8 @@ class Ensemble(Detector):
     ) -> None:
         self.config = config or EnsembleConfig()
         if members is None:
-            from linkwise.anomaly.config import DetectConfig
             from linkwise.anomaly.registry import make
+            from linkwise.anomaly.study_config import DetectConfig
 
             study = DetectConfig(ensemble=self.config)
             members = [make(name, study) for name in self.config.members]

@@ -196,22 +196,49 @@ class Masked(Detector):
         return found
 
     def contributions(self, graphs: Graphs, graph: int) -> Contributions | None:
-        """Of the score `likelihood`, what each pair adds to it; None of other scores.
+        """What each pair of nodes adds to the score; None where anomalies were known in training.
 
-        Distances between distributions are no sums over edges.
+        Of `likelihood` a pair adds its loss. A distance is linear in the shares below each bin once the
+        nearest training graphs and the distances to them are held: with g the mean over these of
+        (z - z') / |z - z'|, the distance is z g plus what does not depend on the graph. So a pair adds its
+        weight times the sum of g / deviation over the bins from its own on, less what a pair of the average
+        training graph adds. What the quantiles add belongs to the whole.
         """
         self._check_fitted()
-        if self.config.score != "likelihood" or self._judge is not None:
+        if self._judge is not None:
             return None
         found = self.completions(graphs, graph)
-        terms = found.loss * _shares(found, 1)
-        return Contributions(
-            0.0 if len(terms) else UNDECIDED,
-            np.zeros(int(graphs.n_nodes[graph])),
-            found.pairs,
-            terms,
-            found.there,
-        )
+        node = np.zeros(int(graphs.n_nodes[graph]))
+        if self.config.score == "likelihood":
+            terms = found.loss * _shares(found, 1)
+            whole = 0.0 if len(terms) else UNDECIDED
+            return Contributions(whole, node, found.pairs, terms, found.there)
+        summary = _summary(found, 1)
+        apart = self.standardised(summary) - self.standardised(self._summaries)
+        distance = np.sqrt((apart**2).sum(axis=1))
+        nearest = np.argsort(distance, kind="stable")
+        nearest = nearest[: min(self.config.neighbours, len(nearest))]
+        score = float(distance[nearest].mean())
+        used = nearest[distance[nearest] > 0]
+        slope = (apart[used] / distance[used][:, None]).sum(axis=0) / len(nearest)
+        train = _summed_up(self._summaries)
+        slope = slope / (train.std(axis=0) + FLOOR)
+        usual = train.mean(axis=0)
+        terms = np.zeros(len(found.there))
+        bins = _bins(found.probability)
+        for first, kind in ((0, True), (BINS + len(QUANTILES), False)):
+            block = slice(first, first + BINS)
+            from_bin = np.cumsum(slope[block][::-1])[::-1] - float(slope[block] @ usual[block])
+            at = np.asarray(found.there) == kind
+            terms[at] = found.weight[at] * from_bin[bins[at]]
+        return Contributions(score - float(terms.sum()), node, found.pairs, terms, found.there)
+
+    def sections(self, normal: Graphs, strange: Graphs) -> tuple[Any, ...]:
+        """How edges are completed in graphs of both kinds."""
+        from linkwise.anomaly.masked_page import completion_sections
+
+        self._check_fitted()
+        return completion_sections(self, normal, strange)
 
     def _fit(self, graphs: Graphs, context: Context) -> Floats:
         edges, n = graphs.n_edges, graphs.n_nodes
@@ -342,6 +369,11 @@ def _summed_up(summary: Floats) -> Floats:
     return found
 
 
+def _bins(probability: Floats) -> Longs:
+    """The bin of each probability."""
+    return np.minimum((probability * BINS).astype(np.int64), BINS - 1)
+
+
 def _summary(found: Completions, n: int) -> Floats:
     """Histograms and quantiles of the probabilities of edges, then of others (n, 30)."""
     parts = []
@@ -349,7 +381,7 @@ def _summary(found: Completions, n: int) -> Floats:
     for kind in (True, False):
         at = np.flatnonzero(found.there == kind)
         graph, p, weight = found.graph[at], probability[at], found.weight[at]
-        bins = np.minimum((p * BINS).astype(np.int64), BINS - 1)
+        bins = _bins(p)
         parts.append(np.bincount(graph * BINS + bins, weight, n * BINS).reshape(n, BINS))
         order = np.lexsort((weight, p, graph))
         starts = np.searchsorted(graph[order], np.arange(n + 1))

@@ -27,9 +27,9 @@ from linkwise.report import (
 )
 
 if TYPE_CHECKING:
-    from linkwise.anomaly.config import DetectConfig
     from linkwise.anomaly.reasons import Reasons
     from linkwise.anomaly.study import Judged
+    from linkwise.anomaly.study_config import DetectConfig
     from linkwise.data.graphs import Graphs
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -44,6 +44,7 @@ def build_report(
     answered: Sequence[Judged],
     turned: Judged | None,
     reasons: Reasons,
+    more: tuple[Any, ...],
     simulated: bool,
     config: DetectConfig,
 ) -> Report:
@@ -55,6 +56,7 @@ def build_report(
     sections += [
         _strangest(graphs, first, reasons, config),
         _distributions(first, config),
+        *more,
     ]
     if first.task.labelled:
         sections += [_calibration(answered, config), _audit(graphs, first, turned, config)]

@@ -10,8 +10,8 @@ import numpy as np
 
 from linkwise.anomaly.base import Contributions
 from linkwise.anomaly.calibrated import Calibrated
-from linkwise.anomaly.config import DetectConfig
 from linkwise.anomaly.describe import wl_vectors
+from linkwise.anomaly.study_config import DetectConfig
 from linkwise.data.graphs import Graphs, Longs
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 NAMED = 5  # nodes and edges that a reason names
+LEAST = 0.01  # share of the score that parts must make to be named
 USUAL = (0.05, 0.95)  # of the normal graphs' sizes: what lies within needs no word
 
 
@@ -102,12 +103,12 @@ def _parts(found: Contributions) -> list[str]:
     for name, which in (("edges", there), ("missing edges", ~there)):
         at = np.flatnonzero(which & (found.edge > 0))
         at = at[np.argsort(-found.edge[at], kind="stable")][:NAMED]
-        if len(at):
+        if len(at) and found.edge[at].sum() >= LEAST * raised:
             pairs = ", ".join(f"{u}-{v}" for u, v in found.edges[at].tolist())
             said.append(f"{name} {pairs} ({found.edge[at].sum() / raised:.0%} of the score)")
     at = np.argsort(-found.node, kind="stable")[:NAMED]
     at = at[found.node[at] > 0]
-    if len(at):
+    if len(at) and found.node[at].sum() >= LEAST * raised:
         share = found.node[at].sum() / raised
         said.append(f"nodes {', '.join(map(str, at.tolist()))} ({share:.0%} of the score)")
     return said

@@ -12,7 +12,7 @@ from linkwise.anomaly.base import Detector, read_about
 from linkwise.errors import UsageError
 
 if TYPE_CHECKING:
-    from linkwise.anomaly.config import DetectConfig
+    from linkwise.anomaly.study_config import DetectConfig
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,13 @@ DETECTORS = {
         _REFERENCE, "reference", {"description": "wl", "rounds": 4, "metric": "cosine"}
     ),
     "netlsd": Kind(_REFERENCE, "reference", {"description": "netlsd"}),
+    "masked": Kind("linkwise.anomaly.masked:Masked", "masked", {"mode": "full-mask"}),
+    "masked-edge": Kind(
+        "linkwise.anomaly.masked:Masked", "masked", {"mode": "full-edge-prediction"}
+    ),
+    "graphrnn": Kind("linkwise.anomaly.graphrnn:GraphRNN", "graphrnn", {"edge": "rnn"}),
+    "graphrnn-s": Kind("linkwise.anomaly.graphrnn:GraphRNN", "graphrnn", {"edge": "mlp"}),
+    "gran": Kind("linkwise.anomaly.gran:GRAN", "gran"),
     "ensemble": Kind("linkwise.anomaly.ensemble:Ensemble", "ensemble"),
 }
 GROUP = "linkwise.detectors"

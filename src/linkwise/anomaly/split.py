@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from linkwise.anomaly.config import DetectConfig
+from linkwise.anomaly.study_config import DetectConfig
 from linkwise.data.graphs import Graphs, Longs
 from linkwise.errors import InputError, UsageError
 

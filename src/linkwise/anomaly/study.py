@@ -14,10 +14,10 @@ import polars as pl
 from linkwise.anomaly.audit import Twins, twins
 from linkwise.anomaly.calibrated import Calibrated, Verdicts, verdicts_of
 from linkwise.anomaly.choose import Choice, choose
-from linkwise.anomaly.config import DetectConfig
 from linkwise.anomaly.evaluate import Fold, evaluate_folds
 from linkwise.anomaly.registry import AUTO, BASELINE, REFERENCES, make
 from linkwise.anomaly.split import Part, Task, exchanged, tasks_of
+from linkwise.anomaly.study_config import DetectConfig
 from linkwise.context import Context
 from linkwise.data.graphs import Graphs, put_together
 from linkwise.errors import InputError
@@ -105,11 +105,16 @@ def study(paths: Sequence[str], config: DetectConfig, context: Context) -> Outco
             lambda fold: Calibrated.load(_place(context, first, fold, asked)),
             config,
         )
+        more: tuple[Any, ...] = ()
+        if first.labelled:
+            part = first.parts[0]
+            shown = [graphs.select(part.test[part.strange == kind]) for kind in (False, True)]
+            more = Calibrated.load(_place(context, first, 0, asked)).detector.sections(*shown)
     with context.step("the detector for later use"):
         _final(graphs, first, config, context).save(context.folder / "model")
     files = [Path(path) for path in (*paths, *config.against)]
     simulated = is_simulated([path / "x" if path.is_dir() else path for path in files])
-    page = build_report(graphs, answered, turned, reasons, simulated, config)
+    page = build_report(graphs, answered, turned, reasons, more, simulated, config)
     metrics = [row for judged in answered for row in judged.metrics]
     metrics += [] if turned is None else turned.metrics
     ranking = pl.concat(
@@ -141,7 +146,7 @@ def _check_names(config: DetectConfig) -> None:
 def judged_names(graphs: Graphs, config: DetectConfig) -> list[str]:
     """The detectors of a study: what was asked for, the baseline, and the cheap references."""
     found = [*config.detector, BASELINE]
-    if config.references:
+    if not config.without_references:
         found += [
             name
             for name in REFERENCES

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from linkwise.anomaly.config import DetectConfig
+from linkwise.anomaly.study_config import DetectConfig
 from linkwise.cli.options import Changes, Json, Out, Overwrite, Quiet, Resume, Seed
 from linkwise.cli.show import carry_out, metrics_table, show_report
 from linkwise.errors import UsageError

@@ -165,6 +165,7 @@ def link(
     json_: Json = False,
     quiet: Quiet = False,
     changes: Changes = (),
+    documents: Reading = DocumentsConfig(),  # noqa: B008 (frozen)
     links: Graph = LinkConfig(),  # noqa: B008 (frozen)
 ) -> None:
     """Link patents, techniques, pollutants and goals in one graph, each link with its score and why.
@@ -178,15 +179,15 @@ def link(
     echo '["Zinc and compounds (as Zn)", "Hydrogen chloride", "Toluene"]' > pollutants.json
     linkwise match link --patents p.csv --sections manual.md --pollutants pollutants.json --out runs/links
     ```
-
-    The patents' columns, where they have other names: --set documents.id=NUMBER, .title, .abstract, .year.
     """
     values = links.model_dump()
     values |= {"sections": _absolute(sections), "pollutants": str(Path(pollutants).absolute())}
     values |= {name: _absolute(values[name]) for name in ("published", "labels")}
     if links.goals is not None:
         values["goals"] = str(Path(links.goals).absolute())
-    groups = {"link": values, "engine": {"threads": threads}, "seed": seed}
+    groups = {
+        "link": values, "documents": documents.model_dump(), "engine": {"threads": threads}, "seed": seed
+    }  # fmt: skip
     run = carry_out(
         "match-link",
         patents,

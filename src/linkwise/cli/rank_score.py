@@ -199,8 +199,9 @@ class _Served:
     def __init__(
         self, surface: Any, address: str, model: str, key: str, requests: int, cache: str | None
     ) -> None:
+        from linkwise.lm.budget import Budget
         from linkwise.lm.replies import Cache
-        from linkwise.lm.server import Budget, Server
+        from linkwise.lm.server import Server
         from linkwise.rank.served import ServedRanker
 
         kept = None if cache is None else Cache(cache)

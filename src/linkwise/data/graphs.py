@@ -80,10 +80,10 @@ class Graphs:
         rows = np.asarray(rows, dtype=np.int64)
         sizes = self.n_nodes[rows]
         first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        nodes = _spans(self.first[rows], sizes)
+        nodes = spans(self.first[rows], sizes)
         degree = self.degree[nodes]
         start = np.concatenate([[0], np.cumsum(degree)]).astype(np.int64)
-        ends = _spans(self.start[nodes], degree)
+        ends = spans(self.start[nodes], degree)
         shift = np.repeat(first[:-1] - self.first[rows], sizes)  # of each node's number
         return replace(
             self,
@@ -98,7 +98,7 @@ class Graphs:
         )
 
 
-def _spans(start: Longs, size: Longs) -> Longs:
+def spans(start: Longs, size: Longs) -> Longs:
     """The numbers start[i], start[i] + 1, ... of each span, one after the other."""
     total = int(size.sum())
     offset = np.arange(total) - np.repeat(np.cumsum(size) - size, size)

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from linkwise.errors import InputError, Interrupted, LinkwiseError, UsageError
+from linkwise.lm.budget import OverBudget
 from linkwise.lm.replies import Token
-from linkwise.lm.server import OverBudget, Server
+from linkwise.lm.server import Server
 
 Question = TypeVar("Question")
 Found = TypeVar("Found")

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from linkwise.context import Context
+from linkwise.lm.budget import Budget
 from linkwise.lm.prompting import map_questions, messages, probability
 from linkwise.lm.replies import Cache
-from linkwise.lm.server import Budget, Server
+from linkwise.lm.server import Server
 from linkwise.matching.link_config import LinkConfig
 from linkwise.matching.link_pollutants import Screened
 from linkwise.matching.pollutants import Pollutant

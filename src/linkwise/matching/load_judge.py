@@ -33,8 +33,9 @@ def begin_judge(
     if config.judge == WEIGHED:
         return FeatureJudge()
     if config.judge == "server":
+        from linkwise.lm.budget import Budget
         from linkwise.lm.replies import Cache
-        from linkwise.lm.server import Budget, Server
+        from linkwise.lm.server import Server
         from linkwise.matching.served import ServedJudge
 
         server = Server(
