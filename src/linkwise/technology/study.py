@@ -42,8 +42,9 @@ from linkwise.technology.plan import Plan, last_judged, plan_of
 if TYPE_CHECKING:
     from linkwise.report import Figure
 
-# Bytes of a pair of codes at the most, and more for each text that a language model reads; measured.
-PAIR, PAIR_OF_TEXT = 230, 12
+# Bytes of a pair of codes at the most, as measured without texts; and for each text that a language model
+# reads up to four scores, twice where the pairs that could come true are judged apart.
+PAIR, PAIR_OF_TEXT = 250, 32
 
 
 def study(
