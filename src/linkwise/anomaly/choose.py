@@ -14,8 +14,8 @@ from linkwise.data.graphs import Graphs
 from linkwise.errors import InputError
 from linkwise.metrics.binary import auc
 
-SHARE = 0.2  # of the graphs that are made strange
-MOST = 200  # graphs that are, at most
+FOLDS = 3
+MOST = 100  # graphs of a fold that are made strange
 FEWEST = 10
 
 
@@ -34,44 +34,46 @@ class Choice:
 def choose(graphs: Graphs, config: DetectConfig, context: Context) -> Choice:
     """The candidate that best tells normal graphs from the same made strange.
 
-    Candidates learn from four fifths of the graphs; the last fifth is judged as it is and made strange.
+    In each of three folds candidates learn from the other two, and up to 100 graphs of it are judged as they
+    are and made strange, in three ways that leave each other's trace alone (`perturb.py`): structure at given
+    degrees, labels, size. A candidate's mark is its mean AUC over kinds and folds; the first of equals is
+    taken. Nothing is known of real strange graphs, which may differ in another way: the mark says what a
+    detector can see, not what will come. Labels of edges are left out while choosing.
 
-    Graphs are made strange in three ways that leave each other's trace alone (`perturb.py`): structure at
-    given degrees, labels, size. A candidate's mark is its mean AUC; the first of equals is taken. Nothing is
-    known of real strange graphs, which may differ in another way: the mark says what a detector can see, not
-    what will come. Labels of edges are left out while choosing.
-
-    Raises `InputError` where no candidate can be fitted.
+    Raises `InputError` where there are too few graphs, or no candidate can be fitted.
     """
     if len(graphs) < FEWEST:
         raise InputError(
             f"{len(graphs)} normal graphs to choose a detector by; expected {FEWEST} or more. Name one with "
             "--detector."
         )
-    graphs = _without_edge_labels(graphs)
+    graphs = replace(graphs, edge_label=None, edge_names=())
     order = context.rng("choose").permutation(len(graphs))
-    kept = max(1, round(SHARE * len(graphs)))
-    base, train = graphs.select(np.sort(order[:kept][:MOST])), graphs.select(np.sort(order[kept:]))
-    made = {kind: perturb(base, kind, context.seed) for kind in PERTURBATIONS}
-    found: dict[str, dict[Perturbation, float]] = {}
-    refused = []
-    for name in config.auto_from:
-        try:
-            detector = make(name, config).fit(train, context)
-        except InputError as error:
-            refused.append(f"{name}: {error}")
-            continue
-        own = detector.decision_function(base)
-        found[name] = {}
-        for kind, strange in made.items():
-            scores = np.concatenate([own, detector.decision_function(strange)])
-            label = np.repeat([0, 1], [len(own), len(strange)])
-            found[name][kind] = auc(label, scores)
+    marks: dict[str, dict[Perturbation, list[float]]] = {}
+    refused: dict[str, str] = {}
+    for fold in range(FOLDS):
+        base = graphs.select(np.sort(order[fold::FOLDS][:MOST]))
+        train = graphs.select(np.sort(order[np.arange(len(order)) % FOLDS != fold]))
+        made = {kind: perturb(base, kind, context.seed + fold) for kind in PERTURBATIONS}
+        for name in config.auto_from:
+            try:
+                detector = make(name, config).fit(train, context)
+            except InputError as error:
+                refused[name] = str(error)
+                continue
+            own = detector.decision_function(base)
+            mine = marks.setdefault(name, {kind: [] for kind in PERTURBATIONS})
+            for kind, strange in made.items():
+                scores = np.concatenate([own, detector.decision_function(strange)])
+                label = np.repeat([0, 1], [len(own), len(strange)])
+                mine[kind].append(auc(label, scores))
+    found = {
+        name: {kind: float(np.mean(values)) for kind, values in mine.items()}
+        for name, mine in marks.items()
+        if name not in refused
+    }
     if not found:
-        raise InputError(f"no detector of --auto-from can be used: {'; '.join(refused)}")
+        said = "; ".join(f"{name}: {why}" for name, why in refused.items())
+        raise InputError(f"no detector of --auto-from can be used: {said}")
     best = max(found, key=lambda name: float(np.mean(list(found[name].values()))))
     return Choice(best, found)
-
-
-def _without_edge_labels(graphs: Graphs) -> Graphs:
-    return replace(graphs, edge_label=None, edge_names=())

@@ -206,7 +206,7 @@ def _choices(judged: Judged) -> Section:
         title="How auto chose",
         blocks=(
             Table(
-                caption="AUC of a fifth of the training graphs against the same made strange",
+                caption="AUC of training graphs against the same made strange, in three folds",
                 columns=(
                     Column(name="candidate"),
                     *(Column(name=kind, format="float3") for kind in kinds),
