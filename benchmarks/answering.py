@@ -511,7 +511,7 @@ def about_links(nodes: pl.DataFrame, links: pl.DataFrame, seed: int = 0) -> list
         x = next((x for x in t.of("patent", p, "pollutant") if x in POLLUTANTS), "")
     add(
         f"Is {p} linked with {said(x)}?",
-        words=("Yes",),
+        words=("Yes",) if t.score("patent", p, "pollutant", x) >= 0.5 else ("unlikely",),
         numbers=(t.score("patent", p, "pollutant", x),),
     )
     p = t.pick("patent", "pollutant")

@@ -194,7 +194,11 @@ def test_counts_and_years(graph: Path) -> None:
 
 
 def test_is_it_linked(graph: Path) -> None:
-    assert said(graph, "Is EP1000001 linked with zinc?").startswith("Yes")
+    assert said(graph, "Is EP1000001 linked with mercury?").startswith("Yes")
+    unlikely = said(graph, "Is EP1000001 linked with zinc?")
+    assert unlikely.startswith(
+        "A link is on record that its model holds unlikely: patent EP1000001"
+    )
     assert said(graph, "Is EP1000002 linked with zinc?").startswith("No: the records have no link")
 
 

@@ -40,7 +40,7 @@ def test_the_uncertain_come_first_and_nothing_twice() -> None:
     done = labels_of([("p1", "s", "yes", "ann", "uncertain")])
     assert pairs_to_ask(ranking, done, "ann", "uncertain", 0)[0].patent == "p3"
     blind = ranking_of([None, None, None])
-    assert pairs_to_ask(blind, labels_of([]), "ann", "uncertain", 0)[0].patent == "p2"
+    assert pairs_to_ask(blind, labels_of([]), "ann", "uncertain", 0)[0].patent == "p0"
 
 
 def test_every_fourth_is_another_s_and_all_are_asked() -> None:
@@ -121,3 +121,20 @@ def test_another_file_is_left_alone(run: linkwise.Run, tmp_path: Path) -> None:
     out.write_text(",".join(COLUMNS) + "\np,s,perhaps,ann,random\n")
     with pytest.raises(InputError, match='row 1: the label is "perhaps"'):
         read_labels(out)
+
+
+def test_without_a_judge_the_likeliest_and_any_come_by_turns() -> None:
+    ranking = pl.DataFrame(
+        {
+            "query": [f"p{k}" for k in range(4) for _ in range(5)],
+            "item": [f"s{rank}" for _ in range(4) for rank in range(5)],
+            "rank": [rank + 1 for _ in range(4) for rank in range(5)],
+            "probability": pl.Series([None] * 20, dtype=pl.Float64),
+        }
+    )
+    asked = pairs_to_ask(ranking, labels_of([]), "ann", "uncertain", 0)
+    assert len({(one.patent, one.section) for one in asked}) == 20
+    firsts = [one for one in asked if one.chosen == "first"]
+    assert {one.section for one in firsts[:4]} <= {"s0"}
+    assert {one.chosen for one in asked} == {"first", "random"}
+    assert asked[0].section == "s0"

@@ -261,7 +261,7 @@ def _minilm() -> Path:
 def _from_hub(name: str, *, local: bool = False, weights: bool = True) -> Path:
     """The folder of a hub's model, fetched unless it is in the cache."""
     hub = optional("huggingface_hub", "lm", "a model of the hub")
-    errors = hub.errors
+    errors = optional("huggingface_hub.errors", "lm", "a model of the hub")
     wanted = [pattern for pattern in FETCHED if weights or pattern != "*.safetensors"]
     try:
         # What is in the cache is taken as it is: no question to the network.

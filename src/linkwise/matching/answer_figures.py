@@ -296,7 +296,8 @@ def _say_beaten(
         ends = f"[{_signed(row['difference_low'])}, {_signed(row['difference_high'])}]"
         words += f"; difference {_signed(row['difference'])} {ends}, intervals {apart}"
     else:
-        verdict = "Yes" if gap > 0 else "No"
+        # A model beats another where the interval of their difference says so.
+        verdict = "Not shown" if gap > 0 else "No"
         words += "; no interval of their difference is on record"
     draft.say(f"{verdict}: {words}.", _metric_record(row, records), _metric_record(other, records))
 

@@ -13,6 +13,7 @@ from linkwise.matching.answer_names import KINDS, Thing, word_set
 from linkwise.matching.answer_question import LATEST, Question
 from linkwise.matching.answer_records import Record, Records, clean, figure
 
+EVEN = 0.5  # score of a model's link below which it is held unlikely
 SHOWN = 10  # of a list, where the question gives no number
 LINKED = word_set(
     "help helps helped link links linked connect connects connected relate relates related match matches "
@@ -148,6 +149,12 @@ def _count(question: Question, things: list[Thing], graph: Graph) -> Draft | Non
     return Draft().say(f"{words}.", record)
 
 
+def _held(row: dict[str, Any]) -> str:
+    """How the answer to whether two things are linked begins: a link of a low score is no yes."""
+    unlikely = row["origin"] == "model" and row["score"] is not None and row["score"] < EVEN
+    return "A link is on record that its model holds unlikely: " if unlikely else "Yes: "
+
+
 def _common(things: list[Thing], kind: str, question: Question, graph: Graph) -> pl.DataFrame:
     """What all of the things are linked with, by its links with the first, the best first."""
     found = graph.near(things[0], kind, question.years)
@@ -180,7 +187,7 @@ def _pair(question: Question, things: list[Thing], graph: Graph) -> Draft | None
     asked = question.text.lower().startswith(("is ", "are ", "does ", "do "))
     score = "no score" if row["score"] is None else f"score {figure(row['score'])}"
     draft = Draft().say(
-        f"{'Yes: ' if asked else ''}{clean(one.shown)} and {clean(other.shown)}: {score}, "
+        f"{_held(row) if asked else ''}{clean(one.shown)} and {clean(other.shown)}: {score}, "
         f"origin {clean(row['origin'])}, by {clean(row['by'])}.",
         record,
     )

@@ -156,6 +156,17 @@ class Tried:
         return np.asarray(expit(self.log_odds))
 
 
+def check_folds(labelled: Labelled, fold: Longs) -> None:
+    """Raise `InputError` where a fold has one label alone: scores are calibrated by each in turn."""
+    for number in range(int(fold.max()) + 1):
+        own = labelled.label[fold == number]
+        if own.all() or not own.any():
+            raise InputError(
+                "a fold of the labelled pairs has one label alone, by which nothing can be calibrated; "
+                "label more pairs, use fewer --folds or another --split."
+            )
+
+
 def cross_fit(
     make: Callable[[int], Judge],
     pairs: Pairs,
@@ -171,16 +182,12 @@ def cross_fit(
     """
     found = Tried(np.empty(len(labelled)), np.zeros(len(labelled), dtype=np.bool_))
     found.threshold = np.empty(len(labelled))
+    check_folds(labelled, fold)
     n_folds = int(fold.max()) + 1
     for number in range(n_folds):
         test = fold == number
         held_out = fold[~test] == (number + 1) % n_folds
         label = labelled.label[~test]
-        if label[held_out].all() or not label[held_out].any():
-            raise InputError(
-                "a fold of the labelled pairs has one label alone, by which nothing can be calibrated; "
-                "label more pairs, use fewer --folds or another --split."
-            )
         one = fitted(make(number), pairs.at(~test), label, group[~test], held_out, costs)
         found.log_odds[test] = one.log_odds(pairs.at(test))
         found.threshold[test] = one.threshold

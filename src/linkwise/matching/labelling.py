@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,7 +22,7 @@ AGAIN = 4  # every fourth pair is one that another person has labelled: by these
 
 @dataclass(frozen=True)
 class Asked:
-    """A pair to be labelled, and why it was chosen: uncertain, random, or again (another person's)."""
+    """A pair to be labelled, and why it was chosen: uncertain, first, random, or again (another person's)."""
 
     patent: str
     section: str
@@ -58,8 +59,9 @@ def pairs_to_ask(
 ) -> list[Asked]:
     """All pairs that a person has not labelled yet, in the order in which they are to be asked.
 
-    `uncertain`: those nearest to the judge's even odds first (without a judge: the last of each list, which
-    retrieval was least sure of); `random`: any, so that figures on them hold for all that was retrieved.
+    `uncertain`: those nearest to the judge's even odds first. Without a judge nothing is known of them: by
+    turns the first of a patent's list, where a yes is likeliest, and any pair. `random`: any, so that
+    figures on them hold for all that was retrieved.
     Every fourth is one that another person labelled, as long as there are such.
     """
     mine = set(labels.filter(pl.col("person") == person).select("patent", "section").rows())
@@ -73,18 +75,30 @@ def pairs_to_ask(
     ]
     rng = np.random.default_rng(seed)
     shuffled = ranking[rng.permutation(len(ranking))]
-    if order == "uncertain":
-        judged = shuffled["probability"].null_count() < len(shuffled)
-        by = (pl.col("probability") - 0.5).abs() if judged else -pl.col("rank")
-        shuffled = shuffled.sort(by, maintain_order=True)
     known = mine | set(theirs)
-    new = [pair for pair in shuffled.select("query", "item").rows() if pair not in known]
+    judged = shuffled["probability"].null_count() < len(shuffled)
+    if order == "uncertain" and judged:
+        shuffled = shuffled.sort((pl.col("probability") - 0.5).abs(), maintain_order=True)
+    any_pair = [pair for pair in shuffled.select("query", "item").rows() if pair not in known]
+    new = [(pair, order) for pair in any_pair]
+    if order == "uncertain" and not judged:
+        ranked = shuffled.sort("rank", maintain_order=True).select("query", "item").rows()
+        new = _by_turns([pair for pair in ranked if pair not in known], any_pair)
     found: list[Asked] = []
     while new or theirs:
         again = bool(theirs) and (len(found) % AGAIN == AGAIN - 1 or not new)
-        pair = theirs.pop(0) if again else new.pop(0)
-        found.append(Asked(pair[0], pair[1], "again" if again else order))
+        pair, why = (theirs.pop(0), "again") if again else new.pop(0)
+        found.append(Asked(pair[0], pair[1], why))
     return found
+
+
+def _by_turns(first: Sequence[Any], any_pair: Sequence[Any]) -> list[tuple[Any, str]]:
+    """Each pair once, the next of either list by turns, and of which list it was."""
+    found: dict[Any, str] = {}
+    for likely, some in zip(first, any_pair, strict=True):
+        found.setdefault(likely, "first")
+        found.setdefault(some, "random")
+    return list(found.items())
 
 
 def add_label(path: Path, asked: Asked, label: str, person: str) -> None:

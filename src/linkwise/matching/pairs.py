@@ -26,6 +26,7 @@ from linkwise.matching.judges import (
     Pairs,
     Tried,
     as_it_is,
+    check_folds,
     cross_fit,
     fitted,
     text_judge,
@@ -225,6 +226,8 @@ def study(
             labelled = read_pairs(config.labels, queries, items, columns)
             fold, group = folds_of(labelled, items, config.split, config.folds, context.seed)
     folder = folder_of_judge(config)
+    if labelled is not None and folder is None:
+        check_folds(labelled, fold)  # before anything is embedded
     known = None if folder is None else load_judge(folder, config, queries, items, context)
     compared = Compared(queries, items, config, context)
     costs = config.cost_wrong_yes, config.cost_wrong_no
