@@ -4,7 +4,7 @@ from scipy.stats import kstest
 
 from linkwise.anomaly.base import Detector
 from linkwise.anomaly.calibrate import conformal_p_values
-from linkwise.anomaly.choose import choose
+from linkwise.anomaly.choose import choose, mark_of
 from linkwise.anomaly.config import EnsembleConfig
 from linkwise.anomaly.ensemble import Ensemble, continued_p_values
 from linkwise.anomaly.registry import DETECTORS, make, names
@@ -68,6 +68,7 @@ def test_auto_takes_what_sees_the_strangeness_that_was_made() -> None:
     assert found.aucs["degrees"]["rewired"] == 0.5
     assert found.aucs["netlsd"]["rewired"] > 0.9
     assert found.aucs["size"]["joined"] == 1.0
-    assert found.mean("netlsd") == max(found.mean(name) for name in found.aucs)
+    assert found.mark("netlsd") == max(found.mark(name) for name in found.aucs)
+    assert mark_of({"rewired": 0.5, "relabelled": 0.5, "joined": 0.864}) == pytest.approx(0.6)
     again = choose(family(0, 120), config, Context(None))  # type: ignore[arg-type]
     assert again == found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,9 +27,14 @@ class Choice:
     name: str
     aucs: dict[str, dict[Perturbation, float]]
 
-    def mean(self, name: str) -> float:
-        """A candidate's mean AUC over the kinds."""
-        return float(np.mean(list(self.aucs[name].values())))
+    def mark(self, name: str) -> float:
+        """A candidate's geometric mean AUC over the kinds."""
+        return mark_of(self.aucs[name])
+
+
+def mark_of(aucs: Mapping[Perturbation, float]) -> float:
+    """The geometric mean of AUCs: who does not see one kind at all is not made up for by another."""
+    return float(np.prod(list(aucs.values())) ** (1 / len(aucs)))
 
 
 def choose(graphs: Graphs, config: DetectConfig, context: Context) -> Choice:
@@ -36,9 +42,9 @@ def choose(graphs: Graphs, config: DetectConfig, context: Context) -> Choice:
 
     In each of three folds candidates learn from the other two, and up to 100 graphs of it are judged as they
     are and made strange, in three ways that leave each other's trace alone (`perturb.py`): structure at given
-    degrees, labels, size. A candidate's mark is its mean AUC over kinds and folds; the first of equals is
-    taken. Nothing is known of real strange graphs, which may differ in another way: the mark says what a
-    detector can see, not what will come. Labels of edges are left out while choosing.
+    degrees, labels, size. A candidate's mark is the geometric mean over kinds of its mean AUC over folds; the
+    first of equals is taken. Nothing is known of real strange graphs, which may differ in another way: the
+    mark says what a detector can see, not what will come. Labels of edges are left out while choosing.
 
     Raises `InputError` where there are too few graphs, or no candidate can be fitted.
     """
@@ -75,5 +81,5 @@ def choose(graphs: Graphs, config: DetectConfig, context: Context) -> Choice:
     if not found:
         said = "; ".join(f"{name}: {why}" for name, why in refused.items())
         raise InputError(f"no detector of --auto-from can be used: {said}")
-    best = max(found, key=lambda name: float(np.mean(list(found[name].values()))))
+    best = max(found, key=lambda name: mark_of(found[name]))
     return Choice(best, found)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from linkwise.anomaly.audit import clusters, rank_correlation
+from linkwise.anomaly.choose import mark_of
 from linkwise.anomaly.registry import AUTO, BASELINE, REFERENCES
 from linkwise.report import (
     Bullets,
@@ -200,7 +201,7 @@ def _choices(judged: Judged) -> Section:
         told = [choice for choice in judged.choices if name in choice.aucs]
         means = [float(np.mean([c.aucs[name][kind] for c in told])) for kind in kinds]
         chosen = sum(choice.name == name for choice in judged.choices)
-        rows.append((name, *means, float(np.mean(means)), chosen))
+        rows.append((name, *means, mark_of(dict(zip(kinds, means, strict=True))), chosen))
     rows.sort(key=lambda row: -float(row[-2]))
     return Section(
         title="How auto chose",
@@ -210,12 +211,13 @@ def _choices(judged: Judged) -> Section:
                 columns=(
                     Column(name="candidate"),
                     *(Column(name=kind, format="float3") for kind in kinds),
-                    Column(name="mean", format="float3"),
+                    Column(name="mark", format="float3"),
                     Column(name="chosen in folds" if len(judged.choices) > 1 else "chosen"),
                 ),
                 rows=tuple(rows),
                 note="Rewired: a fifth of the edges exchange ends. Relabelled: a fifth of the nodes take "
-                "others' labels. Joined: two graphs and an edge between them. No label was used.",
+                "others' labels. Joined: two graphs and an edge between them. The mark is the geometric "
+                "mean. No label was used.",
             ),
         ),
     )
