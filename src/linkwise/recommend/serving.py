@@ -35,6 +35,13 @@ def _place(folder: Path, name: str | None) -> tuple[str, Path]:
     return wanted, folder / "model" / wanted
 
 
+def model_names(folder: Path) -> list[str]:
+    """The models of a run, the chosen one first."""
+    chosen, _ = _place(folder, None)
+    names = json.loads((folder / "model" / "chosen.json").read_text())["models"]
+    return [chosen, *(name for name in names if name != chosen)]
+
+
 def load_model(folder: Path, name: str | None = None) -> Recommender:
     """A model of the run folder; by default the one that the run chose.
 
@@ -117,6 +124,30 @@ class Lists:
     def daytime(self) -> tuple[DayTime, float]:
         """How lists change with the time of day, and how much; raises `UsageError` without --daytime."""
         return DayTime.load(self.folder / "model")
+
+    def find(self, text: str, limit: int) -> list[dict[str, Any]]:
+        """Items with words that begin so, the most chosen first: `item, title, popularity`."""
+        words = text.lower().split()
+        found: list[dict[str, Any]] = []
+        for row in self._by_popularity:
+            if len(found) == limit:
+                break
+            said = self._said[row]
+            if all(f" {word}" in said for word in words):
+                title = self.model.catalogue_.titles[row]
+                number = int(self.model.popularity_[row])
+                found.append({"item": str(self.ids[row]), "title": title, "popularity": number})
+        return found
+
+    @cached_property
+    def _said(self) -> list[str]:
+        titles = self.model.catalogue_.titles.fill_null("")
+        return (" " + titles + " " + self.ids.cast(pl.String)).str.to_lowercase().to_list()
+
+    @cached_property
+    def _by_popularity(self) -> list[int]:
+        order: list[int] = np.argsort(-self.model.popularity_, kind="stable").tolist()
+        return order
 
     def unknown(self, ids: Sequence[Any]) -> list[str]:
         """Those of some ids that the catalogue does not have."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
@@ -14,11 +14,14 @@ from starlette.staticfiles import StaticFiles
 
 from linkwise import __version__
 from linkwise.errors import UsageError
-from linkwise.serve import problems, reading
+from linkwise.serve import asking, problems, reading, talking
 from linkwise.serve.catalogue import Catalogue
 from linkwise.serve.config import ServeConfig
 from linkwise.serve.guard import Counts, Guard
 from linkwise.serve.models import Models
+
+if TYPE_CHECKING:
+    from linkwise.lm.server import Server
 
 STATIC = Path(__file__).parent / "static"
 ABOUT = """The finished runs of a folder: their records, and the models that they hold.
@@ -27,8 +30,15 @@ Errors are problem documents (RFC 9457) in the words of the command line. 503 wi
 many requests wait for one model: come again."""
 
 
-def make_app(root: Path, config: ServeConfig | None = None, token: str | None = None) -> FastAPI:
+def make_app(
+    root: Path,
+    config: ServeConfig | None = None,
+    token: str | None = None,
+    server: Server | None = None,
+) -> FastAPI:
     """The service of the runs below `root`; requests must carry `token` where one is given.
+
+    With a `server` its chat model words the answers to questions.
 
     Raises `UsageError` where `root` is no folder.
     """
@@ -57,9 +67,11 @@ def make_app(root: Path, config: ServeConfig | None = None, token: str | None = 
     app.state.config = config
     app.state.catalogue = Catalogue(root)
     app.state.models = Models(config, counts)
+    app.state.server = server
     app.state.ready = False
     problems.add_to(app)
-    app.include_router(reading.router)
+    for part in (reading, asking, talking):
+        app.include_router(part.router)
     _add_health(app, counts)
     if STATIC.is_dir():
         app.mount("/app", _Files(directory=STATIC, html=True), name="app")

@@ -42,6 +42,9 @@ class Batcher(Generic[Asked, Answered]):
         self._queue: deque[tuple[Asked, asyncio.Future[Answered]]] = deque()
         self._worker: asyncio.Task[None] | None = None
 
+    def __len__(self) -> int:
+        return len(self._queue)
+
     async def ask(self, request: Asked) -> Answered:
         """The answer to one request; raises what answering it raised, or `BusyError`."""
         if len(self._queue) >= self.waiting:

@@ -16,7 +16,7 @@ SHORTEST_TOKEN = 16  # characters
 class ServeConfig(BaseModel):
     """Address and limits of the service."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     host: str = "127.0.0.1"
     """Address to listen on. Any but this machine's own demands a token in LINKWISE_TOKEN."""

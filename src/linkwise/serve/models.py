@@ -14,7 +14,6 @@ from linkwise.serve.config import ServeConfig
 from linkwise.serve.guard import Counts
 
 Key = tuple[str, str]
-AnswerAll = Callable[[Sequence[Any]], Sequence[Any]]
 
 
 class Models:
@@ -56,11 +55,11 @@ class Models:
         return value
 
     def batcher(
-        self, entry: Entry, verb: str, load: Callable[[], Any], answer: Callable[[Any, Any], Any]
+        self, entry: Entry, verb: str, load: Callable[[], Any], most: int | None = None
     ) -> Batcher[Any, Any]:
-        """The queue of one model of a run. `answer(model, requests)` answers a batch, in a thread.
+        """The queue of one model of a run; its method `answer` answers a batch, in a thread.
 
-        Called in the event loop alone.
+        Called in the event loop alone. `most` requests at once, by default those of the config.
         """
         key = (entry.id, verb)
         stamp, found = self._batchers.get(key, (None, None))
@@ -70,11 +69,11 @@ class Models:
 
         def answer_all(requests: Sequence[Any]) -> Sequence[Any]:
             self.counts.batch.labels(verb.split(":")[0]).observe(len(requests))
-            answered: Sequence[Any] = answer(self.kept(entry, verb, load), requests)
+            answered: Sequence[Any] = self.kept(entry, verb, load).answer(requests)
             return answered
 
         made: Batcher[Any, Any] = Batcher(
-            answer_all, self.pool, most=self.config.batch, waiting=self.config.queue
+            answer_all, self.pool, most=most or self.config.batch, waiting=self.config.queue
         )
         self._batchers[key] = (entry.stamp, made)
         while len(self._batchers) > 4 * self.config.models:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -40,7 +41,7 @@ def add_to(app: FastAPI) -> None:
     @app.exception_handler(LinkwiseError)
     async def _ours(request: Request, error: LinkwiseError) -> Response:
         status = next((code for kind, code in STATUS if isinstance(error, kind)), 500)
-        return problem(status, str(error))
+        return problem(status, without_paths(str(error), request.app.state.catalogue.root))
 
     @app.exception_handler(BusyError)
     async def _busy(request: Request, error: BusyError) -> Response:
@@ -67,6 +68,13 @@ def add_to(app: FastAPI) -> None:
     async def _ours_to_mend(request: Request, error: Exception) -> Response:
         log.error("%s %s", request.method, request.url.path, exc_info=error)
         return problem(500, "this should not have happened; the server's log says more.")
+
+
+def without_paths(text: str, root: Path) -> str:
+    """A message without the place of the runs' folder on this machine, which is nobody's business."""
+    for place in dict.fromkeys((str(root), str(root.absolute()), str(root.resolve()))):
+        text = text.replace(f"{place}/", "")
+    return text
 
 
 def explain(error: RequestValidationError) -> str:

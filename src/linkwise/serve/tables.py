@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import json
+import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -176,6 +177,14 @@ def plain(frame: pl.DataFrame) -> list[dict[str, Any]]:
         *(pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in floats),
         *(pl.col(name).cast(pl.String) for name in times),
     ).to_dicts()
+
+
+def plain_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same of rows that are no table."""
+    return [
+        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+        for row in rows
+    ]
 
 
 class Names:
