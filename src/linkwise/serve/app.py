@@ -71,7 +71,7 @@ def make_app(
     app.state.ready = False
     problems.add_to(app)
     for part in (reading, asking, talking):
-        app.include_router(part.router)
+        app.include_router(part.router, responses=problems.RESPONSES)
     _add_health(app, counts)
     if STATIC.is_dir():
         app.mount("/app", _Files(directory=STATIC, html=True), name="app")

@@ -206,5 +206,6 @@ def _read(name: str, folder: Path, stamp: Stamp) -> Entry:
     except Exception as error:  # whatever a damaged file can raise: it must not harm the other runs
         lost = error.filename if isinstance(error, OSError) and error.filename else ""
         what = f"{Path(lost).name} cannot be read" if lost else f"a file of it is damaged ({error})"
-        return Entry(name, folder, stamp, problem=f"{what}; run the study again."[:300])
+        text = what.replace(f"{folder}/", "")[:300]
+        return Entry(name, folder, stamp, problem=f"{text}; run the study again.")
     return Entry(name, folder, stamp, verb=verb, report=report, info=info)

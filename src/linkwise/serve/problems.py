@@ -22,6 +22,34 @@ MEDIA_TYPE = "application/problem+json"
 STATUS = ((NoRunError, 404), (UsageError, 400), (InputError, 422), (ResourceError, 503))
 
 
+WHEN = {
+    400: "The request asks for what there is not: a column, an operator, a setting.",
+    401: "The service's token is missing or wrong.",
+    404: "There is no such run, table or route, or the run cannot be read.",
+    408: "The request did not come in in time.",
+    413: "The body is too large.",
+    422: "A field is missing or wrong, or the records cannot answer this.",
+    503: "Too many requests wait, or the machine lacks something; with Retry-After, come again.",
+    504: "The answer took too long.",
+}
+_SCHEMA = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "errors": {"type": "array", "items": {"type": "object"}},
+    },
+}
+# What the service's own description says of problems, for every route below /v1.
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"description": text, "content": {MEDIA_TYPE: {"schema": _SCHEMA}}}
+    for status, text in WHEN.items()
+}
+
+
 def problem(
     status: int, detail: str, headers: dict[str, str] | None = None, **more: Any
 ) -> Response:

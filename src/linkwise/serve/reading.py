@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
@@ -171,7 +171,10 @@ def at(
     request: Request,
     run: str,
     table: str,
-    row: Annotated[list[int], Query(ge=0, description="Places in the table, from 0.")],
+    row: Annotated[
+        list[Annotated[int, Field(ge=0, lt=2**32)]],
+        Query(description="Places in the table, from 0."),
+    ],
 ) -> Rows:
     """Rows of a table by their places, as searches and points name them."""
     if len(row) > MOST_ROWS_AT:

@@ -10,6 +10,7 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,12 @@ def _literal(value: str, kind: pl.DataType) -> pl.Expr:
         return pl.lit(int(value), dtype=pl.Int64)
     if kind.is_float():
         return pl.lit(float(value))
-    if kind.is_temporal() or kind in (pl.String, pl.Categorical):
-        return pl.lit(value).cast(kind, strict=True) if kind != pl.String else pl.lit(value)
+    if kind == pl.Date:
+        return pl.lit(date.fromisoformat(value))
+    if isinstance(kind, pl.Datetime):
+        return pl.lit(datetime.fromisoformat(value))
+    if kind in (pl.String, pl.Categorical):
+        return pl.lit(value)
     raise ValueError(value)
 
 

@@ -27,6 +27,10 @@ CONVERSATIONS = 256  # remembered of a run
 ALIVE = 10.0  # seconds of silence after which the stream says that it is alive
 
 
+_TEXT = {"type": "string"}
+_EVENT = {"type": "object", "properties": {"event": _TEXT, "data": _TEXT}}
+
+
 class AskBody(Body):
     """A question."""
 
@@ -67,7 +71,7 @@ class Conversations:
 @router.post(
     "/ask",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {"text/event-stream": {"schema": _EVENT}}}},
 )
 async def ask(request: Request, body: AskBody) -> StreamingResponse:
     """A question about a run, answered from its records alone, as server-sent events.
