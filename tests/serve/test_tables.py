@@ -12,7 +12,16 @@ import polars as pl
 import pytest
 
 from linkwise.errors import InputError, UsageError
-from linkwise.serve.tables import Names, Wanted, page, plain, points, rows_at
+from linkwise.serve.tables import (
+    Names,
+    Wanted,
+    counts,
+    page,
+    plain,
+    points,
+    quantiles,
+    rows_at,
+)
 
 
 @pytest.fixture(scope="module")
@@ -186,3 +195,24 @@ def test_no_points_are_no_fault(table: Path) -> None:
     header, (x, *_) = read(points(table, Wanted(("n:gt:100",)), colour="value"))
     assert header["n"] == 0
     assert len(x) == 0
+
+
+def test_counts_and_quantiles_are_those_of_sql(table: Path) -> None:
+    sql = f"select n as value, count(*) as n from '{table}' where yes group by 1 order by 2 desc, 1 limit 4"
+    expected = [{"value": v, "n": n} for v, n in duckdb.sql(sql).fetchall()]
+    assert counts(table, Wanted(("yes:eq:true",)), "n", None, 4) == expected
+    sql = f"select name, count(distinct n) from '{table}' group by 1 order by 2 desc, 1 limit 3"
+    found = counts(table, Wanted(("name:ne:",)), "name", "n", 3)
+    assert [(row["value"], row["n"]) for row in found] == [
+        row for row in duckdb.sql(sql.replace("group", "where name is not null group")).fetchall()
+    ]
+    values = sorted(v for v in pl.read_parquet(table)["value"].to_list() if v == v)
+    assert quantiles(table, Wanted(), "value", len(values) - 1) == (len(values), values)
+    n, few = quantiles(table, Wanted(), "value", 4)
+    assert (n, few[0], few[-1]) == (len(values), values[0], values[-1])
+    assert quantiles(table, Wanted(("n:gt:100",)), "value", 4) == (0, [])
+    for column in ("name", "tags", "none"):
+        with pytest.raises(UsageError):
+            quantiles(table, Wanted(), column, 4)
+    with pytest.raises(UsageError, match="cannot be counted"):
+        counts(table, Wanted(), "tags", None, 4)

@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from linkwise.errors import UsageError
 from linkwise.serve.catalogue import Catalogue, Entry, NoRunError
 from linkwise.serve.models import Models
-from linkwise.serve.tables import Names, Page, Wanted, page, points, rows_at
+from linkwise.serve.tables import Names, Page, Wanted, counts, page, points, quantiles, rows_at
 
 MOST_ROWS_AT = 1000
 # The report is one page with its own styles in it; it runs nothing and loads nothing.
@@ -203,6 +203,54 @@ async def search(
 
     listed = await run_in_threadpool(found)
     return Rows(rows=listed, total=len(listed), next=None)
+
+
+class Counted(BaseModel):
+    """How often values stand in a column."""
+
+    rows: list[dict[str, Any]]
+    """`value, n`, the most frequent first."""
+
+
+@router.get("/runs/{run}/tables/{table}/counts")
+def column_counts(
+    request: Request,
+    run: str,
+    table: str,
+    by: Annotated[str, Query(description="The column whose values are counted.")],
+    distinct: Annotated[
+        str | None, Query(description="Count different values of this column, not rows.")
+    ] = None,
+    where: Where = [],  # noqa: B006
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+) -> Counted:
+    """How many rows each value of a column has."""
+    path = _table(_entry(request, run), table)
+    return Counted(rows=counts(path, Wanted(tuple(where)), by, distinct, limit))
+
+
+class Spread(BaseModel):
+    """The numbers of a column in order, thinned."""
+
+    n: int
+    """Rows that have a number."""
+    values: list[float]
+    """The numbers at equal steps from the lowest to the highest."""
+
+
+@router.get("/runs/{run}/tables/{table}/quantiles")
+def column_quantiles(
+    request: Request,
+    run: str,
+    table: str,
+    column: str,
+    where: Where = [],  # noqa: B006
+    n: Annotated[int, Query(ge=1, le=10_000, description="Number of steps.")] = 100,
+) -> Spread:
+    """Quantiles of a column."""
+    path = _table(_entry(request, run), table)
+    number, values = quantiles(path, Wanted(tuple(where)), column, n)
+    return Spread(n=number, values=values)
 
 
 @router.get(

@@ -220,6 +220,42 @@ class Names:
         return [int(row) for row in rows[:limit]]
 
 
+def counts(
+    path: Path, wanted: Wanted, by: str, distinct: str | None, limit: int
+) -> list[dict[str, Any]]:
+    """How many rows, or different values of `distinct`, each value of a column has: `value, n`, most first.
+
+    Raises `UsageError` for a column that is not there or holds lists.
+    """
+    frame = Wanted(wanted.where).of(path)
+    schema = frame.collect_schema()
+    for name in (by, *([distinct] if distinct else [])):
+        _known(name, schema)
+        if isinstance(schema[name], pl.List | pl.Struct):
+            raise UsageError(f'rows cannot be counted by "{name}", which is a {schema[name]}.')
+    n = pl.col(distinct).n_unique() if distinct else pl.len()
+    grouped = frame.group_by(pl.col(by).alias("value")).agg(n.alias("n"))
+    return plain(grouped.sort("n", "value", descending=[True, False]).head(limit).collect())
+
+
+def quantiles(path: Path, wanted: Wanted, column: str, n: int) -> tuple[int, list[float]]:
+    """How many rows have a number in a column, and the numbers at 0, 1/n, ..., 1 of them in order, from below.
+
+    Raises `UsageError` for a column that is not there or holds no numbers.
+    """
+    frame = Wanted(wanted.where).of(path)
+    schema = frame.collect_schema()
+    _known(column, schema)
+    if not schema[column].is_numeric():
+        raise UsageError(f'the column "{column}" is of {schema[column]}; expected numbers.')
+    values = frame.select(pl.col(column).cast(pl.Float64)).filter(pl.col(column).is_finite())
+    held = values.collect()[column].sort().to_numpy()
+    if not len(held):
+        return 0, []
+    at = np.round(np.linspace(0, len(held) - 1, n + 1)).astype(np.int64)
+    return len(held), held[at].tolist()
+
+
 def rows_at(path: Path, rows: Sequence[int]) -> list[dict[str, Any]]:
     """Some rows by their place in the file, each with `row`, in the order asked for."""
     frame = pl.scan_parquet(path).with_row_index("row")
