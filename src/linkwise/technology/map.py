@@ -388,7 +388,7 @@ def write_map(
     `codes` of a patent where they are given.
     topics.parquet is `Topics.table`.
     """
-    schema = {
+    schema: dict[str, Any] = {
         "id": pl.String,
         "kind": pl.String,
         "x": pl.Float32,
