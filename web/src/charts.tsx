@@ -33,8 +33,8 @@ export type Chart =
 
 const W = 480;
 const H = 300;
-const LEFT = 54;
-const BOTTOM = 44;
+const LEFT = 62;
+const BOTTOM = 48;
 const TOP = 12;
 const RIGHT = 14;
 const DASHES = ["", "7 3", "2 2", "8 3 2 3", "4 2", "10 4"];
@@ -81,7 +81,7 @@ function Axes(props: { x: Scale; y: Scale; xLabel: string; yLabel: string; xText
         </g>
       ))}
       {x.ticks.map((t) => (
-        <text key={t} x={x.at(t)} y={H - BOTTOM + 16} text-anchor="middle">{props.xText(t)}</text>
+        <text key={t} x={x.at(t)} y={H - BOTTOM + 18} text-anchor="middle">{props.xText(t)}</text>
       ))}
       <line class="axis" x1={LEFT} x2={W - RIGHT} y1={H - BOTTOM} y2={H - BOTTOM} />
       <text class="label" x={(LEFT + W - RIGHT) / 2} y={H - 6} text-anchor="middle">{props.xLabel}</text>
@@ -165,7 +165,7 @@ function Lines({ chart }: { chart: Extract<Chart, { kind: "line" }> }) {
 function BarsDrawn({ chart }: { chart: Extract<Chart, { kind: "bar" }> }) {
   const all = chart.series.flatMap((s) => [...s.values, ...(s.low ?? []), ...(s.high ?? [])]).filter((v): v is number => v !== null);
   const longest = Math.max(...chart.categories.map((c) => c.length));
-  const left = Math.min(210, 16 + 6.3 * Math.min(longest, 32));
+  const left = Math.min(230, 16 + 7 * Math.min(longest, 31));
   const height = Math.max(chart.categories.length * chart.series.length * 16 + 60, 120);
   const x = scale([...all, ...chart.references.map((r) => r.value)], left, W - 44, false, true);
   const slot = (height - 52) / chart.categories.length;
@@ -188,7 +188,7 @@ function BarsDrawn({ chart }: { chart: Extract<Chart, { kind: "bar" }> }) {
         ))}
         {chart.categories.map((name, k) => (
           <g key={k}>
-            <text x={left - 6} y={4 + slot * (k + 0.5) + 4} text-anchor="end">{name.length > 32 ? `${name.slice(0, 31)}…` : name}</text>
+            <text x={left - 6} y={4 + slot * (k + 0.5) + 4} text-anchor="end">{name.length > 31 ? `${name.slice(0, 30)}…` : name}</text>
             {chart.series.map((s, i) => {
               const value = s.values[k];
               if (value === null || value === undefined) return null;

@@ -12,6 +12,8 @@ export function Wait<T>({ of, children, what }: { of: Loaded<T>; children: (data
 
 export type Column = { name: string; label?: string; right?: boolean; show?: (row: Row) => ComponentChildren };
 
+const LONG = 40; // characters of a cell that needs room
+
 export function Grid({ caption, columns, rows, empty = "Nothing is here." }: { caption: string; columns: Column[]; rows: Row[]; empty?: string }) {
   const label = useId();
   return (
@@ -24,7 +26,11 @@ export function Grid({ caption, columns, rows, empty = "Nothing is here." }: { c
         <tbody>
           {rows.map((row, k) => (
             <tr key={k}>
-              {columns.map((c) => <td key={c.name} class={c.right || typeof row[c.name] === "number" ? "r" : ""}>{c.show ? c.show(row) : cell(row[c.name])}</td>)}
+              {columns.map((c) => {
+                const text = cell(row[c.name]);
+                const kind = c.right || typeof row[c.name] === "number" ? "r" : text.length > LONG ? "long" : "";
+                return <td key={c.name} class={kind}>{c.show ? c.show(row) : text}</td>;
+              })}
             </tr>
           ))}
         </tbody>

@@ -30,7 +30,7 @@ export function RankView(props: ViewProps) {
   const isNew = route.params.get("new") === "yes";
   const at = route.params.get("at") ?? "";
   const found = useData(
-    async (signal) => (task && member ? post<Ranked>("rank", { run, task, member, k: 20, new: isNew, ...(at ? { at } : {}) }, signal) : { items: [] }),
+    async (signal) => (task && member ? post<Ranked>("rank", { run, task, member, k: 20, new: isNew, ...(at ? { at } : {}) }, signal) : null),
     [run, task, member, isNew, at],
   );
   return (
@@ -45,9 +45,9 @@ export function RankView(props: ViewProps) {
           </div>
           <h2>{member ? `Candidates for ${member}` : "Candidates"}</h2>
           <Wait of={found} what="the candidates">
-            {({ items }) => (
+            {(list) => list && (
               <Grid
-                caption={`The first ${items.length} by ${task}`}
+                caption={`The first ${list.items.length} by ${task}`}
                 columns={[
                   { name: "rank", right: true },
                   { name: "score", right: true },
@@ -56,7 +56,7 @@ export function RankView(props: ViewProps) {
                   { name: "before", label: "the member has" },
                   { name: "why", label: "why, log-odds" },
                 ]}
-                rows={items}
+                rows={list.items}
               />
             )}
           </Wait>

@@ -8,6 +8,7 @@ import { Choice, Finder, Grid, Slider, Wait, type Item } from "../parts";
 import { PALETTE, readPoints, type PointSet } from "../points";
 import { href, setParams } from "../route";
 
+const NAMED = 12; // codes whose names fit beside each other
 type Pair = Row & { a: string; b: string; rank: number; title_a: string; title_b: string; score: number };
 
 const codeTitle = (code: string, title: unknown) => (title ? `${code} ${cell(title)}` : code);
@@ -120,7 +121,7 @@ export function MapView({ run, details, route }: ViewProps) {
   };
   const placeOf = new Map((codes.data?.rows ?? []).map((row) => [String(row.id), at(row.x, row.y)]));
   const wanted = params.get("pair");
-  const marks: Mark[] = [];
+  const marks: (Mark & { code?: string })[] = [];
   const lines: Line[] = [];
   if (showCodes || wanted) {
     for (const pair of pairs.data?.rows ?? []) {
@@ -129,7 +130,8 @@ export function MapView({ run, details, route }: ViewProps) {
       const [from, to] = [placeOf.get(cell(pair.a)), placeOf.get(cell(pair.b))];
       if (!from || !to) continue;
       lines.push({ from, to, strong });
-      marks.push({ x: from[0], y: from[1], label: cell(pair.a), strong }, { x: to[0], y: to[1], label: cell(pair.b), strong });
+      for (const [code, place] of [[cell(pair.a), from], [cell(pair.b), to]] as const)
+        if (!marks.some((mark) => mark.code === code)) marks.push({ x: place[0], y: place[1], code, label: strong || marks.length < NAMED ? code : "", strong });
     }
     if (wanted && !lines.length) for (const code of wanted.split("|")) {
       const place = placeOf.get(code);
