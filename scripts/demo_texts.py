@@ -14,23 +14,49 @@ import sys
 from pathlib import Path
 
 WAYS = {
-    "1.1": ("Wet scrubbers", "Waste gas is washed with a liquid in a packed tower, which takes up soluble gases and dust.",
-            ["packed scrubbing tower", "venturi washer", "spray tower with demister"]),
-    "1.2": ("Bag filters", "Dust-laden gas passes fabric bags, on which a cake of particles builds up and is shaken off.",
-            ["pulse-jet bag filter", "fabric filter with a precoat", "cartridge dust collector"]),
-    "1.3": ("Activated carbon adsorption", "Vapours are held by a bed of activated carbon, which is regenerated with steam.",
-            ["carbon adsorber bed", "carbon injection lance", "rotor concentrator with carbon"]),
-    "1.4": ("Thermal oxidation", "Organic vapours are burnt at high temperature, and the heat is recovered.",
-            ["regenerative thermal oxidiser", "catalytic afterburner", "flameless oxidiser"]),
-    "2.1": ("Chemical precipitation", "Metals in waste water become insoluble hydroxides or sulphides, which settle.",
-            ["sulphide dosing unit", "lamella settler for hydroxides", "precipitation reactor"]),
-    "2.2": ("Membrane filtration", "Waste water is pressed through membranes that hold back particles and large molecules.",
-            ["hollow-fibre membrane module", "reverse osmosis stage", "ceramic membrane stack"]),
-    "2.3": ("Biological treatment", "Microorganisms in aerated basins feed on dissolved organic matter and nitrogen.",
-            ["sequencing batch reactor", "moving bed biofilm reactor", "nitrifying trickling filter"]),
-    "2.4": ("Ion exchange", "Dissolved ions are swapped against harmless ones on a resin, which is regenerated.",
-            ["selective resin column", "twin-bed ion exchanger", "chelating resin cartridge"]),
-}  # fmt: skip
+    "1.1": (
+        "Wet scrubbers",
+        "Waste gas is washed with a liquid in a "
+        "packed tower, which takes up soluble gases and dust.",
+        ["packed scrubbing tower", "venturi washer", "spray tower with demister"],
+    ),
+    "1.2": (
+        "Bag filters",
+        "Dust-laden gas passes fabric bags, on which a "
+        "cake of particles builds up and is shaken off.",
+        ["pulse-jet bag filter", "fabric filter with a precoat", "cartridge dust collector"],
+    ),
+    "1.3": (
+        "Activated carbon adsorption",
+        "Vapours are held by a bed of activated carbon, which is regenerated with steam.",
+        ["carbon adsorber bed", "carbon injection lance", "rotor concentrator with carbon"],
+    ),
+    "1.4": (
+        "Thermal oxidation",
+        "Organic vapours are burnt at high temperature, and the heat is recovered.",
+        ["regenerative thermal oxidiser", "catalytic afterburner", "flameless oxidiser"],
+    ),
+    "2.1": (
+        "Chemical precipitation",
+        "Metals in waste water become insoluble hydroxides or sulphides, which settle.",
+        ["sulphide dosing unit", "lamella settler for hydroxides", "precipitation reactor"],
+    ),
+    "2.2": (
+        "Membrane filtration",
+        "Waste water is pressed through membranes that hold back particles and large molecules.",
+        ["hollow-fibre membrane module", "reverse osmosis stage", "ceramic membrane stack"],
+    ),
+    "2.3": (
+        "Biological treatment",
+        "Microorganisms in aerated basins feed on dissolved organic matter and nitrogen.",
+        ["sequencing batch reactor", "moving bed biofilm reactor", "nitrifying trickling filter"],
+    ),
+    "2.4": (
+        "Ion exchange",
+        "Dissolved ions are swapped against harmless ones on a resin, which is regenerated.",
+        ["selective resin column", "twin-bed ion exchanger", "chelating resin cartridge"],
+    ),
+}
 AIR = ["mercury", "dioxins", "toluene", "ammonia", "hydrogen chloride"]
 WATER = ["zinc", "copper", "nickel", "total nitrogen", "phenols"]
 README = "Simulated texts: patents, sections and labels were drawn at random, and describe nothing real.\n"
