@@ -87,6 +87,7 @@ class Visit:
 
     def settle(self) -> None:
         """Wait until nothing is loading."""
+        self.page.wait_for_timeout(100)  # what was clicked begins to load after the next frame
         self.page.wait_for_load_state("networkidle")
         until(
             self.page,

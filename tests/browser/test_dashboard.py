@@ -343,9 +343,9 @@ def test_find_a_users_risk_and_reasons(visit: Visit, runs: Path) -> None:
 def test_get_recommendations_for_a_typed_history(visit: Visit) -> None:
     todo = Clicks(visit)
     todo.click(todo.page.get_by_role("link", name="Recommenders compared"))
-    todo.click(todo.page.get_by_label("Add to a history"))
+    todo.click(todo.page.get_by_role("combobox", name="Add to a history"))
     todo.page.keyboard.type("a")
-    todo.click(todo.page.get_by_role("option").first)
+    todo.click(todo.page.locator(".finder [role=option]").first)
     assert todo.page.locator(".chips li").count() == 1
     assert todo.page.locator("ol.list li").count() >= 10
     assert todo.n <= 4
@@ -363,9 +363,9 @@ def test_find_a_forecast_pair_and_its_evidence(visit: Visit) -> None:
 def test_find_techniques_for_a_patent(visit: Visit) -> None:
     todo = Clicks(visit)
     todo.click(todo.page.get_by_role("link", name="Patents, techniques, pollutants and goals"))
-    todo.click(todo.page.get_by_label("Find a patent"))
+    todo.click(todo.page.get_by_role("combobox", name="Find a patent"))
     todo.page.keyboard.type("P7")
-    todo.click(todo.page.get_by_role("option").first)
+    todo.click(todo.page.locator(".finder [role=option]").first)
     assert todo.page.get_by_text("Linked techniques").count() == 1
     assert todo.n <= 4
 
