@@ -26,7 +26,14 @@ from linkwise.matching.answer_names import Names
 from linkwise.matching.answer_question import Question, check, read_question
 from linkwise.matching.answer_records import Record, Records
 from linkwise.matching.answer_study import answer_study
-from linkwise.matching.answer_texts import Texts, all_texts, encoder, is_personal, quote
+from linkwise.matching.answer_texts import (
+    Texts,
+    all_texts,
+    encoder,
+    is_measured,
+    is_personal,
+    quote,
+)
 
 REFUSAL = "The records of this run do not answer this question."
 TEMPLATES = (answer_links, answer_figures, answer_study, answer_lists)
@@ -177,7 +184,7 @@ class Session:
         yield said, ""
 
     def _passages(self, question: Question) -> Draft:
-        if is_personal(question.text):
+        if is_personal(question.text) or is_measured(question.text):
             return Draft()
         found = self.texts.find(question.text, named=bool(question.things))
         return quote(found) if self.server is None else quote(found, len(found))
