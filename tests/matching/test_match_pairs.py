@@ -417,3 +417,25 @@ def test_patents_without_any_text_are_left_out(world: Path) -> None:
     found = linkwise.match(table, sections_of(world), threads=1, retrieve=2)
     assert found.ranking["query"].unique().to_list() == ["p"]
     assert "1 documents without a text are left out" in found.report.read_text()
+
+
+def test_columns_that_matching_does_not_use_never_stop_it(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two columns of codes are no trouble, unless codes are asked for; what families leave out is said."""
+    table = pl.DataFrame(
+        {
+            "id": ["p", "q", "r"], "title": ["A filter", "A filter", "A boiler"],
+            "abstract": ["against smoke", "against smoke", "of steam"],
+            "ipc_code": ["B01D", "B01D", "F22B"], "cpc_code": ["B01D", "B01D", "F22B"],
+            "family_id": ["1", "1", "2"],
+        }
+    )  # fmt: skip
+    table.write_csv(tmp_path / "p.csv")
+    words = ["match", str(tmp_path / "p.csv"), *sections_of(world), "--threads", "1"]
+    assert main([*words, "--retrieve", "2", "--out", str(tmp_path / "run")]) == 0
+    told = '2 documents were read; left out: 1 later members of a family (column "family_id").'
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert told in (tmp_path / "run" / "report.json").read_text().replace("\\", "")
+    with pytest.raises(InputError, match='no column "nothing"'):
+        linkwise.match(table, sections_of(world), codes="nothing", threads=1)

@@ -218,7 +218,8 @@ def study(
         )
     check_judge(config)
     with context.step("read the texts"):
-        queries = side_of_documents(read_documents(paths[0], documents), documents.text[0])
+        read = read_documents(paths[0], documents, codes=False)
+        queries = side_of_documents(read, documents.text[0])
         items = side_of_sections(read_sections(list(paths[1:])))
         labelled = None
         if config.labels is not None:

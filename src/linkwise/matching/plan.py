@@ -41,7 +41,7 @@ def plan(
             f"--dry-run tells what a language model as judge takes; --judge is {config.judge}."
         )
     model = load_outline(config.judge).must_look_back()
-    queries = side_of_documents(read_documents(paths[0], documents), documents.text[0])
+    queries = side_of_documents(read_documents(paths[0], documents, codes=False), documents.text[0])
     items = side_of_sections(read_sections(list(paths[1:])))
     prompt = Prompt(model, config)
     network = model.network

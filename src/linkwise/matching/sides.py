@@ -57,7 +57,8 @@ def side_of_documents(documents: Documents, which: Any = "abstract") -> Side:
         raise InputError("no document has a title or a text; name their columns with --abstract.")
     ids, titles = documents.table["id"].to_list(), documents.table["title"].to_list()
     left = len(texts) - len(kept)
-    notes = (f"{left:,} documents without a text are left out.",) if left else ()
+    notes: tuple[str, ...] = (said,) if (said := documents.left_out()) else ()
+    notes += (f"{left:,} documents without a text are left out.",) if left else ()
     some = [ids[row] for row in kept]
     return Side(
         some,
