@@ -101,6 +101,27 @@ def test_every_text_has_all_goals_with_what_speaks_for_them(run: linkwise.Run) -
     assert "Goal by goal" in run.report.read_text()
 
 
+def test_costs_set_one_threshold_for_the_list_and_all_figures(run: linkwise.Run) -> None:
+    config = run.folder.parent
+    again = linkwise.match_goals(
+        config / "texts.csv", goals=str(config / "goals.json"), id="id", cost_wrong_yes=3.0,
+        bootstrap=20, threads=1,
+    )  # fmt: skip
+    ranking = again.ranking
+    assert (ranking["yes"] == (ranking["probability"] >= 0.75)).all()
+    mine = pl.read_parquet(again.folder / "evaluation.parquet").filter(model="weighed")
+    found = {
+        r["metric"]: r for r in again.metrics if (r["model"], r["slice"]) == ("weighed", "all")
+    }
+    right = accuracy_score(mine["label"], mine["score"] >= 0.75)
+    assert found["accuracy"]["value"] == pytest.approx(right)
+    wrong_yes = ((mine["score"] >= 0.75) & (mine["label"] == 0)).mean() or 0.0
+    wrong_no = ((mine["score"] < 0.75) & (mine["label"] == 1)).mean() or 0.0
+    assert found["cost"]["value"] == pytest.approx(3 * wrong_yes + wrong_no)
+    told = "Yes from a probability of 0.75 on: a yes that is wrong costs 3 and a no that is wrong 1"
+    assert (again.folder / "report.json").read_text().count(told) == 2
+
+
 def test_a_goal_s_own_labels_never_reach_its_judge(tmp_path: Path) -> None:
     goals = read_goals(goals_file(tmp_path))
     texts = read_labelled([str(texts_file(tmp_path))], goals, MatchConfig(id="id"))

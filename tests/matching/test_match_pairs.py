@@ -16,7 +16,7 @@ from linkwise.cli import main
 from linkwise.data.sections import read_sections
 from linkwise.errors import InputError, UsageError
 from linkwise.matching.judges import Pairs, cross_fit
-from linkwise.matching.labels import Labelled, folds_of, kappa, read_pairs
+from linkwise.matching.labels import Labelled, confounded, folds_of, kappa, read_pairs
 from linkwise.matching.pairs import places_of, pools_of
 from linkwise.matching.retrieve import retrieve
 from linkwise.matching.sides import PIECE, Pieces, Side, embed_pieces, pieces_of, side_of_sections
@@ -100,6 +100,95 @@ def test_metrics_are_those_of_the_written_evaluation(run: linkwise.Run) -> None:
     recall = found["retrieved by text vectors", "recall_at", "all", 3]
     assert recall["value"] == pytest.approx(share)
     assert found["weighed", "recall", "retrieved first", None]["value"] <= share + 1e-12
+
+
+def report_of(run: linkwise.Run) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run.folder / "report.json").read_text())
+    return found
+
+
+def test_the_first_lines_have_both_stages_and_one_threshold(run: linkwise.Run) -> None:
+    report = report_of(run)
+    rows = {
+        r["metric"]: r
+        for r in run.metrics
+        if (r["model"], r["slice"]) == ("weighed", "retrieved first")
+    }
+    lead = " ".join(report["lead"])
+    assert f"AUC {rows['auc']['value']:.3f}" in lead.partition("Both stages together")[2]
+    assert f"recall {rows['recall']['value']:.3f}" in lead.partition("Both stages together")[2]
+    assert "Beware" not in lead
+    assert report["beats_baseline"] is not None
+    # The figures are those of the yes that is written, and the page tells it in the same words twice.
+    about = json.loads((run.folder / "model" / "judge.json").read_text())
+    assert about["threshold"] == 0.5
+    told = "Yes from a probability of 0.5 on: a yes that is wrong costs 1 and a no that is wrong 1"
+    assert (run.folder / "report.json").read_text().count(told) == 2
+    table = pl.read_parquet(run.folder / "evaluation.parquet").filter(model="weighed")
+    found = next(
+        r for r in run.metrics if (r["model"], r["slice"], r["metric"]) == ("weighed", "all", "f1")
+    )
+    assert found["value"] == pytest.approx(f1_score(table["label"], table["score"] >= 0))
+
+
+def test_labels_that_go_with_the_patents_are_told(world: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    label = (rng.random(200) < 0.5).astype(float)
+    mixed = Labelled(np.repeat(np.arange(50), 4), np.arange(200), label)
+    names = [f"p{k}" for k in range(50)]
+    assert confounded(mixed, names) == []
+    alike = Labelled(mixed.query, mixed.item, (mixed.query % 2).astype(float))
+    (told,) = confounded(alike, names)
+    # By hand: 4 pairs of a coin are both kinds with 1 - 2 / 16.
+    assert told.startswith(
+        "Of 50 patents with two labelled pairs or more 0 have both a yes and a no"
+    )
+    assert told.endswith("44 would")
+    one = np.where(np.arange(200) < 120, 0, np.arange(200))
+    (_, most) = confounded(Labelled(one, mixed.item, (one == 0).astype(float)), list(map(str, one)))
+    assert most == "120 of the 120 pairs with yes are of one patent, 0"
+    # A run says so, and has no verdict.
+    sections = [f"{d}:::{n}.1" for d in ("alpha", "beta", "gamma") for n in (1, 2)]
+    rows = [
+        (f"p{k}", section, "yes" if k < 20 else "no") for k in range(40) for section in sections[:4]
+    ]
+    pl.DataFrame(rows, schema=["patent", "section", "label"], orient="row").write_csv(
+        tmp_path / "labels.csv"
+    )
+    found = linkwise.match(
+        world / "patents.csv", sections_of(world), labels=str(tmp_path / "labels.csv"), folds=3,
+        split="random", bootstrap=20, threads=1,
+    )  # fmt: skip
+    report = report_of(found)
+    assert report["beats_baseline"] is None
+    assert any(line.startswith("Beware: Of 40 patents") for line in report["lead"])
+    assert any("--split by-patent" in line for line in report["lead"])
+
+
+def test_without_a_judge_nothing_is_called_judged(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["match", str(world / "patents.csv"), *sections_of(world), "--retrieve", "2"]
+    assert main([*words, "--threads", "1", "--out", str(tmp_path / "run")]) == 0
+    facts = {
+        f["label"]: f["value"] for f in report_of(linkwise.Run.open(tmp_path / "run"))["facts"]
+    }
+    assert facts["Listed for each patent"] == "2"
+    assert facts["Judge"] == "none"
+    err = capsys.readouterr().err
+    assert "list what was retrieved" in err
+    assert "judge what was retrieved" not in err
+
+
+def test_sections_and_patents_by_their_titles_alone_are_told(tmp_path: Path) -> None:
+    pl.DataFrame({"id": ["a", "b"], "title": ["A filter", "A boiler"]}).write_csv(
+        tmp_path / "s.csv"
+    )
+    table = pl.DataFrame({"id": ["p"], "title": ["A filter"]})
+    found = linkwise.match(table, [str(tmp_path / "s.csv")], threads=1)
+    lead = " ".join(report_of(found)["lead"])
+    assert "No section has a text of its own: all 2 are matched by their titles" in lead
+    assert "No document has an abstract" in lead
 
 
 def test_the_ranking_has_the_retrieved_by_the_judge_with_reasons(run: linkwise.Run) -> None:

@@ -10,7 +10,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from linkwise.errors import InputError
-from linkwise.matching.judge import WeighedJudge, cheapest_threshold, fit_judge
+from linkwise.matching.judge import WeighedJudge, fit_judge, threshold_of, threshold_words
 from linkwise.matching.similar import (
     COMPARED,
     FEATURES,
@@ -188,21 +188,18 @@ def test_labels_that_teach_nothing() -> None:
         fit_judge(features, np.array([0, 0, 1, 1.0]), groups, ("a",))
 
 
-def test_the_cheapest_threshold_against_trying_all() -> None:
+def test_the_threshold_of_costs_against_trying_all() -> None:
+    """Of calibrated probabilities none other is expected to cost less, whatever they are."""
     rng = np.random.default_rng(1)
     for _ in range(200):
-        n = int(rng.integers(1, 12))
-        label = rng.integers(0, 2, n).astype(float)
-        p = rng.integers(0, 5, n) / 5
+        p = rng.random(int(rng.integers(1, 12)))
         costs = rng.integers(1, 5, 2).astype(float)
 
         def cost(at: float) -> float:
-            said = p >= at  # noqa: B023
-            wrong, missed = said & (label == 0), ~said & (label == 1)  # noqa: B023
-            return float(costs[0] * wrong.sum() + costs[1] * missed.sum())  # noqa: B023
+            return float(np.where(p >= at, costs[0] * (1 - p), costs[1] * p).sum())  # noqa: B023
 
-        every = [*np.unique(p), 2.0]
-        found = cheapest_threshold(label, p, *costs)
-        assert cost(found) == min(map(cost, every))
-        if found <= p.max():  # of equals the highest
-            assert all(cost(at) > cost(found) for at in every if at > found)
+        found = threshold_of(*costs)
+        assert cost(found) <= min(map(cost, [*p, 2.0])) + 1e-9
+    assert threshold_of(1, 1) == 0.5
+    assert threshold_of(3, 1) == 0.75
+    assert "as the judge was learned" in threshold_words(0.6, 1, 1)

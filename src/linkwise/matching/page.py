@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from linkwise.matching.judge import threshold_words
 from linkwise.matching.similar import FEATURES, Collection, Similar
 from linkwise.report import (
     Bullets,
@@ -58,7 +59,7 @@ def build_report(
     if judged is not None:
         lead, beats = _verdict(judged, texts)
         sections = [
-            _models_section(judged),
+            _models_section(judged, config),
             _goals_section(judged, goals),
             _wrong_section(judged, texts, goals, similar),
             *sections,
@@ -97,7 +98,8 @@ def _verdict(judged: Judged, texts: Texts) -> tuple[tuple[str, ...], bool]:
     ), apart
 
 
-def _models_section(judged: Judged) -> Section:
+def _models_section(judged: Judged, config: MatchConfig) -> Section:
+    told = threshold_words(judged.threshold, config.cost_wrong_yes, config.cost_wrong_no)
     rows = []
     for model in judged.scores:
         cells: list[Any] = [model]
@@ -128,7 +130,7 @@ def _models_section(judged: Judged) -> Section:
                     Column(name="Brier", format="float3"),
                 ),
                 rows=tuple(rows),
-                note="Yes from a probability of .5. Intervals: 95 %, bootstrap over texts.",
+                note=f"{told} Intervals: 95 %, bootstrap over texts.",
             ),
             published,
         ),
@@ -175,9 +177,11 @@ def _wrong_section(judged: Judged, texts: Texts, goals: Goals, similar: Similar)
 
     p = judged.probabilities[JUDGE]
     off = np.abs(p - texts.label)
-    rows = []
-    for place in np.argsort(-off, kind="stable")[:WRONG].tolist():
-        if off[place] <= 0.5:
+    rows: list[tuple[Any, ...]] = []
+    for place in np.argsort(-off, kind="stable").tolist():
+        if (p[place] >= judged.threshold) == (texts.label[place] == 1):
+            continue
+        if len(rows) == WRONG:
             break
         row, goal = int(texts.row[place]), int(texts.goal[place])
         mine, theirs = similar.best_parts(row, goal)
@@ -244,7 +248,8 @@ def _weights_section(judged: Judged) -> Section:
                 columns=(Column(name="similarity"), Column(name="weight", format="difference")),
                 rows=rows,
                 limit=10,
-                note="Similarities lean on each other: single weights say less than all together.",
+                note="Similarities lean on each other: single weights say less than all together. The query "
+                "is the text, the item the goal; a goal's pool are the texts that were judged for it.",
             ),
         ),
     )
@@ -259,8 +264,6 @@ def _method_section(judged: Judged | None, goals: Goals, config: MatchConfig) ->
     if judged is not None:
         items += [
             "The judge is a logistic regression on these (ridge by cross-validation over goals).",
-            f"A yes that is wrong costs {config.cost_wrong_yes:g} and a no that is wrong "
-            f"{config.cost_wrong_no:g}: yes from a probability of {judged.threshold:.2f}, chosen on pairs "
-            "judged without labels of their goal.",
+            threshold_words(judged.threshold, config.cost_wrong_yes, config.cost_wrong_no),
         ]
     return Section(title="How it was done", blocks=(Bullets(items=tuple(items)),))

@@ -468,7 +468,8 @@ def ranked(
     queries, items = compared.queries, compared.items
     k = compared.candidates.shape[1]
     parts = []
-    with context.step("judge what was retrieved", len(queries)):
+    step = "list what was retrieved" if use is None else "judge what was retrieved"
+    with context.step(step, len(queries)):
         for rows in _blocks(len(queries)):
             similar = compared.similar(rows)
             near = compared.candidates[rows.start : rows.stop]

@@ -8,7 +8,9 @@ import numpy as np
 import polars as pl
 
 from linkwise.estimators.calibrate import reliability_bins
+from linkwise.matching.judge import threshold_words
 from linkwise.matching.judges import WORDS, FeatureJudge, Fitted
+from linkwise.matching.labels import confounded
 from linkwise.matching.similar import FEATURES
 from linkwise.report.document import Bullets, Column, Fact, Report, Section, Table, interval_columns
 
@@ -37,8 +39,11 @@ def build_report(
     facts = [
         Fact(label="Patents", value=f"{len(queries):,}"),
         Fact(label="Sections", value=f"{len(items):,}"),
-        Fact(label="Judged for each patent", value=f"{compared.candidates.shape[1]:,}"),
-        Fact(label="Judge", value=config.judge),
+        Fact(
+            label=f"{'Listed' if use is None else 'Judged'} for each patent",
+            value=f"{compared.candidates.shape[1]:,}",
+        ),
+        Fact(label="Judge", value="none" if use is None else config.judge),
     ]
     lead: tuple[str, ...] = (_unjudged(use, config),)
     sections = [_found_section(ranking, compared)]
@@ -47,6 +52,9 @@ def build_report(
     if judged is not None:
         facts.insert(2, Fact(label="Labelled pairs", value=f"{len(judged.labelled):,}"))
         lead, beats = _verdict(judged, config)
+        if said := confounded(judged.labelled, queries.ids):
+            beats = None
+            lead = (*lead, _warning(said, config))
         sections = [
             _models_section(judged, config),
             _documents_section(judged),
@@ -65,6 +73,19 @@ def build_report(
         beats_baseline=beats,
         facts=tuple(facts),
         sections=(*sections, _method_section(config, judged, use)),
+    )
+
+
+def _warning(said: list[str], config: PairsConfig) -> str:
+    """What confounded labels mean for the figures, and what to do."""
+    mend = (
+        "label more pairs of the patents that have one kind alone"
+        if config.split == "by-patent"
+        else "--split by-patent tells how pairs of other patents are judged"
+    )
+    return (
+        f"Beware: {'; '.join(said)}. A judge may tell patents apart rather than pairs, and the figures above "
+        f"flatter it; {mend}."
     )
 
 
@@ -94,7 +115,13 @@ def _row(judged: Judged, metric: str, model: str, slice: str = "all") -> dict[st
 
 
 def _verdict(judged: Judged, config: PairsConfig) -> tuple[tuple[str, ...], bool]:
+    from linkwise.matching.pairs import END_TO_END
+
     f1, auc = (_row(judged, metric, judged.chosen) for metric in ("f1", "auc"))
+    whole, recall = (
+        _row(judged, metric, judged.chosen, END_TO_END) for metric in ("auc", "recall")
+    )
+    lost = int(((judged.place < 0) & (judged.labelled.label == 1)).sum())
     apart = auc["difference_low"] is not None and auc["difference_low"] > 0
     yes = int(judged.labelled.label.sum())
     return (
@@ -103,6 +130,8 @@ def _verdict(judged: Judged, config: PairsConfig) -> tuple[tuple[str, ...], bool
         f"{_number(f1['baseline'])}. "
         f"{'Better' if apart else 'Not better'} than the baseline by AUC, intervals "
         f"{'apart' if apart else 'not apart'} (difference {_interval(auc, 'difference')}).",
+        f"Both stages together, with the {lost:,} yes that were not retrieved: AUC {_interval(whole)}, "
+        f"recall {_interval(recall)}.",
     ), apart
 
 
@@ -123,13 +152,14 @@ def _interval(row: dict[str, Any], name: str = "value") -> str:
 def _models_section(judged: Judged, config: PairsConfig) -> Section:
     from linkwise.matching.pairs import END_TO_END
 
+    threshold = float(judged.tried[judged.chosen].threshold[0])
+    told = threshold_words(threshold, config.cost_wrong_yes, config.cost_wrong_no)
     tables = []
     for slice, caption, note in (
         (
             "all",
             "All labelled pairs",
-            f"Of {UNSEEN[config.split]}. Yes from the probability that costs least on pairs that the judge "
-            "was calibrated by. Intervals: 95 %, bootstrap over patents.",
+            f"Of {UNSEEN[config.split]}. {told} Intervals: 95 %, bootstrap over patents.",
         ),
         (
             END_TO_END,
@@ -349,7 +379,8 @@ def _weights_section(judge: FeatureJudge) -> Section:
                 columns=(Column(name="similarity"), Column(name="weight", format="difference")),
                 rows=tuple((FEATURES[k], float(weights[k])) for k in order),
                 limit=10,
-                note="Similarities lean on each other: single weights say less than all together.",
+                note="Similarities lean on each other: single weights say less than all together. The query "
+                "is the patent, the item the section; an item's pool are the patents that retrieved it.",
             ),
         ),
     )
@@ -363,13 +394,10 @@ def _method_section(config: PairsConfig, judged: Judged | None, use: Fitted | No
     if judged is not None:
         items += [
             f"Labelled pairs are parted into {config.folds} folds ({config.split}). Each is judged by a "
-            "judge that learned from the others; probabilities and the threshold come from pairs of these "
-            "that it was not trained on.",
+            "judge that learned from the others; probabilities come from pairs of these that it was not "
+            "trained on.",
             "Pairs of equal texts count once, and stand in one fold.",
         ]
-    if use is not None and use.calibrated:
-        items.append(
-            f"A yes that is wrong costs {config.cost_wrong_yes:g} and a no that is wrong "
-            f"{config.cost_wrong_no:g}: yes from a probability of {use.threshold:.2f}."
-        )
+    if use is not None:
+        items.append(threshold_words(use.threshold, config.cost_wrong_yes, config.cost_wrong_no))
     return Section(title="How it was done", blocks=(Bullets(items=tuple(items)),))

@@ -59,6 +59,8 @@ def side_of_documents(documents: Documents, which: Any = "abstract") -> Side:
     left = len(texts) - len(kept)
     notes: tuple[str, ...] = (said,) if (said := documents.left_out()) else ()
     notes += (f"{left:,} documents without a text are left out.",) if left else ()
+    if which == "abstract" and not (documents.table["abstract"] != "").any():
+        notes += ("No document has an abstract (--abstract): all are matched by their titles.",)
     some = [ids[row] for row in kept]
     return Side(
         some,
@@ -88,6 +90,10 @@ def side_of_sections(sections: Sections) -> Side:
         titles.append(" > ".join(way[::-1]))
     left = len(rows) - len(kept)
     notes = (f"{left:,} headings without a text of their own are not matched.",) if left else ()
+    if not any((row["text"] or "").strip() for row in kept):
+        notes = (
+            f"No section has a text of its own: all {len(kept):,} are matched by their titles.",
+        )
     return Side(
         [row["id"] for row in kept],
         titles,
