@@ -8,6 +8,7 @@ import polars as pl
 
 from linkwise.matching.link_given import PAIRS, Pair
 from linkwise.matching.link_pollutants import BOTH, JUDGE, LARGEST, NAMES, WORDS
+from linkwise.matching.page import NO_INTERVAL
 from linkwise.report import Bullets, Column, Fact, Report, Section, Table, interval_columns
 
 if TYPE_CHECKING:
@@ -245,7 +246,7 @@ def _by_pollutant(found: Found, slice: str, judged: Judged) -> Table:
         ),
         rows=tuple(sorted(rows, key=lambda row: -row[2])),
         note="Those with the most yes first: of a handful of yes an AUC tells little. Pollutants whose pairs "
-        "are all yes or all no are left out.",
+        f"are all yes or all no are left out. {NO_INTERVAL}",
     )
 
 

@@ -31,6 +31,10 @@ PUBLISHED = (
     ("JRC SDG Mapper", 0.77),
     ("OSDG", 0.70),
 )
+NO_INTERVAL = (
+    "[–, –]: no interval is known, for too many resamples have one kind of label alone; where all are right "
+    "(1.000) it is that of the counts."
+)
 SHOWN = 20  # texts with the goals found, on the page
 WRONG = 12  # disagreements on the page
 
@@ -167,6 +171,7 @@ def _goals_section(judged: Judged, goals: Goals) -> Section:
                     Column(name="words alone", format="float3"),
                 ),
                 rows=tuple(rows),
+                note=NO_INTERVAL,
             ),
         ),
     )

@@ -11,6 +11,7 @@ from linkwise.estimators.calibrate import reliability_bins
 from linkwise.matching.judge import threshold_words
 from linkwise.matching.judges import WORDS, FeatureJudge, Fitted
 from linkwise.matching.labels import confounded
+from linkwise.matching.page import NO_INTERVAL
 from linkwise.matching.similar import FEATURES
 from linkwise.report.document import Bullets, Column, Fact, Report, Section, Table, interval_columns
 
@@ -230,6 +231,7 @@ def _documents_section(judged: Judged) -> Section:
                     *interval_columns("F1", "float3"),
                 ),
                 rows=tuple(rows),
+                note=NO_INTERVAL,
             ),
         ),
     )
