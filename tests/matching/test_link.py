@@ -236,6 +236,16 @@ def test_links_are_from_even_odds_on_and_the_first_lines_say_how_many_are_right(
     yes = [row[names.index("yes")] for row in table["rows"]]
     pairs = pl.read_csv(made[0]["pairs"])["pollutant"].value_counts()
     assert yes == sorted(pairs["count"].to_list(), reverse=True)
+    # What is a probability, and what a similarity, stands over the column.
+    of = {
+        part["title"]: part["blocks"][0]["columns"][1]["name"]
+        for part in report["sections"]
+        if part["title"].startswith("From ")
+    }
+    assert of == {
+        "From patents to techniques": "similarity", "From patents to pollutants": "probability",
+        "From techniques to pollutants": "similarity", "From pollutants to goals": "similarity",
+    }  # fmt: skip
     # A higher threshold: fewer links.
     sure = linkwise.match_links(
         str(made[0]["patents"]),

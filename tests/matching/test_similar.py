@@ -52,6 +52,41 @@ def test_parts() -> None:
     assert len(parts_of(megabyte)) == 30_000
 
 
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Stripping is used to remove purgeable organic compounds (e.g. benzene and toluene) from water.",
+        "The type of monitoring that should be used, i.e. continuous or not, depends on the plant.",
+        "See the results of plants in Austria (Case study 43, pg. 12) on the use of lime.",
+        "The scrubber of Fig. 3 and of No. 4 washes approx. 90 % of the gas, cf. Section 2.",
+    ],
+)
+def test_no_sentence_ends_at_an_abbreviation(sentence: str) -> None:
+    text = f"{sentence} Another one stands behind it."
+    assert parts_of(text) == [sentence, "Another one stands behind it."]
+
+
+def test_sentences_end_at_words_that_look_like_abbreviations() -> None:
+    assert parts_of("The committee of the town said no. Then everybody went home.") == [
+        "The committee of the town said no.", "Then everybody went home.",
+    ]  # fmt: skip
+    assert parts_of("It treats dust, gas, etc. Then the water is cleaned.") == [
+        "It treats dust, gas, etc.", "Then the water is cleaned.",
+    ]  # fmt: skip
+
+
+def test_headings_speak_for_no_pair() -> None:
+    items = collect(
+        ["a", "b"],
+        ["Cats and mice of the house\nA mouse is hunted by the cat of the house.", "Cats and mice of houses"],
+        letters,
+    )  # fmt: skip
+    queries = collect(["q"], ["Cats and mice of the house."], letters)
+    similar = Similar(queries, items)
+    assert similar.best_parts(0, 0)[1] == "A mouse is hunted by the cat of the house."
+    assert similar.best_parts(0, 1)[1] == "Cats and mice of houses"  # there is nothing else
+
+
 def test_similarities_by_hand() -> None:
     queries, items = (collect(list(map(str, range(len(t)))), t, letters) for t in (QUERIES, ITEMS))
     similar = Similar(queries, items)

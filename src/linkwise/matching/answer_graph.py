@@ -98,7 +98,8 @@ def measure(row: dict[str, Any]) -> str:
     by = str(row["by"])
     if row["origin"] == "model" and by in SIMILARITIES:
         return "similarity"
-    probable = row["origin"] == "model" and by.startswith(PROBABLE)
+    goal = "goal" in (row["kind"], row["other_kind"])  # whose scores are a relevance
+    probable = row["origin"] == "model" and by.startswith(PROBABLE) and not goal
     return "probability" if probable else "score"
 
 

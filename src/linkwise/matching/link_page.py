@@ -85,6 +85,13 @@ def _verdict(
             "No pairs to judge pollutants by were given: their links are not judged, and how many of them "
             "are right is not known.",
         ), None
+    for a, b in PAIRS:
+        own = made.filter(source_kind=a, target_kind=b, by=BOTH)
+        if b == "pollutant" and len(own):
+            lines.append(
+                f"{a.capitalize()}s and pollutants: {len(own):,} links by {BOTH}, of which nothing given "
+                "tells how many are right."
+            )
     some = next(iter(found.judged.values()))
     whose = "people's" if some.origin == "person" else "the published"
     judge = "the judge of pollutants" if some.used == JUDGE else some.used
@@ -145,7 +152,8 @@ def _counts_section(links: pl.DataFrame) -> Section:
                     Column(name="score", format="float2"),
                 ),
                 rows=tuple(counts.iter_rows()),
-                note="How many links, of how many sources and targets, and the median of their scores. "
+                note="How many links, of how many sources and targets, and the median of their scores: a "
+                f"probability where links are by {JUDGE} or a server, else a similarity or what was given. "
                 "Published scores are taken as they are; they are no person's judgement.",
             ),
         ),
@@ -276,6 +284,14 @@ def _evidence_section(pair: tuple[str, str], made: pl.DataFrame, nodes: pl.DataF
     best = own.sort("score", descending=True, maintain_order=True).unique(
         "source", keep="first", maintain_order=True
     )
+    judged = own["by"].str.contains(r"^(?:weighed|server:)").all()
+    what = ("relevance" if pair[1] == "goal" else "probability") if judged else "similarity"
+    note = ""
+    if not judged:
+        note = (
+            " The similarity is the mean of eight in deviations about those of the other candidates, brought "
+            "to 0 to 1: it is no probability, and orders the candidates of one source alone."
+        )
     rows = [
         (
             f"{_named(pair[0], row['source'], titles)} -> {_named(pair[1], row['target'], titles)}",
@@ -290,12 +306,12 @@ def _evidence_section(pair: tuple[str, str], made: pl.DataFrame, nodes: pl.DataF
                 caption="The best links, one of each source, and what speaks for them",
                 columns=(
                     Column(name=f"{pair[0]} -> {pair[1]}"),
-                    Column(name="score", format="float2"),
+                    Column(name=what, format="float2"),
                     Column(name=f"of the {pair[0]}"),
                     Column(name=f"of the {pair[1]}, and why"),
                 ),
                 rows=tuple(rows),
-                note=f"All {len(own):,} stand in links.parquet.",
+                note=f"All {len(own):,} stand in links.parquet.{note}",
             ),
         ),
     )
