@@ -528,3 +528,17 @@ def test_columns_that_matching_does_not_use_never_stop_it(
     assert told in (tmp_path / "run" / "report.json").read_text().replace("\\", "")
     with pytest.raises(InputError, match='no column "nothing"'):
         linkwise.match(table, sections_of(world), codes="nothing", threads=1)
+
+
+def test_labels_by_another_column_of_the_sections(tmp_path: Path) -> None:
+    """The message names the option, and with it the labels are found."""
+    (tmp_path / "p.csv").write_text("id,title,abstract\np,A filter,It takes smoke\n")
+    (tmp_path / "s.csv").write_text("number,sec_id,codes,title,text\n1,7,A:::1,One,x\n1,8,,Two,y\n")
+    labels = labels_file(tmp_path, [("p", "7", "yes")])
+    with pytest.raises(InputError, match="--section-id names the column"):
+        linkwise.match(tmp_path / "p.csv", [str(tmp_path / "s.csv")], labels=str(labels), threads=1)
+    with pytest.raises(InputError, match="1 labels are yes and 0 no"):
+        linkwise.match(
+            tmp_path / "p.csv", [str(tmp_path / "s.csv")], labels=str(labels), section_id="sec_id",
+            threads=1,
+        )  # fmt: skip

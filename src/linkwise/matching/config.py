@@ -59,6 +59,9 @@ class PairsConfig(BaseModel):
     """Column of the labels with the patent's id; by default found by its usual names."""
     section_column: str | None = None
     """Column of the labels with the section's id; by default found by its usual names."""
+    section_id: str | None = None
+    """Column of a table of sections with their ids; by default the first of code, codes, section_id, sec_id
+    and id that a row has."""
     label_column: str = "label"
     """Column of the labels with yes or no, true or false, 1 or 0."""
     split: Literal["by-document", "by-patent", "random"] = "by-document"

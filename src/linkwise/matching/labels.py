@@ -83,6 +83,7 @@ def read_pairs(
                 raise InputError(
                     f'{path} row {number}: the {column} is "{name}", which is not among the {len(known):,} '
                     f"{what} with a text, such as {', '.join(list(known)[:3])}."
+                    + (" --section-id names the column of their ids." if what == "sections" else "")
                 )
         answer = label.strip().lower()
         if answer not in YES | NO:

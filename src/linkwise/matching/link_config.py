@@ -20,6 +20,9 @@ class LinkConfig(BaseModel):
 
     sections: Annotated[Files, Hidden] = ()
     """Files of the techniques' sections, as `read_sections` takes them."""
+    section_id: str | None = None
+    """Column of a table of sections with their ids; by default the first of code, codes, section_id, sec_id
+    and id that a row has."""
     pollutants: Annotated[str | None, Hidden] = None
     """File of pollutants: JSON or a table, with name and where there are synonyms, cas and formula."""
     goals: str | None = None

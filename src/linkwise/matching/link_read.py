@@ -55,7 +55,7 @@ def read_all(paths: Sequence[str], documents: DocumentsConfig, config: LinkConfi
         )
     patents = read_documents(list(paths), documents, codes=False)
     texts = patents.texts(documents.text[0])
-    sections = read_sections(config.sections)
+    sections = read_sections(config.sections, config.section_id)
     if not sections.table["text"].is_not_null().any():
         raise InputError(
             f"{', '.join(config.sections)}: no section has a text of its own to be linked by."

@@ -220,7 +220,7 @@ def study(
     with context.step("read the texts"):
         read = read_documents(paths[0], documents, codes=False)
         queries = side_of_documents(read, documents.text[0])
-        items = side_of_sections(read_sections(list(paths[1:])))
+        items = side_of_sections(read_sections(list(paths[1:]), config.section_id))
         labelled = None
         if config.labels is not None:
             columns = config.patent_column, config.section_column, config.label_column
