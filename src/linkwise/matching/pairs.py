@@ -113,7 +113,11 @@ class Compared:
     def embed(self, texts: Sequence[str]) -> Any:
         """Vectors of texts that the encoder can read whole."""
         new = [text for text in dict.fromkeys(texts) if text not in self._kept]
-        found = dict(zip(new, self.encoder.embed(new, max_tokens=256), strict=True))
+        note = self.context.progress.note
+        vectors = self.encoder.embed(
+            new, max_tokens=256, advance=lambda done: note(f"{done:,} of {len(new):,} texts")
+        )
+        found = dict(zip(new, vectors, strict=True))
         if self._keeping:
             self._kept |= found
         if not texts:
