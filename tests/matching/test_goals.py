@@ -233,3 +233,29 @@ def test_labels_of_one_kind_are_refused(tmp_path: Path, capsys: pytest.CaptureFi
     assert "60 labels are yes and 0 no" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "run").exists()
     assert main(["match", "goals", str(tmp_path / "none.csv"), "--out", str(tmp_path / "r")]) == 3
+
+
+def test_a_column_called_id_is_taken_where_it_can_be(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(
+        "id,text\nx7,A net against malaria\nx8,Solar roofs of schools\n"
+    )
+    run = linkwise.match_goals(tmp_path / "t.csv", threads=1)
+    assert run.ranking["query"].unique(maintain_order=True).to_list() == ["x7", "x8"]
+    report = json.loads((run.folder / "report.json").read_text())
+    (table,) = [
+        block
+        for part in report["sections"]
+        for block in part["blocks"]
+        if part["title"] == "Goals found"
+    ]
+    assert [row[0] for row in table["rows"]] == [
+        "x7 A net against malaria", "x8 Solar roofs of schools",
+    ]  # fmt: skip
+    assert table["columns"][2]["name"] == "similarity"
+    first = run.ranking.filter(rank=1)["score"].to_list()
+    assert [row[2] for row in table["rows"]] == pytest.approx(first)
+    # One id of two texts is none, and that is said.
+    (tmp_path / "t.csv").write_text("id,text\nx,A net against malaria\nx,Solar roofs of schools\n")
+    run = linkwise.match_goals(tmp_path / "t.csv", threads=1)
+    assert run.ranking["query"].unique(maintain_order=True).to_list() == ["1", "2"]
+    assert "several texts of one id: texts are numbered" in run.report.read_text()

@@ -20,7 +20,7 @@ class MatchConfig(BaseModel):
     text: str = "text"
     """Column with the texts."""
     id: str | None = None
-    """Column with the texts' ids; by default their row numbers."""
+    """Column with the texts' ids; by default the column id where each has one text, else row numbers."""
     goal: str = "goal"
     """Column with the id of the goal that a text was judged against, where people have judged."""
     label: str = "label"

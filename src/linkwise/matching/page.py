@@ -55,7 +55,7 @@ def build_report(
         Fact(label="Goals", value=str(len(items)), note=goals.source),
         Fact(label="Encoder", value=config.lm),
     )
-    sections = [_found_section(ranking, judged)]
+    sections = [_found_section(ranking, judged, queries)]
     lead: tuple[str, ...] = (
         "No labels were given: goals are listed by how well a text goes with each, and nothing is judged.",
     )
@@ -219,15 +219,16 @@ def _wrong_section(judged: Judged, texts: Texts, goals: Goals, similar: Similar)
     )
 
 
-def _found_section(ranking: pl.DataFrame, judged: Judged | None) -> Section:
+def _found_section(ranking: pl.DataFrame, judged: Judged | None, queries: Collection) -> Section:
     first = ranking.filter(pl.col("rank") == 1).head(SHOWN)
-    columns = [Column(name="text"), Column(name="goal")]
-    columns += [Column(name="probability", format="float2")] if judged is not None else []
+    text_of = dict(zip(queries.ids, queries.texts, strict=True))
+    measure, value = ("probability", "probability") if judged else ("similarity", "score")
+    columns = [Column(name="text"), Column(name="goal"), Column(name=measure, format="float2")]
     columns += [Column(name="of the text"), Column(name="of the goal")]
     rows = []
     for row in first.iter_rows(named=True):
-        found = [row["query"], f"{row['item']} {row['title']}"]
-        found += [row["probability"]] if judged is not None else []
+        shown = f"{row['query']} {_begin(text_of[row['query']])}"
+        found = (shown, f"{row['item']} {row['title']}", row[value])
         rows.append((*found, row["query_part"], row["item_part"]))
     return Section(
         title="Goals found",
@@ -236,10 +237,21 @@ def _found_section(ranking: pl.DataFrame, judged: Judged | None) -> Section:
                 caption="The goal that goes best with each of the first texts, and why",
                 columns=tuple(columns),
                 rows=tuple(rows),
-                note="All goals of all texts stand in ranking.parquet.",
+                note="All goals of all texts stand in ranking.parquet."
+                + (
+                    ""
+                    if judged
+                    else " The similarity is in deviations about the text's other goals."
+                ),
             ),
         ),
     )
+
+
+def _begin(text: str, most: int = 60) -> str:
+    """The first words of a text."""
+    words = " ".join(text.split())
+    return words if len(words) <= most else words[:most].rsplit(" ", 1)[0] + " ..."
 
 
 def _weights_section(judged: Judged) -> Section:
