@@ -35,6 +35,7 @@ NO_INTERVAL = (
     "[–, –]: no interval is known, for too many resamples have one kind of label alone; where all are right "
     "(1.000) it is that of the counts."
 )
+SENTENCE = 200  # characters of a sentence on the page
 SHOWN = 20  # texts with the goals found, on the page
 WRONG = 12  # disagreements on the page
 
@@ -192,12 +193,11 @@ def _wrong_section(judged: Judged, texts: Texts, goals: Goals, similar: Similar)
         mine, theirs = similar.best_parts(row, goal)
         rows.append(
             (
-                texts.ids[row],
-                f"{goals.ids[goal]} {goals.names[goal]}",
+                f"{texts.ids[row]} {begin(texts.texts[row])}, {goals.ids[goal]} {goals.names[goal]}",
                 "yes" if texts.label[place] else "no",
                 float(p[place]),
-                mine,
-                theirs,
+                begin(mine, SENTENCE),
+                begin(theirs, SENTENCE),
             )
         )
     return Section(
@@ -206,10 +206,9 @@ def _wrong_section(judged: Judged, texts: Texts, goals: Goals, similar: Similar)
             Table(
                 caption="Disagreements, with what speaks most for the pair",
                 columns=(
-                    Column(name="text"),
-                    Column(name="goal"),
+                    Column(name="text, goal"),
                     Column(name="people"),
-                    Column(name="probability of yes", format="float2"),
+                    Column(name="p of yes", format="float2"),
                     Column(name="of the text"),
                     Column(name="of the goal"),
                 ),
@@ -223,13 +222,13 @@ def _found_section(ranking: pl.DataFrame, judged: Judged | None, queries: Collec
     first = ranking.filter(pl.col("rank") == 1).head(SHOWN)
     text_of = dict(zip(queries.ids, queries.texts, strict=True))
     measure, value = ("probability", "probability") if judged else ("similarity", "score")
-    columns = [Column(name="text"), Column(name="goal"), Column(name=measure, format="float2")]
+    columns = [Column(name="text, goal"), Column(name=measure, format="float2")]
     columns += [Column(name="of the text"), Column(name="of the goal")]
     rows = []
     for row in first.iter_rows(named=True):
-        shown = f"{row['query']} {_begin(text_of[row['query']])}"
-        found = (shown, f"{row['item']} {row['title']}", row[value])
-        rows.append((*found, row["query_part"], row["item_part"]))
+        shown = f"{row['query']} {begin(text_of[row['query']])}, {row['item']} {row['title']}"
+        parts = (begin(row[name], SENTENCE) for name in ("query_part", "item_part"))
+        rows.append((shown, row[value], *parts))
     return Section(
         title="Goals found",
         blocks=(
@@ -248,7 +247,7 @@ def _found_section(ranking: pl.DataFrame, judged: Judged | None, queries: Collec
     )
 
 
-def _begin(text: str, most: int = 60) -> str:
+def begin(text: str, most: int = 60) -> str:
     """The first words of a text."""
     words = " ".join(text.split())
     return words if len(words) <= most else words[:most].rsplit(" ", 1)[0] + " ..."

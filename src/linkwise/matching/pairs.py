@@ -56,6 +56,7 @@ from linkwise.metrics.bootstrap import (
     evaluate_binary,
     percentile_interval,
 )
+from linkwise.metrics.interval import proportion_interval
 from linkwise.report.outcome import Outcome
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -440,10 +441,13 @@ def _recall(
         base = "retrieved by words"
         for name in lists:
             other = points[name] - points[base]
+            ends = percentile_interval(draws[name])
+            if points[name] in (0, 1):  # of which no resample differs
+                ends = proportion_interval(float(points[name]) * len(asked), len(asked))
             rows.append(
                 MetricRow(
                     name, config.split, "all", "recall_at", k,
-                    float(points[name]), *percentile_interval(draws[name]), len(pairs),
+                    float(points[name]), *ends, len(pairs),
                     float(points[base]),
                     *((None, None, None) if name == base else
                       (float(other), *percentile_interval(draws[name] - draws[base]))),

@@ -11,15 +11,18 @@ from linkwise.estimators.calibrate import reliability_bins
 from linkwise.matching.judge import threshold_words
 from linkwise.matching.judges import WORDS, FeatureJudge, Fitted
 from linkwise.matching.labels import confounded
-from linkwise.matching.page import NO_INTERVAL
+from linkwise.matching.page import NO_INTERVAL, SENTENCE, begin
 from linkwise.matching.similar import FEATURES
 from linkwise.report.document import Bullets, Column, Fact, Report, Section, Table, interval_columns
 
 if TYPE_CHECKING:
     from linkwise.matching.config import PairsConfig
     from linkwise.matching.pairs import Compared, Judged
+    from linkwise.matching.sides import Side
 
-SHOWN = 20  # patents with what was found, on the page
+SHOWN = 15  # patents with what was found, on the page
+BEST = 3  # sections of each of them
+TITLE = 60  # characters of a title
 WRONG = 12  # disagreements on the page
 UNSEEN = {
     "by-document": "documents that the judge had not seen",
@@ -298,12 +301,11 @@ def _wrong_section(judged: Judged, compared: Compared) -> Section:
         mine, theirs = similar.best_parts(int(np.searchsorted(queries, query)), item)
         rows.append(
             (
-                compared.queries.ids[query],
-                compared.items.titles[item],
+                f"{_named(compared.queries, query)} -> {_named(compared.items, item)}",
                 "yes" if labelled.label[place] else "no",
                 float(tried.probability[place]),
-                mine,
-                theirs,
+                begin(mine, SENTENCE),
+                begin(theirs, SENTENCE),
             )
         )
     if not rows:
@@ -315,10 +317,9 @@ def _wrong_section(judged: Judged, compared: Compared) -> Section:
             Table(
                 caption="Disagreements, with the sentences of both that go best with each other",
                 columns=(
-                    Column(name="patent"),
-                    Column(name="section"),
+                    Column(name="patent -> section"),
                     Column(name="people"),
-                    Column(name="probability of yes", format="float2"),
+                    Column(name="p of yes", format="float2"),
                     Column(name="of the patent"),
                     Column(name="of the section"),
                 ),
@@ -329,23 +330,27 @@ def _wrong_section(judged: Judged, compared: Compared) -> Section:
     )
 
 
+def _named(side: Side, row: int) -> str:
+    """The id of a text, which tells its document, and its own title."""
+    return f"{side.ids[row]} {begin(side.titles[row].rpartition(' > ')[2], TITLE)}"
+
+
 def _found_section(ranking: pl.DataFrame, compared: Compared) -> Section:
+    """The best sections of the surest patents."""
     first = ranking.filter(pl.col("rank") == 1)
     judged = first["probability"].null_count() < len(first)
-    shown = first.sort("score", descending=True, maintain_order=True).head(SHOWN)
-    titles = dict(zip(compared.queries.ids, compared.queries.titles, strict=True))
-    value = (
-        Column(name="probability", format="float2")
-        if judged
-        else Column(name="cosine", format="float3")
-    )
+    surest = first.sort("score", descending=True, maintain_order=True).head(SHOWN)["query"]
+    shown = ranking.filter(pl.col("query").is_in(surest.to_list()), pl.col("rank") <= BEST)
+    place = dict(zip(surest, range(len(surest)), strict=True))
+    shown = shown.sort(pl.col("query").replace_strict(place), "rank")
+    at = compared.queries.rows(), compared.items.rows()
     rows = tuple(
         (
-            f"{row['query']} {titles[row['query']]}",
-            row["title"],
+            f"{_named(compared.queries, at[0][row['query']])} -> "
+            f"{_named(compared.items, at[1][row['item']])}",
             row["probability"] if judged else row["score"],
-            row["query_part"],
-            row["item_part"],
+            begin(row["query_part"], SENTENCE),
+            begin(row["item_part"], SENTENCE),
         )
         for row in shown.iter_rows(named=True)
     )
@@ -353,15 +358,15 @@ def _found_section(ranking: pl.DataFrame, compared: Compared) -> Section:
         title="Found",
         blocks=(
             Table(
-                caption="The surest patents, each with its best section, and why",
+                caption=f"The surest patents, each with its best {BEST} sections, and why",
                 columns=(
-                    Column(name="patent"),
-                    Column(name="section"),
-                    value,
+                    Column(name="patent -> section"),
+                    Column(name="probability" if judged else "cosine", format="float2"),
                     Column(name="of the patent"),
                     Column(name="of the section"),
                 ),
                 rows=rows,
+                limit=SHOWN,
                 note="All retrieved sections of all patents stand in ranking.parquet.",
             ),
         ),
