@@ -32,9 +32,10 @@ PUBLISHED = (
     ("OSDG", 0.70),
 )
 NO_INTERVAL = (
-    "[–, –]: no interval is known, for too many resamples have one kind of label alone; where all are right "
-    "(1.000) it is that of the counts."
+    "[–, –]: no interval is known, for too many resamples have one kind of label alone; where all or none "
+    "are right (1.000, 0.000) it is that of the counts."
 )
+GOAL = 40  # characters of a goal's name beside a text
 SENTENCE = 200  # characters of a sentence on the page
 SHOWN = 20  # texts with the goals found, on the page
 WRONG = 12  # disagreements on the page
@@ -108,10 +109,11 @@ def _models_section(judged: Judged, config: MatchConfig) -> Section:
     rows = []
     for model in judged.scores:
         cells: list[Any] = [model]
-        for metric in ("accuracy", "f1", "precision", "recall", "auc", "average_precision"):
+        for metric in ("accuracy", "f1", "auc"):
             row = _row(judged, metric, model)
             cells += [row["value"], row["low"], row["high"]]
-        rows.append((*cells, _row(judged, "brier", model)["value"]))
+        alone = ("precision", "recall", "brier")  # more would be wider than the page
+        rows.append((*cells, *(_row(judged, metric, model)["value"] for metric in alone)))
     published = Table(
         caption="Published, on the same benchmark of 17 goals",
         columns=(Column(name="system"), Column(name="accuracy", format="float2")),
@@ -128,14 +130,14 @@ def _models_section(judged: Judged, config: MatchConfig) -> Section:
                     Column(name="model"),
                     *interval_columns("accuracy", "float3"),
                     *interval_columns("F1", "float3"),
-                    *interval_columns("precision", "float3"),
-                    *interval_columns("recall", "float3"),
                     *interval_columns("AUC", "float3"),
-                    *interval_columns("average precision", "float3"),
+                    Column(name="precision", format="float3"),
+                    Column(name="recall", format="float3"),
                     Column(name="Brier", format="float3"),
                 ),
                 rows=tuple(rows),
-                note=f"{told} Intervals: 95 %, bootstrap over texts.",
+                note=f"{told} Intervals: 95 %, bootstrap over texts; the others, and average precision, "
+                "stand in metrics.json.",
             ),
             published,
         ),
@@ -193,7 +195,8 @@ def _wrong_section(judged: Judged, texts: Texts, goals: Goals, similar: Similar)
         mine, theirs = similar.best_parts(row, goal)
         rows.append(
             (
-                f"{texts.ids[row]} {begin(texts.texts[row])}, {goals.ids[goal]} {goals.names[goal]}",
+                f"{texts.ids[row]} {begin(texts.texts[row])}, {goals.ids[goal]} "
+                f"{begin(goals.names[goal], GOAL)}",
                 "yes" if texts.label[place] else "no",
                 float(p[place]),
                 begin(mine, SENTENCE),
@@ -226,7 +229,7 @@ def _found_section(ranking: pl.DataFrame, judged: Judged | None, queries: Collec
     columns += [Column(name="of the text"), Column(name="of the goal")]
     rows = []
     for row in first.iter_rows(named=True):
-        shown = f"{row['query']} {begin(text_of[row['query']])}, {row['item']} {row['title']}"
+        shown = f"{row['query']} {begin(text_of[row['query']])}, {row['item']} {begin(row['title'], GOAL)}"
         parts = (begin(row[name], SENTENCE) for name in ("query_part", "item_part"))
         rows.append((shown, row[value], *parts))
     return Section(
