@@ -22,7 +22,8 @@ LEVELS = [
     {"config", "testing"},
     {"run"},
     {"compare"},
-    {"cli", "serve"},
+    {"serve"},
+    {"cli"},
     {"__main__"},
 ]
 LEVEL = {room: i for i, rooms in enumerate(LEVELS) for room in rooms}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,12 +70,16 @@ def _layout_of_one(adjacency: Any) -> Floats:
 
 
 def picture(
-    graphs: Graphs, graph: int, name: str, contributions: Contributions | None
+    graphs: Graphs,
+    graph: int,
+    name: str,
+    contributions: Contributions | None,
+    names: Sequence[str] | None = None,
 ) -> NetworkPicture:
     """A graph with the weight of its ten heaviest nodes and edges: their part of the score, of the largest.
 
     Of a graph with more than 120 nodes the neighbourhood of the heaviest node is drawn (or, without
-    contributions, of the node with most neighbours).
+    contributions, of the node with most neighbours). `names` of its nodes go into the picture.
     """
     from linkwise.report import NetworkPicture
 
@@ -116,6 +121,7 @@ def picture(
         edges=tuple(map(tuple, place[edges[inside]].tolist())),
         edge_weight=(edge[inside] / heaviest).tolist(),
         missing=tuple(map(tuple, place[missing].tolist())),
+        node_names=() if names is None else tuple(names[node] for node in kept),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,10 +69,13 @@ def nearest_normal(graphs: Graphs, normal: Graphs) -> Any:
     return np.argmin(square[None, :] - 2 * (mine @ theirs.T).toarray(), axis=1)
 
 
-def in_words(graphs: Graphs, reason: Reason, sizes: Longs) -> str:
+def in_words(
+    graphs: Graphs, reason: Reason, sizes: Longs, names: Sequence[str] | None = None
+) -> str:
     """The size where it is unusual, the nodes and edges that add most, and the nearest normal graph.
 
-    `sizes` (m, 2) are the nodes and edges of normal graphs.
+    `sizes` (m, 2) are the nodes and edges of normal graphs; `names` those of the graph's nodes, by default
+    their numbers.
     """
     row = reason.row
     said = []
@@ -84,14 +87,18 @@ def in_words(graphs: Graphs, reason: Reason, sizes: Longs) -> str:
         if not low <= own <= high:
             said.append(f"{own} {what}, where normal graphs have {low} to {high}")
     if reason.contributions is not None:
-        said += _parts(reason.contributions)
+        said += _parts(reason.contributions, names)
     if reason.nearest is not None:
         said.append(f"nearest normal graph: {graphs.ids[reason.nearest]}")
     return "; ".join(said) or "none of its parts stands out"
 
 
-def _parts(found: Contributions) -> list[str]:
+def _parts(found: Contributions, names: Sequence[str] | None) -> list[str]:
     """The nodes and edges that add most to the score, with their share of all that adds."""
+
+    def name(node: int) -> str:
+        return str(node) if names is None else names[node]
+
     raised = (
         float(np.maximum(found.node, 0).sum() + np.maximum(found.edge, 0).sum())
         + max(found.whole, 0.0)
@@ -100,15 +107,15 @@ def _parts(found: Contributions) -> list[str]:
         return []
     said = []
     there = np.asarray(found.there, dtype=np.bool_)
-    for name, which in (("edges", there), ("missing edges", ~there)):
+    for what, which in (("edges", there), ("missing edges", ~there)):
         at = np.flatnonzero(which & (found.edge > 0))
         at = at[np.argsort(-found.edge[at], kind="stable")][:NAMED]
         if len(at) and found.edge[at].sum() >= LEAST * raised:
-            pairs = ", ".join(f"{u}-{v}" for u, v in found.edges[at].tolist())
-            said.append(f"{name} {pairs} ({found.edge[at].sum() / raised:.0%} of the score)")
+            pairs = ", ".join(f"{name(u)}-{name(v)}" for u, v in found.edges[at].tolist())
+            said.append(f"{what} {pairs} ({found.edge[at].sum() / raised:.0%} of the score)")
     at = np.argsort(-found.node, kind="stable")[:NAMED]
     at = at[found.node[at] > 0]
     if len(at) and found.node[at].sum() >= LEAST * raised:
         share = found.node[at].sum() / raised
-        said.append(f"nodes {', '.join(map(str, at.tolist()))} ({share:.0%} of the score)")
+        said.append(f"nodes {', '.join(map(name, at.tolist()))} ({share:.0%} of the score)")
     return said

@@ -197,20 +197,26 @@ def find_bots(
     Rules: more events than the fitted percentile; more than 24 h of play in one day; where every event has
     a clock time, more than 10 events in a row with a mean gap under a second. `frame` is cleaned.
     """
-    events = in_features(frame, window)
     # Begins with no rows of the users' own type, for logs where every rule is off.
-    found = [collect(events.select("user").head(0)).with_columns(rule=pl.lit("", pl.String))]
+    none = in_features(frame, window).select("user").head(0)
+    found = [collect(none).with_columns(rule=pl.lit("", pl.String))]
+    for rule, users in bot_rules(frame, spec, rules, window).items():
+        found.append(collect(users).with_columns(rule=pl.lit(rule)))
+    return pl.concat(found).sort("user", "rule")
 
-    def add(users: Frame, rule: str) -> None:
-        if rule not in rules.off:
-            found.append(collect(users.select("user")).with_columns(rule=pl.lit(rule)))
 
+def bot_rules(
+    frame: Frame, spec: FeatureSpec, rules: CleaningRules, window: Window
+) -> dict[str, Frame]:
+    """The users who break each rule of `find_bots`, by the rule's name, not yet collected."""
+    events = in_features(frame, window)
+    found: dict[str, Frame] = {}
     counts = events.group_by("user").agg(nw.len().alias("events"))
     if rules.max_events is not None:
-        add(counts.filter(nw.col("events") > rules.max_events), events_rule(rules))
+        found[events_rule(rules)] = counts.filter(nw.col("events") > rules.max_events)
     if spec.duration:
         long_days = daily(events, spec).filter(nw.col("played_ms") > DAY_MS)
-        add(long_days.select("user").unique(), PLAY_RULE)
+        found[PLAY_RULE] = long_days.select("user").unique()
     if spec.clock:
         gaps = events.select(
             "user",
@@ -218,8 +224,8 @@ def find_bots(
             .dt.total_milliseconds()
             .alias("span_ms"),
         )
-        add(gaps.filter(nw.col("span_ms") < BURST_MS).select("user").unique(), BURST_RULE)
-    return pl.concat(found).sort("user", "rule")
+        found[BURST_RULE] = gaps.filter(nw.col("span_ms") < BURST_MS).select("user").unique()
+    return {name: users.select("user") for name, users in found.items() if name not in rules.off}
 
 
 PLAY_RULE = "bot: more than 24 h of play in a day"

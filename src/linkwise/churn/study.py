@@ -12,7 +12,7 @@ from typing import Any
 import narwhals as nw
 import polars as pl
 
-from linkwise.churn.clean import CleaningRules, cleaned, find_bots, fit_rules
+from linkwise.churn.clean import CleaningRules, bot_rules, cleaned, find_bots, fit_rules
 from linkwise.churn.config import ChurnConfig
 from linkwise.churn.features import FeatureSpec, feature_names, fit_spec, user_features
 from linkwise.churn.fitted import LISTED_MODEL, Fitted, Judged, judge
@@ -21,9 +21,9 @@ from linkwise.churn.ledger import ledger_frame, make_ledger
 from linkwise.churn.models import Model, Parts, Table, check_classes, fit_models, split
 from linkwise.churn.page import build_report
 from linkwise.churn.shortlist import ItemsOf, make_list, ranking_of
-from linkwise.churn.windows import Role, Window, labels, plan
+from linkwise.churn.windows import Role, Window, in_features, labels, plan
 from linkwise.context import Context
-from linkwise.data.engine import EngineConfig, collect
+from linkwise.data.engine import EngineConfig, Frame, collect
 from linkwise.data.events import Events, read_events
 from linkwise.data.files import is_simulated
 from linkwise.data.schema import InputConfig
@@ -124,18 +124,33 @@ def unlabelled_table(
     events: Events, spec: FeatureSpec, rules: CleaningRules, window: Window, config: ChurnConfig
 ) -> Table:
     """The users who are active up to the log's end; their labels are not known yet (NaN)."""
-    clean = cleaned(events.frame, spec, rules)
-    frame = collect(user_features(clean, spec, window))
-    if config.activity:
-        acted = events.frame.filter(
-            nw.col("day") >= window.start,
-            nw.col("day") < window.cutoff,
-            nw.col("event").is_in(config.activity),
-        )
-        frame = frame.join(collect(acted.select("user").unique()), on="user", how="semi")
-    bots = find_bots(clean, spec, rules, window)
-    frame = frame.sort("user").with_columns(
-        churned=pl.lit(None, pl.Float64), bot=pl.col("user").is_in(bots["user"].implode())
+    described = describe(events.frame, spec, rules, window, config.activity)
+    return unlabelled([collect(frame) for frame in described], spec, config)
+
+
+def describe(
+    frame: Frame,
+    spec: FeatureSpec,
+    rules: CleaningRules,
+    window: Window,
+    activity: tuple[str, ...],
+) -> list[Frame]:
+    """What `unlabelled` takes, not yet collected: features, who acted, and the bots by each rule."""
+    clean = cleaned(frame, spec, rules)
+    acted = in_features(frame, window)
+    if activity:
+        acted = acted.filter(nw.col("event").is_in(activity))
+    bots = bot_rules(clean, spec, rules, window).values()
+    return [user_features(clean, spec, window), acted.select("user").unique(), *bots]
+
+
+def unlabelled(collected: Sequence[pl.DataFrame], spec: FeatureSpec, config: ChurnConfig) -> Table:
+    """The users of collected frames as `describe` has them; their labels are not known (NaN)."""
+    features, acted, *rules = collected
+    bots = pl.concat([acted.head(0), *rules])["user"]
+    frame = features.join(acted, on="user", how="semi").sort("user")
+    frame = frame.with_columns(
+        churned=pl.lit(None, pl.Float64), bot=pl.col("user").is_in(bots.implode())
     )
     return _as_table(frame, spec, config)
 

@@ -32,6 +32,7 @@ from linkwise.cli import (
     recommend,
     report,
     run,
+    serve,
     simulate,
 )
 from linkwise.errors import Interrupted, LinkwiseError, UsageError, explain
@@ -69,6 +70,7 @@ def build() -> App:
         forecast,
         match,
         ask,
+        serve,
         lm,
         compare,
         simulate,

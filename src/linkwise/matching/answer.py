@@ -91,6 +91,7 @@ class Session:
 
     With a `server` a model words the answers. `history` is a file of JSON lines to which every question and
     answer is added; a session begun with it goes on where it ended: "and its pollutants?" is understood.
+    `last` is what the next question may refer to.
 
     Raises `InputError` where the history cannot be read.
     """
@@ -101,7 +102,7 @@ class Session:
         self.records = Records(folder)
         self.server = server
         self.history = None if history is None else Path(history)
-        self._last: Turn | None = None
+        self.last: Turn | None = None
         if self.history is not None and self.history.exists():
             self._go_on(self.history)
 
@@ -139,7 +140,7 @@ class Session:
             written.add(line, records)
         answer = written.answer(how)
         if not answer.refused:
-            self._last = Turn(question, draft.named)
+            self.last = Turn(question, draft.named)
         elif show is not None:
             show(REFUSAL)
         if self.history is not None:
@@ -161,7 +162,7 @@ class Session:
 
     def _meanings(self, said: str) -> Iterable[tuple[str, str]]:
         """What a question may mean after the last one: that thing for "its", or the same asked of another."""
-        last = self._last
+        last = self.last
         if last is not None and not (own := read_question(said, self.names)).things:
             names = [thing.id for thing in last.question.things]
             if len(names) > 1 and not last.named and THEY.search(said):
@@ -238,7 +239,7 @@ class Session:
                     f"{path} line {number}: this is no line of a history; give another file for --history."
                 ) from error
             if not refused:
-                self._last = Turn(read_question(check(meant), self.names), named)
+                self.last = Turn(read_question(check(meant), self.names), named)
 
 
 class _Written:

@@ -47,6 +47,14 @@ def check_training(config: RankConfig) -> None:
         raise UsageError("a ranker has no soft prompt; train it with --train full or lora.")
 
 
+def _among_themselves(log_p: Floats) -> Floats:
+    """log p of answers (..., n_answers), normalised over them.
+
+    Where candidates go on otherwise from the same place, others stood beside the answers.
+    """
+    return np.asarray(log_p - np.logaddexp.reduce(log_p, axis=-1, keepdims=True))
+
+
 class Ranker:
     """A causal language model with the answers' shares in its training.
 
@@ -261,17 +269,36 @@ class Ranker:
         Nothing of the member's past at or after `before` is shown. All items are scored in one run of the
         member's prompt, none seeing another.
         """
+        (found,) = self._probabilities_of(verbaliser, [member], items, [before])
+        return found
+
+    def _probabilities_of(
+        self,
+        verbaliser: Verbaliser,
+        members: Sequence[int],
+        items: Sequence[int],
+        before: Sequence[int | None],
+    ) -> list[Floats]:
+        """`probabilities` of several members and the same items, whose prompts are run together."""
         # Answers without weight are not asked for.
         unheard = self.evidence_ is not None and not self.evidence_.hears
         if unheard and verbaliser.task.output == "yes-no":
-            log_p = np.zeros((len(items), 2))
+            told = [np.zeros((len(items), 2)) for _ in members]
         else:
-            prompt = verbaliser.prompt(member, before).tokens
+            prompts = [
+                verbaliser.prompt(member, time).tokens
+                for member, time in zip(members, before, strict=True)
+            ]
             asked = [verbaliser.candidate(int(item)) for item in items]
-            log_p = self.log_p(prompt, asked, verbaliser.answers.tokens)
-        return self.combined(
-            verbaliser, log_p, lambda: self.matches(verbaliser, member, items, before)
-        )
+            told = self._log_ps(prompts, asked, verbaliser.answers.tokens)
+        return [
+            self.combined(
+                verbaliser,
+                log_p,
+                lambda member=member, time=time: self.matches(verbaliser, member, items, time),  # type: ignore[misc]
+            )
+            for member, time, log_p in zip(members, before, told, strict=True)
+        ]
 
     def combined(
         self, verbaliser: Verbaliser, log_p: Floats, matches: Callable[[], Floats]
@@ -359,9 +386,28 @@ class Ranker:
         self._contexts[key] = context
         while len(self._contexts) > KEPT:
             self._contexts.popitem(last=False)
-        found: Floats = values[trie.end].reshape(len(asked), len(answers))
-        # Where candidates go on otherwise from the same place, others stood beside the answers.
-        return np.asarray(found - np.logaddexp.reduce(found, axis=1, keepdims=True))
+        return _among_themselves(values[trie.end].reshape(len(asked), len(answers)))
+
+    def _log_ps(
+        self,
+        prompts: Sequence[Sequence[int]],
+        asked: Sequence[Sequence[int]],
+        answers: Sequence[int],
+    ) -> list[Floats]:
+        """`log_p` behind each of several prompts; a GPU runs them together, a CPU gains nothing by that."""
+        from linkwise.lm.tree import BATCH, node_log_p
+        from linkwise.lm.trie import build_trie
+
+        network = self.model.network
+        if len(prompts) == 1 or not len(asked) or network.device.type == "cpu":
+            return [self.log_p(prompt, asked, answers) for prompt in prompts]
+        trie = build_trie([[*tokens, answer] for tokens in asked for answer in answers])
+        found: list[Floats] = []
+        for start in range(0, len(prompts), BATCH):
+            some = prompts[start : start + BATCH]
+            values = node_log_p(network, some, trie, over="catalogue")[:, trie.end]
+            found += list(_among_themselves(values.reshape(len(some), len(asked), len(answers))))
+        return found
 
     def _weigh(self, log_p: Floats, verbaliser: Verbaliser) -> Floats:
         """Probabilities with the answers' shares put back, where training had given all the same weight."""
@@ -394,6 +440,27 @@ class Ranker:
         if task.output == "order":
             return self._order(verbaliser, member, items, before, rng, orders)
         found = self.probabilities(verbaliser, member, items, before)
+        return self._one_number(task, found)
+
+    def scores_of(
+        self,
+        verbaliser: Verbaliser,
+        members: Sequence[int],
+        items: Sequence[int],
+        before: Sequence[int | None],
+    ) -> list[Floats]:
+        """`scores` of several members, each with the past before a time, and the same items."""
+        task = verbaliser.task
+        if task.output == "order":
+            return [
+                self.scores(verbaliser, member, items, time)
+                for member, time in zip(members, before, strict=True)
+            ]
+        several = self._probabilities_of(verbaliser, members, items, before)
+        return [self._one_number(task, found) for found in several]
+
+    def _one_number(self, task: Task, found: Floats) -> Floats:
+        """What items are ordered by (n,), of the answers' probabilities (n, n_answers)."""
         names = list(task.answer)
         if task.output == "rating":
             ratings: Floats = found @ np.array([float(name) for name in names])

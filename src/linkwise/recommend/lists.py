@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from linkwise.data.interactions import CELLS, Catalogue, Histories, Longs, Singles, chunks
+from linkwise.data.interactions import CELLS, Catalogue, Histories, Ints, Longs, Singles, chunks
 from linkwise.recommend.base import Recommender, top_k
 
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
@@ -21,6 +21,26 @@ UNASKED = -2  # the neighbours of this item have not been computed
 POPULAR_SHARE = 0.1  # of the catalogue, by events, that is called chosen by many
 
 
+class Near:
+    """The nearest items of a model's items, each looked for once, when first asked for.
+
+    `items` (n_items, 50) are they, -1 where there are fewer, and `strength` (n_items, 50) their similarities;
+    rows that were not asked for hold nothing. May be kept for as long as the model is.
+    """
+
+    def __init__(self, model: Recommender) -> None:
+        self.model = model
+        n = len(model.catalogue_)
+        self.items: Ints = np.full((n, NEIGHBOURS), UNASKED, dtype=np.int32)
+        self.strength: Singles = np.zeros((n, NEIGHBOURS), dtype=np.float32)
+
+    def ask(self, items: Longs) -> None:
+        """Have the rows of `items` looked for."""
+        asked = np.unique(items)
+        asked = asked[self.items[asked, 0] == UNASKED]
+        self.items[asked], self.strength[asked] = neighbours(self.model, asked)
+
+
 def recommendations(
     model: Recommender,
     histories: Histories,
@@ -29,17 +49,18 @@ def recommendations(
     k: int = SHOWN,
     adjust: Callable[[Singles], Singles] | None = None,
     dislikes: Histories | None = None,
+    near: Near | None = None,
 ) -> pl.DataFrame:
     """The k best items after each history: `user, item, title, score, rank, reason`.
 
     The reason is the item of the history that is most similar to the recommended one, by the model's own
     measure, where it is among its 50 nearest; else that many have chosen it, or that it fits as a whole.
     `adjust` changes the scores before they are ordered. `dislikes` holds what each user turned down: it is
-    not listed, and what is similar to it moves down.
+    not listed, and what is similar to it moves down. `near`: what is known of the model's items from calls
+    before.
     """
     ids, titles = model.catalogue_.ids, model.catalogue_.titles
-    near: Longs = np.full((len(ids), NEIGHBOURS), UNASKED, dtype=np.int64)
-    strength: Singles = np.zeros((len(ids), NEIGHBOURS), dtype=np.float32)
+    near = Near(model) if near is None else near
     counts = model.popularity_
     # A tenth of the catalogue, and in a small one what a list of the most popular may hold.
     many = min(len(ids), max(int(POPULAR_SHARE * len(ids)), 2 * k))
@@ -56,10 +77,8 @@ def recommendations(
         items, values = top_k(scores, k)
         personal = model.personal(part)
         # Of the listed items only: one history on a large catalogue asks for ten, not for all.
-        asked = np.unique(items)
-        asked = asked[near[asked, 0] == UNASKED]
-        near[asked], strength[asked] = neighbours(model, asked)
-        because = _because(part, items, near, strength)
+        near.ask(items)
+        because = _because(part, items, near)
         because[~personal] = -1
         n, width = items.shape
         frame = pl.DataFrame(
@@ -94,21 +113,21 @@ def neighbours(model: Recommender, items: Longs) -> tuple[Longs, Singles]:
     return near, strength
 
 
-def _because(histories: Histories, items: Longs, near: Longs, strength: Singles) -> Longs:
+def _because(histories: Histories, items: Longs, near: Near) -> Longs:
     """For each listed item (n, k), the most similar item of its history; -1 where none is near."""
-    n_items = len(near)
+    n_items = len(near.items)
     seen = np.unique(histories.rows * n_items + histories.items)
     because = np.full(items.shape, -1, dtype=np.int64)
     best = np.zeros(items.shape, dtype=np.float32)
     row = np.arange(len(items))[:, None]
-    for place in range(near.shape[1]):
-        candidate = near[items, place]  # (n, k)
+    for place in range(NEIGHBOURS):
+        candidate = near.items[items, place].astype(np.int64)  # (n, k)
         cell = row * n_items + np.maximum(candidate, 0)
         at = np.minimum(np.searchsorted(seen, cell), max(0, len(seen) - 1))
         chosen = (candidate >= 0) & (seen[at] == cell) if len(seen) else np.zeros(items.shape, bool)
-        better = chosen & (strength[items, place] > best)
+        better = chosen & (near.strength[items, place] > best)
         because[better] = candidate[better]
-        best[better] = strength[items, place][better]
+        best[better] = near.strength[items, place][better]
     return because
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,10 @@ import numpy as np
 import polars as pl
 
 from linkwise.data.interactions import Histories, Singles
-from linkwise.errors import InputError, UsageError
+from linkwise.errors import InputError, LinkwiseError, UsageError
 from linkwise.recommend.base import Recommender
 from linkwise.recommend.daytime import DayTime, band_at
-from linkwise.recommend.lists import SHOWN, recommendations
+from linkwise.recommend.lists import SHOWN, Near, recommendations
 from linkwise.recommend.registry import model_class
 
 
@@ -31,6 +33,13 @@ def _place(folder: Path, name: str | None) -> tuple[str, Path]:
             f'{folder}: the run has no model "{wanted}"; it has {", ".join(names["models"])}.'
         )
     return wanted, folder / "model" / wanted
+
+
+def model_names(folder: Path) -> list[str]:
+    """The models of a run, the chosen one first."""
+    chosen, _ = _place(folder, None)
+    names = json.loads((folder / "model" / "chosen.json").read_text())["models"]
+    return [chosen, *(name for name in names if name != chosen)]
 
 
 def load_model(folder: Path, name: str | None = None) -> Recommender:
@@ -76,35 +85,133 @@ def list_for(
         if not len(found):
             raise InputError(f'{folder}: the run knows no user "{user}".')
         return found.drop("user")
-    loaded = load_model(folder, model)
-    ids = loaded.catalogue_.ids
-    given = pl.Series([str(item) for item in (() if history is None else history)], dtype=pl.String)
-    rows = {item: row for row, item in enumerate(ids.cast(pl.String))}
-    known = [rows[item] for item in given if item in rows]
-    if len(given) and not known:
-        raise InputError(
-            f"the catalogue has none of the items {', '.join(given.head(5))}; its ids look like "
-            f"{', '.join(str(item) for item in ids.head(3))}."
+    past = () if history is None else tuple(history)
+    (made,) = Lists(folder, model).answer([Wish(past, tuple(dislikes), k=k, at=at)])
+    if isinstance(made, LinkwiseError):
+        raise made
+    return made
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A list that is wanted: raw item ids of the past, oldest first, and of what was turned down.
+
+    What is in `exclude` is passed over, and changes nothing else.
+    """
+
+    history: tuple[Any, ...] = ()
+    dislikes: tuple[Any, ...] = ()
+    exclude: tuple[Any, ...] = ()
+    k: int = 10
+    at: datetime | None = None
+
+
+class Lists:
+    """A model of a run, held in memory, and lists for as many histories at a time as are asked for.
+
+    Raises `UsageError` where the run has no such model.
+    """
+
+    def __init__(self, folder: Path, name: str | None = None) -> None:
+        self.name, place = _place(folder, name)
+        self.folder = folder
+        self.model: Recommender = model_class(self.name).load(place)
+        self.ids = self.model.catalogue_.ids
+        self.rows = {item: row for row, item in enumerate(self.ids.cast(pl.String))}
+        self.near = Near(self.model)
+
+    @cached_property
+    def daytime(self) -> tuple[DayTime, float]:
+        """How lists change with the time of day, and how much; raises `UsageError` without --daytime."""
+        return DayTime.load(self.folder / "model")
+
+    def find(self, text: str, limit: int) -> list[dict[str, Any]]:
+        """Items with words that begin so, the most chosen first: `item, title, popularity`."""
+        words = text.lower().split()
+        found: list[dict[str, Any]] = []
+        for row in self._by_popularity:
+            if len(found) == limit:
+                break
+            said = self._said[row]
+            if all(f" {word}" in said for word in words):
+                title = self.model.catalogue_.titles[row]
+                number = int(self.model.popularity_[row])
+                found.append({"item": str(self.ids[row]), "title": title, "popularity": number})
+        return found
+
+    @cached_property
+    def _said(self) -> list[str]:
+        titles = self.model.catalogue_.titles.fill_null("")
+        return (" " + titles + " " + self.ids.cast(pl.String)).str.to_lowercase().to_list()
+
+    @cached_property
+    def _by_popularity(self) -> list[int]:
+        order: list[int] = np.argsort(-self.model.popularity_, kind="stable").tolist()
+        return order
+
+    def unknown(self, ids: Sequence[Any]) -> list[str]:
+        """Those of some ids that the catalogue does not have."""
+        return [str(item) for item in ids if str(item) not in self.rows]
+
+    def answer(self, wishes: Sequence[Wish]) -> list[pl.DataFrame | LinkwiseError]:
+        """The list of each wish, `item, title, score, rank, reason`, or why there is none."""
+        found: list[pl.DataFrame | LinkwiseError | None] = [None] * len(wishes)
+        together: dict[int | None, list[int]] = {}  # wishes by the band of their time
+        for number, wish in enumerate(wishes):
+            try:
+                self._check(wish)
+                if wish.at is not None:
+                    self.daytime  # noqa: B018 (loaded, or refused, here)
+            except LinkwiseError as error:
+                found[number] = error
+                continue
+            together.setdefault(None if wish.at is None else band_at(wish.at), []).append(number)
+        for band, numbers in together.items():
+            for number, table in zip(
+                numbers, self._lists([wishes[n] for n in numbers], band), strict=True
+            ):
+                found[number] = table
+        return [table for table in found if table is not None]
+
+    def _check(self, wish: Wish) -> None:
+        if wish.history and not self._known(wish.history):
+            raise InputError(
+                f"the catalogue has none of the items {', '.join(map(str, wish.history[:5]))}; its ids look "
+                f"like {', '.join(str(item) for item in self.ids.head(3))}."
+            )
+
+    def _known(self, ids: Sequence[Any]) -> list[int]:
+        return [self.rows[str(item)] for item in ids if str(item) in self.rows]
+
+    def _lists(self, wishes: Sequence[Wish], band: int | None) -> list[pl.DataFrame]:
+        adjust = None
+        if band is not None:
+            daytime, weight = self.daytime
+
+            def adjust(scores: Singles) -> Singles:
+                return daytime.adjust(scores, band, weight)
+
+        found = recommendations(
+            self.model,
+            Histories.of([self._known(wish.history) for wish in wishes]),
+            pl.Series("user", range(len(wishes))),
+            repeats=False,
+            # Excluded items are left out below, and others move up.
+            k=max(wish.k + len(set(wish.exclude)) for wish in wishes),
+            adjust=adjust,
+            dislikes=Histories.of([self._known(wish.dislikes) for wish in wishes]),
+            near=self.near,
         )
-    adjust = None
-    if at is not None:
-        daytime, weight = DayTime.load(folder / "model")
-        band = band_at(at)
-
-        def adjust(scores: Singles) -> Singles:
-            return daytime.adjust(scores, band, weight)
-
-    turned_down = [rows[str(item)] for item in dislikes if str(item) in rows]
-    found = recommendations(
-        loaded,
-        Histories.of([known]),
-        pl.Series("user", [0]),
-        repeats=False,
-        k=k,
-        adjust=adjust,
-        dislikes=Histories.of([turned_down]),
-    )
-    return found.drop("user")
+        tables = []
+        for number, wish in enumerate(wishes):
+            mine = found.filter(pl.col("user") == number).drop("user")
+            if wish.exclude:
+                kept = ~mine["item"].cast(pl.String).is_in([str(item) for item in wish.exclude])
+                mine = mine.filter(kept)
+            mine = mine.head(wish.k)
+            ranks = pl.int_range(1, len(mine) + 1, dtype=pl.Int32, eager=True)
+            tables.append(mine.with_columns(rank=ranks))
+        return tables
 
 
 def unknown_items(folder: Path, ids: Sequence[Any], model: str | None = None) -> list[str]:

@@ -263,10 +263,13 @@ class NetworkPicture(_Model):
     edge_weight: Amounts = ()
     missing: tuple[tuple[int, int], ...] = ()
     """Pairs without an edge that are drawn dashed."""
+    node_names: tuple[PlainText, ...] = ()
+    """Names of all nodes, or none."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         check_count("y", self.y, len(self.x), "values of x")
+        check_count("node_names", self.node_names or None, len(self.x), "values of x")
         check_count("node_weight", self.node_weight, len(self.x), "values of x")
         check_count("edge_weight", self.edge_weight, len(self.edges), "edges")
         for pair in (*self.edges, *self.missing):
