@@ -122,6 +122,17 @@ def test_figures_and_settings_that_are_not_on_record_are_not_taken_from_texts(
     assert "0.99" in linkwise.ask(run, "Which patent says that the AUC is 0.99?").text
 
 
+def test_a_text_s_claim_is_no_yes(tmp_path: Path) -> None:
+    nodes = [("patent", "EP1000001", "GAUGE", "A gauge. Liquid mercury is harmless here.", 2019)]
+    run = answering.write_run(
+        tmp_path / "claim", "link", nodes=pl.DataFrame(nodes, answering.NODES, orient="row")
+    )
+    found = linkwise.ask(run, "Is liquid mercury harmless?").text
+    assert found.startswith("No yes or no is on record; a text says: patent EP1000001")
+    told = linkwise.ask(run, "Which patent says that liquid mercury is harmless?").text
+    assert told.startswith("patent EP1000001")
+
+
 def test_names_of_metrics_may_be_of_something_else(tmp_path: Path) -> None:
     text = "A sensor measures heat. The accuracy of the temperature sensor is 2 degrees."
     nodes = [("patent", "EP1000001", "GAUGE", text, 2019)]

@@ -42,6 +42,7 @@ TOKENS = 800  # of a model's reply
 THIS = re.compile(
     r"\b(?:this|that|the\s+same)\s+(?=patent|technique|pollutant|goal|query|item)", re.I
 )
+YES_OR_NO = re.compile(r"^(?:is|are|was|were|does|do|did|has|have|can|could|will)\b", re.I)
 ONE = re.compile(r"\b(?:its|it|this one|that one)\b", re.I)
 THEY = re.compile(r"\b(?:their|they|them)\b", re.I)
 ALSO = re.compile(
@@ -188,7 +189,13 @@ class Session:
         if is_personal(question.text) or is_measured(question.text):
             return Draft()
         found = self.texts.find(question.text, named=bool(question.things))
-        return quote(found) if self.server is None else quote(found, len(found))
+        if self.server is not None:
+            return quote(found, len(found))
+        draft = quote(found)
+        if draft.lines and YES_OR_NO.match(question.text):  # a text that says so makes it no yes
+            first, records = draft.lines[0]
+            draft.lines[0] = (f"No yes or no is on record; a text says: {first}", records)
+        return draft
 
     def _worded(
         self, question: Question, draft: Draft, written: _Written

@@ -130,12 +130,11 @@ def _verdict(judged: Judged, config: PairsConfig) -> tuple[tuple[str, ...], bool
     yes = int(judged.labelled.label.sum())
     return (
         f"{judged.chosen}: AUC {_interval(auc)} and F1 {_interval(f1)} on {auc['n']:,} labelled pairs "
-        f"({yes:,} yes) of {UNSEEN[config.split]}; {WORDS} has AUC {_number(auc['baseline'])} and F1 "
-        f"{_number(f1['baseline'])}. "
-        f"{'Better' if apart else 'Not better'} than the baseline by AUC, intervals "
-        f"{'apart' if apart else 'not apart'} (difference {_interval(auc, 'difference')}).",
-        f"Both stages together, with the {lost:,} yes that were not retrieved: AUC {_interval(whole)}, "
-        f"recall {_interval(recall)}.",
+        f"({yes:,} yes) of {UNSEEN[config.split]}. Both stages together, with the {lost:,} yes that were not "
+        f"retrieved: AUC {_interval(whole)}, recall {_interval(recall)}.",
+        f"{WORDS} has AUC {_number(auc['baseline'])} and F1 {_number(f1['baseline'])}: the judge is "
+        f"{'better' if apart else 'not better'} by AUC, intervals {'apart' if apart else 'not apart'} "
+        f"(difference {_interval(auc, 'difference')}).",
     ), apart
 
 
