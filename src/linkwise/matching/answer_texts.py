@@ -26,7 +26,7 @@ from linkwise.matching.similar import parts_of
 log = logging.getLogger("linkwise")
 
 # Chosen on simulated questions (benchmarks/answering.py --calibrate, docs/results/match.md): of 60 about
-# anything else none stays, by the cover alone 2; of 75 made of a few words of a sentence on record 53 stay.
+# anything else none stays, by the cover alone 2; of 75 made of a few words of a sentence on record 54 stay.
 WEAK = 0.9  # cover below which a passage does not answer
 FAR = 0.35  # cosine below which it does not either, unless the question names what it is of
 CANDIDATES = 30  # records of which passages are looked at
