@@ -495,7 +495,9 @@ def test_what_is_not_there_is_said_before_any_work(
         linkwise.match(world / "patents.csv", tmp_path)
     with pytest.raises(InputError, match="a masked model"):
         linkwise.match(world / "patents.csv", sections_of(world), judge="minilm")
-    with pytest.raises(InputError, match="there is no such folder"):
+    with pytest.raises(
+        InputError, match=r"there is no such folder.* Other judges are weighed, cross"
+    ):
         linkwise.match(world / "patents.csv", sections_of(world), judge=str(tmp_path / "none"))
 
 

@@ -140,7 +140,8 @@ def confounded(labelled: Labelled, names: Sequence[str]) -> list[str]:
     if both < expected / 2 and expected >= 1:
         told.append(
             f"Of {int(several.sum()):,} patents with two labelled pairs or more {both:,} "
-            f"{'has' if both == 1 else 'have'} both a yes and a no; if labels fell at random {expected:,.0f} would"
+            f"{'has' if both == 1 else 'have'} both a yes and a no; if labels fell at random "
+            f"{expected:,.0f} would"
         )
     for kind, counts in (("yes", n_yes), ("no", n - n_yes)):
         most = int(counts.argmax())
