@@ -204,7 +204,7 @@ def test_counts_and_quantiles_are_those_of_sql(table: Path) -> None:
     sql = f"select name, count(distinct n) from '{table}' group by 1 order by 2 desc, 1 limit 3"
     found = counts(table, Wanted(("name:ne:",)), "name", "n", 3)
     assert [(row["value"], row["n"]) for row in found] == [
-        row for row in duckdb.sql(sql.replace("group", "where name is not null group")).fetchall()
+        *duckdb.sql(sql.replace("group", "where name is not null group")).fetchall()
     ]
     values = sorted(v for v in pl.read_parquet(table)["value"].to_list() if v == v)
     assert quantiles(table, Wanted(), "value", len(values) - 1) == (len(values), values)

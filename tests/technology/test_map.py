@@ -304,13 +304,18 @@ def test_the_files_hold_the_map(
     found = topics(coordinates, texts, MapConfig())
     codes = place(coordinates, found.labels, [{f"H0{f}"} for f in field])
     ids = [f"EP{i}" for i in range(400)]
-    write_map(tmp_path / "model", ids, texts, coordinates, found, codes, {"H01": "Elements"})
+    years = [2000 + i % 7 for i in range(400)]
+    own = [[f"H0{f}"] for f in field]
+    titles = {"H01": "Elements"}
+    write_map(tmp_path / "model", ids, texts, coordinates, found, codes, titles, years, own)
     points = pl.read_parquet(tmp_path / "model" / "map.parquet")
-    assert points.columns == ["id", "kind", "x", "y", "topic", "title"]
+    assert points.columns == ["id", "kind", "x", "y", "topic", "title", "year", "codes"]
     patents = points.filter(pl.col("kind") == "patent")
     assert patents["id"].to_list() == ids
     np.testing.assert_array_equal(patents.select("x", "y").to_numpy(), coordinates)
     np.testing.assert_array_equal(patents["topic"].to_numpy(), found.labels)
+    assert patents["year"].to_list() == years
+    assert patents["codes"].to_list() == own
     below = points.filter(pl.col("kind") == "code")
     assert below["id"].to_list() == ["H00", "H01", "H02", "H03"]
     assert below["title"].to_list() == [None, "Elements", None, None]

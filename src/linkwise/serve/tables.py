@@ -239,7 +239,7 @@ def counts(
 
 
 def quantiles(path: Path, wanted: Wanted, column: str, n: int) -> tuple[int, list[float]]:
-    """How many rows have a number in a column, and the numbers at 0, 1/n, ..., 1 of them in order, from below.
+    """How many rows have a number in a column, and n + 1 of these numbers at equal steps, from the lowest.
 
     Raises `UsageError` for a column that is not there or holds no numbers.
     """

@@ -378,21 +378,27 @@ def write_map(
     found: Topics,
     codes: pl.DataFrame,
     code_titles: Mapping[str, str],
+    years: Sequence[int] | None = None,
+    patent_codes: Sequence[Sequence[str]] | None = None,
 ) -> None:
     """Write ``folder/map.parquet`` and ``folder/topics.parquet``, to be drawn without computing anything.
 
     map.parquet has a row per patent, as they come, and then per code (`place`): `id`, `kind` ("patent" or
-    "code"), `x`, `y`, `topic` (-1: none), `title` (null for a code that `code_titles` lacks).
+    "code"), `x`, `y`, `topic` (-1: none), `title` (null for a code that `code_titles` lacks), `year` and
+    `codes` of a patent where they are given.
     topics.parquet is `Topics.table`.
     """
-    schema = {
+    schema: dict[str, Any] = {
         "id": pl.String,
         "kind": pl.String,
         "x": pl.Float32,
         "y": pl.Float32,
         "topic": pl.Int32,
         "title": pl.String,
+        "year": pl.Int32,
+        "codes": pl.List(pl.String),
     }
+    none = [None] * len(coordinates)
     patents = pl.DataFrame(
         {
             "id": pl.Series(ids, dtype=pl.String),
@@ -401,6 +407,8 @@ def write_map(
             "y": coordinates[:, 1],
             "topic": found.labels,
             "title": pl.Series(titles, dtype=pl.String),
+            "year": none if years is None else years,
+            "codes": none if patent_codes is None else patent_codes,
         },
         schema_overrides=schema,
     )
@@ -412,6 +420,8 @@ def write_map(
         y="y",
         topic="topic",
         title=pl.Series([code_titles.get(name) for name in names], dtype=pl.String),
+        year=pl.lit(None, pl.Int32),
+        codes=pl.lit(None, pl.List(pl.String)),
     )
     folder.mkdir(parents=True, exist_ok=True)
     pl.concat([patents, below]).write_parquet(folder / "map.parquet", compression="zstd")

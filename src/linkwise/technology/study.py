@@ -213,7 +213,15 @@ def draw_map(
         topics = maps.topics(at, texts, settings)
         codes = maps.place(at, topics.labels, some["codes"].to_list())
         maps.write_map(
-            context.folder, some["id"].to_list(), some["title"].to_list(), at, topics, codes, titles
+            context.folder,
+            some["id"].to_list(),
+            some["title"].to_list(),
+            at,
+            topics,
+            codes,
+            titles,
+            some["year"].to_list(),
+            some["codes"].to_list(),
         )
         return maps.figure(at, topics, context.seed, codes)
 
