@@ -132,7 +132,7 @@ def test_tables_of_a_tree_and_its_texts(tmp_path: Path) -> None:
         ("2", "texts", "Loose", "No code.", None, 0),
     ]
     assert found.cites.rows() == [("IRPP:::4.1.1", "SA:::2")]
-    assert found.notes == ("3 of 7 rows name a section again; their texts are joined.",)
+    assert found.notes[-1] == "3 of 7 rows name a section again; their texts are joined."
 
 
 def test_parents_by_name(tmp_path: Path) -> None:
@@ -191,3 +191,18 @@ def test_files_that_are_none(name: str, text: str, said: str, tmp_path: Path) ->
 )  # fmt: skip
 def test_citations(text: str, expected: list[tuple[str | None, str]]) -> None:
     assert list(cited_in(text)) == expected
+
+
+def test_which_column_the_ids_are_of_is_said_and_may_be_chosen(tmp_path: Path) -> None:
+    path = tmp_path / "s.csv"
+    path.write_text("sec_id,codes,title,text\n1,A:::1,One,x\n2,A:::2,Two,y\n3,,Three,z\n")
+    found = read_sections([path])
+    assert found.table["id"].to_list() == ["A:::1", "A:::2", "3"]
+    assert found.notes == (
+        "s.csv: the sections' ids are of the column codes, but 1 of sec_id; --section-id takes one alone.",
+    )
+    named = read_sections([path], "sec_id")
+    assert named.table["id"].to_list() == ["1", "2", "3"]
+    assert named.notes == ()
+    with pytest.raises(InputError, match=r'no column "number" \(--section-id\)'):
+        read_sections([path], "number")

@@ -101,6 +101,27 @@ def test_every_text_has_all_goals_with_what_speaks_for_them(run: linkwise.Run) -
     assert "Goal by goal" in run.report.read_text()
 
 
+def test_costs_set_one_threshold_for_the_list_and_all_figures(run: linkwise.Run) -> None:
+    config = run.folder.parent
+    again = linkwise.match_goals(
+        config / "texts.csv", goals=str(config / "goals.json"), id="id", cost_wrong_yes=3.0,
+        bootstrap=20, threads=1,
+    )  # fmt: skip
+    ranking = again.ranking
+    assert (ranking["yes"] == (ranking["probability"] >= 0.75)).all()
+    mine = pl.read_parquet(again.folder / "evaluation.parquet").filter(model="weighed")
+    found = {
+        r["metric"]: r for r in again.metrics if (r["model"], r["slice"]) == ("weighed", "all")
+    }
+    right = accuracy_score(mine["label"], mine["score"] >= 0.75)
+    assert found["accuracy"]["value"] == pytest.approx(right)
+    wrong_yes = ((mine["score"] >= 0.75) & (mine["label"] == 0)).mean() or 0.0
+    wrong_no = ((mine["score"] < 0.75) & (mine["label"] == 1)).mean() or 0.0
+    assert found["cost"]["value"] == pytest.approx(3 * wrong_yes + wrong_no)
+    told = "Yes from a probability of 0.75 on: a yes that is wrong costs 3 and a no that is wrong 1"
+    assert (again.folder / "report.json").read_text().count(told) == 2
+
+
 def test_a_goal_s_own_labels_never_reach_its_judge(tmp_path: Path) -> None:
     goals = read_goals(goals_file(tmp_path))
     texts = read_labelled([str(texts_file(tmp_path))], goals, MatchConfig(id="id"))
@@ -212,3 +233,29 @@ def test_labels_of_one_kind_are_refused(tmp_path: Path, capsys: pytest.CaptureFi
     assert "60 labels are yes and 0 no" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "run").exists()
     assert main(["match", "goals", str(tmp_path / "none.csv"), "--out", str(tmp_path / "r")]) == 3
+
+
+def test_a_column_called_id_is_taken_where_it_can_be(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(
+        "id,text\nx7,A net against malaria\nx8,Solar roofs of schools\n"
+    )
+    run = linkwise.match_goals(tmp_path / "t.csv", threads=1)
+    assert run.ranking["query"].unique(maintain_order=True).to_list() == ["x7", "x8"]
+    report = json.loads((run.folder / "report.json").read_text())
+    (table,) = [
+        block
+        for part in report["sections"]
+        for block in part["blocks"]
+        if part["title"] == "Goals found"
+    ]
+    shown = [row[0] for row in table["rows"]]
+    assert shown[0].startswith("x7 A net against malaria, ")
+    assert shown[1].startswith("x8 Solar roofs of schools, ")
+    assert table["columns"][1]["name"] == "similarity"
+    first = run.ranking.filter(rank=1)["score"].to_list()
+    assert [row[1] for row in table["rows"]] == pytest.approx(first)
+    # One id of two texts is none, and that is said.
+    (tmp_path / "t.csv").write_text("id,text\nx,A net against malaria\nx,Solar roofs of schools\n")
+    run = linkwise.match_goals(tmp_path / "t.csv", threads=1)
+    assert run.ranking["query"].unique(maintain_order=True).to_list() == ["1", "2"]
+    assert "several texts of one id: texts are numbered" in run.report.read_text()

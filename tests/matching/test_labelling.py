@@ -68,7 +68,7 @@ def test_labels_are_kept_undone_and_gone_on_with(
 ) -> None:
     out = tmp_path / "labels.csv"
     words = ["--out", str(out), "--person", "ann"]
-    assert answer(monkeypatch, "ynxsuq", run, *words) == 0
+    assert answer(monkeypatch, "ynxsuuq", run, *words) == 0
     said = capsys.readouterr().err
     assert '"x" is none of the keys' in said
     assert "ann: 1 labelled (1 yes)" in said
@@ -138,3 +138,38 @@ def test_without_a_judge_the_likeliest_and_any_come_by_turns() -> None:
     assert {one.section for one in firsts[:4]} <= {"s0"}
     assert {one.chosen for one in asked} == {"first", "random"}
     assert asked[0].section == "s0"
+
+
+def test_pairs_passed_over_are_not_asked_again(
+    run: linkwise.Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "labels.csv"
+    words = ["--out", str(out), "--person", "ann"]
+    assert answer(monkeypatch, "ss?yq", run, *words) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "it is not asked again" in said  # the help
+    assert "none of the keys" not in said
+    assert "answered 0 |" in said
+    assert "1 of 1" not in said
+    assert "ann: 1 labelled (1 yes), 1 of them now, 2 skipped" in said
+    # Nothing is coloured in a pipe: the best sentences stand between marks.
+    row = run.ranking.filter(
+        query=read_labels(out)["patent"][0], item=read_labels(out)["section"][0]
+    )
+    assert f">> {row['query_part'][0]} <<" in said
+    before = read_labels(out)
+    assert before["label"].to_list() == ["", "", "yes"]
+    seen = set(before.select("patent", "section").rows())
+    left = pairs_to_ask(run.ranking, before, "ann", "uncertain", 0)
+    assert not seen & {(one.patent, one.section) for one in left}
+    # Another person is asked about all of them, and repeats none that was passed over.
+    asked = pairs_to_ask(run.ranking, before, "bob", "uncertain", 0)
+    again = {(one.patent, one.section) for one in asked if one.chosen == "again"}
+    assert again == {before.select("patent", "section").rows()[2]}
+    assert seen <= {(one.patent, one.section) for one in asked}
+    # One that was passed over is undone like any other answer.
+    assert answer(monkeypatch, "suq", run, *words) == 0
+    assert read_labels(out).rows() == before.rows()

@@ -192,7 +192,10 @@ def test_agreement_is_that_of_the_written_evaluation(made: tuple[dict[str, Path]
     expected = f1_score(mine["label"], mine["score"] > 0)
     assert rows["lexicon", "f1"]["value"] == pytest.approx(expected)
     # What is named is what was published, but for some: the judge finds that on unseen pollutants.
-    assert rows["weighed", "f1"]["value"] > 0.9
+    mine = pairs.filter(pl.col("model") == "weighed")
+    expected = f1_score(mine["label"], mine["score"] >= 0.5)
+    assert rows["weighed", "f1"]["value"] == pytest.approx(expected)
+    assert rows["weighed, yes from the largest F1", "f1"]["value"] > 0.9
     assert rows["weighed", "auc"]["difference_low"] is not None
     alone = {row["slice"] for row in run.metrics if row["slice"].startswith("patent-pollutant: ")}
     assert len(alone) == 10
@@ -200,6 +203,56 @@ def test_agreement_is_that_of_the_written_evaluation(made: tuple[dict[str, Path]
     assert correlated == {
         "pollutant-goal: the goals of a pollutant", "pollutant-goal: the pollutants of a goal",
     }  # fmt: skip
+
+
+def test_links_are_from_even_odds_on_and_the_first_lines_say_how_many_are_right(
+    made: tuple[dict[str, Path], Path], bert: Path
+) -> None:
+    run = linkwise.Run.open(made[1])
+    own = run.links.filter(
+        pl.col("origin") == "model", pl.col("source_kind") == "patent",
+        pl.col("target_kind") == "pollutant",
+    )  # fmt: skip
+    assert len(own)
+    assert own["score"].min() >= 0.5
+    rows = {
+        row["metric"]: row
+        for row in run.metrics
+        if (row["slice"], row["model"]) == ("patent-pollutant", "weighed")
+    }
+    lead = " ".join(json.loads((made[1] / "report.json").read_text())["lead"])
+    for words in (
+        f"{len(own)} links, all from a probability of 0.5 on",
+        f"by these {own['score'].sum():.0f} ({own['score'].mean():.0%}) of them should agree",
+        f"precision {rows['precision']['value']:.3f}",
+        f"recall {rows['recall']['value']:.3f}",
+    ):
+        assert words in lead, words
+    # By pollutant: those with the most yes first.
+    report = json.loads((made[1] / "report.json").read_text())
+    tables = [block for part in report["sections"] for block in part["blocks"]]
+    table = next(b for b in tables if b.get("caption", "").startswith("By pollutant"))
+    names = [column["name"] for column in table["columns"]]
+    yes = [row[names.index("yes")] for row in table["rows"]]
+    pairs = pl.read_csv(made[0]["pairs"])["pollutant"].value_counts()
+    assert yes == sorted(pairs["count"].to_list(), reverse=True)
+    # What is a probability, and what a similarity, stands over the column.
+    of = {
+        part["title"]: part["blocks"][0]["columns"][1]["name"]
+        for part in report["sections"]
+        if part["title"].startswith("From ")
+    }
+    assert of == {
+        "From patents to techniques": "similarity", "From patents to pollutants": "probability",
+        "From techniques to pollutants": "similarity", "From pollutants to goals": "similarity",
+    }  # fmt: skip
+    # A higher threshold: fewer links.
+    sure = linkwise.match_links(
+        str(made[0]["patents"]),
+        **options(made[0], bert, published=(str(made[0]["pairs"]),), link_from=0.9),
+    )
+    fewer = sure.links.filter(pl.col("origin") == "model", pl.col("target_kind") == "pollutant")
+    assert fewer["score"].min() >= 0.9
 
 
 def test_a_pollutant_s_own_pairs_never_reach_its_judge(

@@ -16,7 +16,7 @@ from linkwise.cli import main
 from linkwise.data.sections import read_sections
 from linkwise.errors import InputError, UsageError
 from linkwise.matching.judges import Pairs, cross_fit
-from linkwise.matching.labels import Labelled, folds_of, kappa, read_pairs
+from linkwise.matching.labels import Labelled, confounded, folds_of, kappa, read_pairs
 from linkwise.matching.pairs import places_of, pools_of
 from linkwise.matching.retrieve import retrieve
 from linkwise.matching.sides import PIECE, Pieces, Side, embed_pieces, pieces_of, side_of_sections
@@ -100,6 +100,121 @@ def test_metrics_are_those_of_the_written_evaluation(run: linkwise.Run) -> None:
     recall = found["retrieved by text vectors", "recall_at", "all", 3]
     assert recall["value"] == pytest.approx(share)
     assert found["weighed", "recall", "retrieved first", None]["value"] <= share + 1e-12
+
+
+def report_of(run: linkwise.Run) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run.folder / "report.json").read_text())
+    return found
+
+
+def test_the_first_lines_have_both_stages_and_one_threshold(run: linkwise.Run) -> None:
+    report = report_of(run)
+    rows = {
+        r["metric"]: r
+        for r in run.metrics
+        if (r["model"], r["slice"]) == ("weighed", "retrieved first")
+    }
+    lead = " ".join(report["lead"])
+    assert f"AUC {rows['auc']['value']:.3f}" in lead.partition("Both stages together")[2]
+    assert f"recall {rows['recall']['value']:.3f}" in lead.partition("Both stages together")[2]
+    assert "Beware" not in lead
+    assert report["beats_baseline"] is not None
+    # The figures are those of the yes that is written, and the page tells it in the same words twice.
+    about = json.loads((run.folder / "model" / "judge.json").read_text())
+    assert about["threshold"] == 0.5
+    told = "Yes from a probability of 0.5 on: a yes that is wrong costs 1 and a no that is wrong 1"
+    assert (run.folder / "report.json").read_text().count(told) == 2
+    table = pl.read_parquet(run.folder / "evaluation.parquet").filter(model="weighed")
+    found = next(
+        r for r in run.metrics if (r["model"], r["slice"], r["metric"]) == ("weighed", "all", "f1")
+    )
+    assert found["value"] == pytest.approx(f1_score(table["label"], table["score"] >= 0))
+
+
+def _long(table: dict[str, Any]) -> int:
+    """Columns of sentences, beside the first: more than two of them are wider than the page."""
+    first = table["rows"][0] if table["rows"] else ()
+    return sum(isinstance(cell, str) and len(cell) > 24 for cell in first[1:])
+
+
+def test_the_page_names_sections_by_their_ids_in_few_columns(run: linkwise.Run) -> None:
+    """Wide tables hid their last column at 1200 pixels; two sections may have one title."""
+    tables = [block for part in report_of(run)["sections"] for block in part["blocks"]]
+    found = next(b for b in tables if b.get("caption", "").startswith("The surest patents"))
+    assert [c["name"] for c in found["columns"]] == [
+        "patent -> section", "probability", "of the patent", "of the section",
+    ]  # fmt: skip
+    assert len(found["rows"]) == 15 * 3  # the best three of fifteen
+    ranking = run.ranking
+    query = ranking.sort("score", descending=True)["query"][0]
+    mine = ranking.filter(query=query).sort("rank")
+    for row, item in zip(found["rows"][:3], mine["item"], strict=True):
+        assert row[0].startswith(f"{query} ")
+        assert f"-> {item} Means against" in row[0]
+    assert not [b for b in tables if b.get("kind") == "table" and _long(b) > 2]
+    # All is retrieved at 6 of 6: by the counts that is no certainty.
+    recall = next(r for r in run.metrics if (r["metric"], r["k"]) == ("recall_at", 5))
+    assert recall["value"] < 1 or recall["low"] < 1
+
+
+def test_labels_that_go_with_the_patents_are_told(world: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    label = (rng.random(200) < 0.5).astype(float)
+    mixed = Labelled(np.repeat(np.arange(50), 4), np.arange(200), label)
+    names = [f"p{k}" for k in range(50)]
+    assert confounded(mixed, names) == []
+    alike = Labelled(mixed.query, mixed.item, (mixed.query % 2).astype(float))
+    (told,) = confounded(alike, names)
+    # By hand: 4 pairs of a coin are both kinds with 1 - 2 / 16.
+    assert told.startswith(
+        "Of 50 patents with two labelled pairs or more 0 have both a yes and a no"
+    )
+    assert told.endswith("44 would")
+    one = np.where(np.arange(200) < 120, 0, np.arange(200))
+    (_, most) = confounded(Labelled(one, mixed.item, (one == 0).astype(float)), list(map(str, one)))
+    assert most == "120 of the 120 pairs with yes are of one patent, 0"
+    # A run says so, and has no verdict.
+    sections = [f"{d}:::{n}.1" for d in ("alpha", "beta", "gamma") for n in (1, 2)]
+    rows = [
+        (f"p{k}", section, "yes" if k < 20 else "no") for k in range(40) for section in sections[:4]
+    ]
+    pl.DataFrame(rows, schema=["patent", "section", "label"], orient="row").write_csv(
+        tmp_path / "labels.csv"
+    )
+    found = linkwise.match(
+        world / "patents.csv", sections_of(world), labels=str(tmp_path / "labels.csv"), folds=3,
+        split="random", bootstrap=20, threads=1,
+    )  # fmt: skip
+    report = report_of(found)
+    assert report["beats_baseline"] is None
+    assert any(line.startswith("Beware: Of 40 patents") for line in report["lead"])
+    assert any("--split by-patent" in line for line in report["lead"])
+
+
+def test_without_a_judge_nothing_is_called_judged(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["match", str(world / "patents.csv"), *sections_of(world), "--retrieve", "2"]
+    assert main([*words, "--threads", "1", "--out", str(tmp_path / "run")]) == 0
+    facts = {
+        f["label"]: f["value"] for f in report_of(linkwise.Run.open(tmp_path / "run"))["facts"]
+    }
+    assert facts["Listed for each patent"] == "2"
+    assert facts["Judge"] == "none"
+    err = capsys.readouterr().err
+    assert "list what was retrieved" in err
+    assert "judge what was retrieved" not in err
+
+
+def test_sections_and_patents_by_their_titles_alone_are_told(tmp_path: Path) -> None:
+    pl.DataFrame({"id": ["a", "b"], "title": ["A filter", "A boiler"]}).write_csv(
+        tmp_path / "s.csv"
+    )
+    table = pl.DataFrame({"id": ["p"], "title": ["A filter"]})
+    found = linkwise.match(table, [str(tmp_path / "s.csv")], threads=1)
+    lead = " ".join(report_of(found)["lead"])
+    assert "No section has a text of its own: all 2 are matched by their titles" in lead
+    assert "No document has an abstract" in lead
 
 
 def test_the_ranking_has_the_retrieved_by_the_judge_with_reasons(run: linkwise.Run) -> None:
@@ -380,7 +495,9 @@ def test_what_is_not_there_is_said_before_any_work(
         linkwise.match(world / "patents.csv", tmp_path)
     with pytest.raises(InputError, match="a masked model"):
         linkwise.match(world / "patents.csv", sections_of(world), judge="minilm")
-    with pytest.raises(InputError, match="there is no such folder"):
+    with pytest.raises(
+        InputError, match=r"there is no such folder.* Other judges are weighed, cross"
+    ):
         linkwise.match(world / "patents.csv", sections_of(world), judge=str(tmp_path / "none"))
 
 
@@ -417,3 +534,39 @@ def test_patents_without_any_text_are_left_out(world: Path) -> None:
     found = linkwise.match(table, sections_of(world), threads=1, retrieve=2)
     assert found.ranking["query"].unique().to_list() == ["p"]
     assert "1 documents without a text are left out" in found.report.read_text()
+
+
+def test_columns_that_matching_does_not_use_never_stop_it(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two columns of codes are no trouble, unless codes are asked for; what families leave out is said."""
+    table = pl.DataFrame(
+        {
+            "id": ["p", "q", "r"], "title": ["A filter", "A filter", "A boiler"],
+            "abstract": ["against smoke", "against smoke", "of steam"],
+            "ipc_code": ["B01D", "B01D", "F22B"], "cpc_code": ["B01D", "B01D", "F22B"],
+            "family_id": ["1", "1", "2"],
+        }
+    )  # fmt: skip
+    table.write_csv(tmp_path / "p.csv")
+    words = ["match", str(tmp_path / "p.csv"), *sections_of(world), "--threads", "1"]
+    assert main([*words, "--retrieve", "2", "--out", str(tmp_path / "run")]) == 0
+    told = '2 documents were read; left out: 1 later members of a family (column "family_id").'
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert told in (tmp_path / "run" / "report.json").read_text().replace("\\", "")
+    with pytest.raises(InputError, match='no column "nothing"'):
+        linkwise.match(table, sections_of(world), codes="nothing", threads=1)
+
+
+def test_labels_by_another_column_of_the_sections(tmp_path: Path) -> None:
+    """The message names the option, and with it the labels are found."""
+    (tmp_path / "p.csv").write_text("id,title,abstract\np,A filter,It takes smoke\n")
+    (tmp_path / "s.csv").write_text("number,sec_id,codes,title,text\n1,7,A:::1,One,x\n1,8,,Two,y\n")
+    labels = labels_file(tmp_path, [("p", "7", "yes")])
+    with pytest.raises(InputError, match="--section-id names the column"):
+        linkwise.match(tmp_path / "p.csv", [str(tmp_path / "s.csv")], labels=str(labels), threads=1)
+    with pytest.raises(InputError, match="1 labels are yes and 0 no"):
+        linkwise.match(
+            tmp_path / "p.csv", [str(tmp_path / "s.csv")], labels=str(labels), section_id="sec_id",
+            threads=1,
+        )  # fmt: skip

@@ -54,7 +54,7 @@ def test_what_the_package_knows_holds_together() -> None:
             assert numbers.setdefault(number, entry["name"]) == entry["name"]
     for group in known.groups.values():
         assert group["terms"]
-        assert group["about"]
+        assert isinstance(group["about"], list)  # a family's word says nothing of its own
 
 
 def pollutants(tmp_path: Path, content: object) -> Path:
@@ -104,6 +104,10 @@ def test_versions_of_a_list(tmp_path: Path) -> None:
         ([{"name": "Zinc", "cas": "7440-66-5"}], '"7440-66-5" is no CAS number of "Zinc"'),
         ([], "no pollutants"),
         ([3], "entry 1: expected a name"),
+        ({"a": 1}, '"a" is 1; expected null or an object'),
+        ({"Zinc": None, "b": [1]}, r'"b" is \[1\]; expected null or an object'),
+        (["a"], 'entry 1: "a" is no name of a pollutant'),
+        (["The"], 'entry 1: "The" is no name of a pollutant'),
         ("Zinc", "expected a list"),
     ],
 )
@@ -139,3 +143,27 @@ def test_tin_is_not_yet_organotin_and_a_group_speaks_for_its_members(tmp_path: P
         (0, "organotin"),
     ]
     assert folded("Organo-tin") == ("organo", "tin")
+
+
+def test_letters_and_articles_are_no_synonyms(tmp_path: Path) -> None:
+    entry = {"name": "Unobtainium", "synonyms": ["a", "the", "X", "unob"]}
+    (found,) = read_pollutants(pollutants(tmp_path, [entry]))
+    assert found.terms == ("unobtainium", "unob")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Di-(2-ethyl hexyl) phthalate (DEHP)", "Hydrogenation of a PHTHALATE compound."),
+        ("Octylphenols and Octylphenol ethoxylates", "An alkylphenol ethoxylate as a soap."),
+        ("Pentachlorophenol (PCP)", "It removes chlorophenols."),
+        ("Simazine", "A triazine herbicide."),
+    ],
+)
+def test_a_family_s_word_names_a_group_and_no_member(tmp_path: Path, name: str, text: str) -> None:
+    some = read_pollutants(pollutants(tmp_path, [name, "Zinc"]))
+    lexicon, groups = lexicon_of(some)
+    hits = lexicon.find(text)
+    assert hits
+    assert all(hit.owner >= len(some) for hit in hits)
+    assert all(groups[hit.owner - len(some)] in some[0].groups for hit in hits)

@@ -10,7 +10,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from linkwise.errors import InputError
-from linkwise.matching.judge import WeighedJudge, cheapest_threshold, fit_judge
+from linkwise.matching.judge import WeighedJudge, fit_judge, threshold_of, threshold_words
 from linkwise.matching.similar import (
     COMPARED,
     FEATURES,
@@ -50,6 +50,41 @@ def test_parts() -> None:
     assert [len(part) for part in parts_of("x" * 1300)] == [600, 600, 100]
     megabyte = "A sentence of some length is here. " * 30_000
     assert len(parts_of(megabyte)) == 30_000
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Stripping is used to remove purgeable organic compounds (e.g. benzene and toluene) from water.",
+        "The type of monitoring that should be used, i.e. continuous or not, depends on the plant.",
+        "See the results of plants in Austria (Case study 43, pg. 12) on the use of lime.",
+        "The scrubber of Fig. 3 and of No. 4 washes approx. 90 % of the gas, cf. Section 2.",
+    ],
+)
+def test_no_sentence_ends_at_an_abbreviation(sentence: str) -> None:
+    text = f"{sentence} Another one stands behind it."
+    assert parts_of(text) == [sentence, "Another one stands behind it."]
+
+
+def test_sentences_end_at_words_that_look_like_abbreviations() -> None:
+    assert parts_of("The committee of the town said no. Then everybody went home.") == [
+        "The committee of the town said no.", "Then everybody went home.",
+    ]  # fmt: skip
+    assert parts_of("It treats dust, gas, etc. Then the water is cleaned.") == [
+        "It treats dust, gas, etc.", "Then the water is cleaned.",
+    ]  # fmt: skip
+
+
+def test_headings_speak_for_no_pair() -> None:
+    items = collect(
+        ["a", "b"],
+        ["Cats and mice of the house\nA mouse is hunted by the cat of the house.", "Cats and mice of houses"],
+        letters,
+    )  # fmt: skip
+    queries = collect(["q"], ["Cats and mice of the house."], letters)
+    similar = Similar(queries, items)
+    assert similar.best_parts(0, 0)[1] == "A mouse is hunted by the cat of the house."
+    assert similar.best_parts(0, 1)[1] == "Cats and mice of houses"  # there is nothing else
 
 
 def test_similarities_by_hand() -> None:
@@ -188,21 +223,18 @@ def test_labels_that_teach_nothing() -> None:
         fit_judge(features, np.array([0, 0, 1, 1.0]), groups, ("a",))
 
 
-def test_the_cheapest_threshold_against_trying_all() -> None:
+def test_the_threshold_of_costs_against_trying_all() -> None:
+    """Of calibrated probabilities none other is expected to cost less, whatever they are."""
     rng = np.random.default_rng(1)
     for _ in range(200):
-        n = int(rng.integers(1, 12))
-        label = rng.integers(0, 2, n).astype(float)
-        p = rng.integers(0, 5, n) / 5
+        p = rng.random(int(rng.integers(1, 12)))
         costs = rng.integers(1, 5, 2).astype(float)
 
         def cost(at: float) -> float:
-            said = p >= at  # noqa: B023
-            wrong, missed = said & (label == 0), ~said & (label == 1)  # noqa: B023
-            return float(costs[0] * wrong.sum() + costs[1] * missed.sum())  # noqa: B023
+            return float(np.where(p >= at, costs[0] * (1 - p), costs[1] * p).sum())  # noqa: B023
 
-        every = [*np.unique(p), 2.0]
-        found = cheapest_threshold(label, p, *costs)
-        assert cost(found) == min(map(cost, every))
-        if found <= p.max():  # of equals the highest
-            assert all(cost(at) > cost(found) for at in every if at > found)
+        found = threshold_of(*costs)
+        assert cost(found) <= min(map(cost, [*p, 2.0])) + 1e-9
+    assert threshold_of(1, 1) == 0.5
+    assert threshold_of(3, 1) == 0.75
+    assert "as the judge was learned" in threshold_words(0.6, 1, 1)

@@ -14,7 +14,16 @@ from linkwise.cli.options import Seed
 from linkwise.errors import InputError, UsageError
 
 LONGEST = 1500  # characters of a text that are shown
-KEYS = "y yes, n no, s skip, u undo the last, q quit"
+KEYS = "y yes, n no, s skip, u undo the last, q quit, ? help"
+HELP = (
+    "y: the patent helps with the section. n: it does not. s: pass this pair over; it is not asked again. "
+    "u: take the last answer back. q: stop; the same command goes on from here. Every answer is written "
+    "at once."
+)
+MARKS = (
+    ">>",
+    "<<",
+)  # around the sentences that go best with each other, where there are no colours
 
 
 def label(
@@ -49,6 +58,7 @@ def label(
     import polars as pl
 
     from linkwise.matching.labelling import (
+        SKIPPED,
         Asked,
         add_label,
         agreements,
@@ -87,8 +97,9 @@ def label(
                 raise InputError(
                     f'{path}: "{name}" is not in the run {run}; label that run\'s pairs.'
                 )
-        console.print(_shown(asked, texts, spoken.get((asked.patent, asked.section))))
-        console.print(f"{done + 1} of {done + len(current)} | {KEYS}: ", end="", markup=False)
+        pair = asked.patent, asked.section
+        console.print(_shown(asked, texts, spoken.get(pair), plain=console.color_system is None))
+        console.print(f"answered {done} | {KEYS}: ", end="", markup=False)
         answer = sys.stdin.readline()
         key = answer.strip().lower()
         if not answer or key in ("q", "quit"):
@@ -98,6 +109,7 @@ def label(
             current.pop()
             done += 1
         elif key in ("s", "skip"):
+            add_label(path, asked, SKIPPED, person)
             current.pop()
             skipped += 1
         elif key in ("u", "undo"):
@@ -105,12 +117,17 @@ def label(
             if before is None:
                 console.print("There is nothing to undo.")
             else:
-                current.append(before)
-                done = max(0, done - 1)
+                current.append(before[0])
+                if before[1] == SKIPPED:
+                    skipped = max(0, skipped - 1)
+                else:
+                    done = max(0, done - 1)
+        elif key in ("?", "h", "help"):
+            console.print(HELP, markup=False)
         else:
             console.print(f'"{key[:20]}" is none of the keys.', markup=False)
     labels = read_labels(path)
-    mine = labels.filter(pl.col("person") == person)
+    mine = labels.filter(pl.col("person") == person, pl.col("label") != SKIPPED)
     yes = int(mine["label"].str.to_lowercase().is_in(["yes", "y", "1", "true"]).sum())
     console.print()
     console.print(
@@ -122,8 +139,13 @@ def label(
         console.print(f"{first} and {second}: {n:,} pairs of both, kappa {words}", markup=False)
 
 
-def _shown(asked: Any, texts: dict[tuple[str, str], Any], spoken: tuple[str, str] | None) -> Text:
-    """Both texts, with the sentences that go best with each other set off."""
+def _shown(
+    asked: Any,
+    texts: dict[tuple[str, str], Any],
+    spoken: tuple[str, str] | None,
+    plain: bool = False,
+) -> Text:
+    """Both texts, with the sentences that go best with each other set off: by `MARKS` where it is `plain`."""
     whole = Text("\n")
     for kind, name, part in (
         ("query", asked.patent, spoken and spoken[0]),
@@ -137,7 +159,7 @@ def _shown(asked: Any, texts: dict[tuple[str, str], Any], spoken: tuple[str, str
         start = said.find(part) if part else -1
         if part and start >= 0:
             whole.append(said[:start])
-            whole.append(part, "reverse")
+            whole.append(f"{MARKS[0]} {part} {MARKS[1]}" if plain else part, "reverse")
             whole.append(said[start + len(part) :])
         else:
             whole.append(said)

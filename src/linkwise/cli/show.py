@@ -75,8 +75,11 @@ class Bar:
         self.progress.stop()
 
 
+EVERY = 10.0  # seconds between two lines on how a step is going, at the least
+
+
 class Lines:
-    """One plain line for each finished step, and one a minute for how a long one is going."""
+    """One plain line for each finished step, and one every ten seconds for how a long one is going."""
 
     def __init__(self) -> None:
         self.names: list[str] = []  # a step may stand within another
@@ -90,7 +93,7 @@ class Lines:
         self.said = time.monotonic()
 
     def advance(self, done: int) -> None:
-        """Write how many are done, once a minute."""
+        """Write how many are done, at most every ten seconds."""
         if self.total is not None:
             self.note(f"{done:,} of {self.total:,}")
 
@@ -99,8 +102,8 @@ class Lines:
         print(text, file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:
-        """Write the words, once a minute."""
-        if time.monotonic() - self.said >= 60:
+        """Write the words, at most every ten seconds."""
+        if self.names and time.monotonic() - self.said >= EVERY:
             self.said = time.monotonic()
             print(f"{self.names[-1]}: {text}", file=sys.stderr, flush=True)
 

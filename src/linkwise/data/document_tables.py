@@ -84,8 +84,10 @@ def _ending(path: Path) -> str:
     return bare.suffix.lower()
 
 
-def choose_columns(path: Path, names: list[str], config: DocumentsConfig) -> dict[str, str]:
-    """Which column holds what, of those that the file has.
+def choose_columns(
+    path: Path, names: list[str], config: DocumentsConfig, codes: bool = True
+) -> dict[str, str]:
+    """Which column holds what, of those that the file has; without `codes` none of these unless it is named.
 
     Raises `InputError` where a named column is not there, two may be meant, or there is no text and no code.
     """
@@ -96,6 +98,8 @@ def choose_columns(path: Path, names: list[str], config: DocumentsConfig) -> dic
         if role == "claims" and config.text == ("abstract",):
             continue  # they are ten times as long as all the rest
         asked: str | None = getattr(config, role)
+        if role == "codes" and asked is None and not codes:
+            continue
         if asked is not None:
             if asked not in names and asked.lower() not in by_lower:
                 raise InputError(f'{path}: no column "{asked}" (--{role}); {at_hand}.')

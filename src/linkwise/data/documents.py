@@ -170,6 +170,15 @@ class Documents:
             f'such as "{printable(was)}" to {became}.'
         )
 
+    def left_out(self) -> str | None:
+        """Which rows of the files are no documents of their own, in words; None where all are."""
+        rules = (UNREADABLE, NO_ID, NO_YEAR, DUPLICATE, JOINED, FAMILY, SAME)
+        told = [f"{self.ledger[rule]:,} {rule}" for rule in rules if self.ledger.get(rule)]
+        if not told:
+            return None
+        by = f' (column "{self.columns["family"]}")' if self.ledger.get(FAMILY) else ""
+        return f"{len(self.table):,} documents were read; left out: {', '.join(told)}{by}."
+
     def doubled(self) -> str | None:
         """A warning of documents that equal an earlier one, in words; None without any."""
         if not self.same:
@@ -199,13 +208,17 @@ class Documents:
 
 
 def read_documents(
-    paths: str | Path | Sequence[str | Path], config: DocumentsConfig | None = None
+    paths: str | Path | Sequence[str | Path],
+    config: DocumentsConfig | None = None,
+    *,
+    codes: bool = True,
 ) -> Documents:
     """Read documents from tables: Parquet, CSV, TSV or JSON lines, all but Parquet also as .gz and .zst.
 
     One file, several, or folders of them, all with the same columns. Rows of one id that differ in nothing
     but their codes (one row per document and code) are joined. Of a family the earliest year stays, of that
-    the first row, with its own codes. Codes are rolled up to `config.level`.
+    the first row, with its own codes. Codes are rolled up to `config.level`. Without `codes` they are read
+    only where the config asks for them: whoever does not use them is not stopped by their columns.
 
     Raises `InputError` for files that are missing, empty, damaged or of different columns; for columns that
     are not there, or of which two may be meant; for malformed rows, and those without an id, without a year
@@ -213,6 +226,7 @@ def read_documents(
     or level) and no document has any; and where no document is left.
     """
     config = config or DocumentsConfig()
+    codes = codes or config.level is not None or config.leave_out_indexing
     files = find_tables(paths)
     ledger = dict.fromkeys(LEDGER, 0)
     frames: list[pl.DataFrame] = []
@@ -220,7 +234,7 @@ def read_documents(
     at_hand: list[str] = []
     for number, path in enumerate(files):
         table, names, unreadable = read_rows(path, config.on_bad_row == "skip", config)
-        chosen = choose_columns(path, names, config)
+        chosen = choose_columns(path, names, config, codes)
         if number == 0:
             columns, at_hand = chosen, names
         elif chosen != columns:

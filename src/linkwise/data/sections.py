@@ -67,15 +67,16 @@ class _Heading:
     body: list[str]
 
 
-def read_sections(paths: str | Path | Sequence[str | Path]) -> Sections:
+def read_sections(paths: str | Path | Sequence[str | Path], id: str | None = None) -> Sections:
     """Read documents with headings (.md, .html, .txt with numbered headings) and tables of sections.
 
     A document is a file; its sections have ids such as `manual:::4.2.1`, by the headings' numbers or,
     without numbers, by their places. A table has a row for each section: an id (code, section_id, id), a
-    title (title, name), and where it has them text, document and parent. An id such as `LVOC:::4.4.5` tells
-    its document and parent by itself. Tables of one work, such as its tree and its texts, are joined by
-    their ids; rows of one id and different texts are parts of one section. Citations are read from the
-    texts: "see Sections 2.4 and 3.1 of the CWW BREF".
+    title (title, name), and where it has them text, document and parent. Of several columns of ids each row
+    has the first that it has one in, unless `id` names the one to take; `notes` say which it was. An id such
+    as `LVOC:::4.4.5` tells its document and parent by itself. Tables of one work, such as its tree and its
+    texts, are joined by their ids; rows of one id and different texts are parts of one section. Citations
+    are read from the texts: "see Sections 2.4 and 3.1 of the CWW BREF".
 
     Raises `InputError` where a file cannot be read or has no sections, a parent is not there, or parents go
     in a circle.
@@ -91,7 +92,10 @@ def read_sections(paths: str | Path | Sequence[str | Path]) -> Sections:
         if ending in OUTLINES:
             parts.append(_of_outline(path, ending))
         elif ending in TABLES:
-            parts.append(_of_table(path))
+            part, columns = _of_table(path, id)
+            parts.append(part)
+            if columns:
+                notes.append(f"{path.name}: the sections' ids are of the column {columns}.")
         else:
             raise InputError(
                 f'{path}: sections are not read from files ending in "{ending}"; expected '
@@ -317,13 +321,20 @@ def _of_html(text: str) -> tuple[list[str], list[_Heading]]:
 # ----------------------------------------------------------------------------------------------- tables
 
 
-def _of_table(path: Path) -> pl.DataFrame:
+def _of_table(path: Path, id: str | None) -> tuple[pl.DataFrame, str]:
+    """The sections of a table, and which of several columns their ids are of, in words."""
     frame = read_table(path)
     by_lower = {name.lower(): name for name in frame.columns}
     chosen = {
         role: [by_lower[name] for name in names if name in by_lower]
         for role, names in USUAL.items()
     }
+    if id is not None:
+        if id not in frame.columns:
+            raise InputError(
+                f'{path}: no column "{id}" (--section-id); the columns are {", ".join(frame.columns)}.'
+            )
+        chosen["id"] = [id]
     for role in ("id", "title"):
         if not chosen[role]:
             raise InputError(
@@ -345,9 +356,10 @@ def _of_table(path: Path) -> pl.DataFrame:
         raise InputError(
             f"{path} row {row}: {' and '.join(chosen['id'])} are empty; expected the id of a section."
         )
+    told = _columns_of_ids(frame, chosen["id"])
     parts = pl.col("id").str.split_exact(SEPARATOR, 1)
     spelled = pl.col("id").str.contains(SEPARATOR, literal=True)
-    return table.select(
+    found = table.select(
         "id",
         pl.coalesce("document", pl.when(spelled).then(parts.struct[0]), pl.lit(path.stem)).alias(
             "document"
@@ -357,6 +369,26 @@ def _of_table(path: Path) -> pl.DataFrame:
         "text",
         "parent",
     )
+    return found, told
+
+
+def _columns_of_ids(frame: pl.DataFrame, names: list[str]) -> str:
+    """Which of several columns the ids are of, and how many of another than the first; empty for one."""
+    if len(names) == 1:
+        return ""
+    left = frame.select(
+        pl.col(name).cast(pl.String).str.strip_chars().replace("", None).is_null() for name in names
+    )
+    open_rows = pl.repeat(True, len(frame), eager=True)
+    told = []
+    for name in names:
+        filled = open_rows & ~left[name]
+        if filled.any():
+            told.append((name, int(filled.sum())))
+        open_rows = open_rows & left[name]
+    first, *others = told
+    rest = ", ".join(f"{n:,} of {name}" for name, n in others)
+    return first[0] + (f", but {rest}; --section-id takes one alone" if rest else "")
 
 
 # -------------------------------------------------------------------------------------------- the tree

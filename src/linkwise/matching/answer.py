@@ -26,7 +26,14 @@ from linkwise.matching.answer_names import Names
 from linkwise.matching.answer_question import Question, check, read_question
 from linkwise.matching.answer_records import Record, Records
 from linkwise.matching.answer_study import answer_study
-from linkwise.matching.answer_texts import Texts, all_texts, encoder, is_personal, quote
+from linkwise.matching.answer_texts import (
+    Texts,
+    all_texts,
+    encoder,
+    is_measured,
+    is_personal,
+    quote,
+)
 
 REFUSAL = "The records of this run do not answer this question."
 TEMPLATES = (answer_links, answer_figures, answer_study, answer_lists)
@@ -35,6 +42,7 @@ TOKENS = 800  # of a model's reply
 THIS = re.compile(
     r"\b(?:this|that|the\s+same)\s+(?=patent|technique|pollutant|goal|query|item)", re.I
 )
+YES_OR_NO = re.compile(r"^(?:is|are|was|were|does|do|did|has|have|can|could|will)\b", re.I)
 ONE = re.compile(r"\b(?:its|it|this one|that one)\b", re.I)
 THEY = re.compile(r"\b(?:their|they|them)\b", re.I)
 ALSO = re.compile(
@@ -178,10 +186,16 @@ class Session:
         yield said, ""
 
     def _passages(self, question: Question) -> Draft:
-        if is_personal(question.text):
+        if is_personal(question.text) or is_measured(question.text):
             return Draft()
         found = self.texts.find(question.text, named=bool(question.things))
-        return quote(found) if self.server is None else quote(found, len(found))
+        if self.server is not None:
+            return quote(found, len(found))
+        draft = quote(found)
+        if draft.lines and YES_OR_NO.match(question.text):  # a text that says so makes it no yes
+            first, records = draft.lines[0]
+            draft.lines[0] = (f"No yes or no is on record; a text says: {first}", records)
+        return draft
 
     def _worded(
         self, question: Question, draft: Draft, written: _Written

@@ -59,6 +59,7 @@ class Read:
     def __init__(self, question: Question) -> None:
         # Names of models and slices may be words that stand for kinds or things elsewhere.
         self.said = f" {' '.join(question.every)} "
+        self.parts = 0  # rows by parts of a slice that are left for metrics.json
 
     def take(self, names: Iterable[tuple[str, str]]) -> list[str]:
         """What the question names, by (spelling, name): the longest spellings first, in their order there."""
@@ -129,7 +130,11 @@ def _rows(
     if slices:
         rows = [row for row in rows if row["slice"] in slices]
     else:
-        rows = [row for row in rows if row["slice"] == "all"] or rows
+        whole = [row for row in rows if row["slice"] == "all"]
+        if not whole:
+            whole = _of_wholes(rows)
+            read.parts = len(rows) - len(whole)
+        rows = whole
     splits = dict.fromkeys(row["split"] for row in rows)
     wanted = [name for name in splits if f" {normal(str(name))} " in read.said]
     if wanted:
@@ -138,6 +143,23 @@ def _rows(
     elif "test" in splits:
         wanted = ["test"]
     return [row for row in rows if not wanted or row["split"] in wanted]
+
+
+def _of_wholes(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of slices that are no part of another: "patent-pollutant: Zinc" is one of patent-pollutant."""
+    wholes = {row["slice"] for row in rows}
+    return [
+        row for row in rows if str(row["slice"]).partition(": ")[0] not in wholes - {row["slice"]}
+    ]
+
+
+def _say_parts(draft: Draft, read: Read) -> None:
+    """Add how many rows by parts of a slice there are beside those that are told."""
+    if draft.lines and read.parts:
+        words = f"{figure(read.parts)} more rows, by parts of these"
+        draft.say(
+            f"{words}: see metrics.json, or name one.", Record("metrics.json, counted", words)
+        )
 
 
 def metric_name(row: dict[str, Any]) -> str:
@@ -206,7 +228,9 @@ def _metric(question: Question, records: Records) -> Draft | None:
         return NOTHING
     best, worst = question.has(*BEST), question.has(*WORST)
     if (best or worst) and not models:
-        return _extreme(rows, records, worst)
+        found = _extreme(rows, records, worst)
+        _say_parts(found, read)
+        return found
     draft = Draft()
     for row in rows[:LISTED]:
         n = "" if row["n"] is None else f", n {figure(row['n'])}"
@@ -220,6 +244,7 @@ def _metric(question: Question, records: Records) -> Draft | None:
             f"{words}; name the model, the slice or the length of the list.",
             Record("metrics.json, counted", words),
         )
+    _say_parts(draft, read)
     return draft
 
 
@@ -276,6 +301,7 @@ def _beaten(question: Question, records: Records) -> Draft | None:
         if not against or row["model"] == against[0]["model"]:
             continue
         _say_beaten(draft, row, against[0], against[0] in base, records)
+    _say_parts(draft, read)
     return draft if draft.lines else NOTHING
 
 
@@ -288,13 +314,20 @@ def _say_beaten(
         f"{metric_name(row)} ({clean(_where(row))}) {_value(row)} of {clean(row['model'])} against "
         f"{_value(other)} of {clean(other['model'])}"
     )
-    given = is_base and row["difference"] is not None and row.get("difference_low") is not None
+    # The difference from the baseline stands in the row of the model that is none.
+    turned = row["difference"] is None and row["baseline"] == row["value"]
+    mine = row if is_base else other if turned else {}
+    given = mine.get("difference") is not None and mine.get("difference_low") is not None
     if given:
-        low, high = sorted((sign * row["difference_low"], sign * row["difference_high"]))
+        turn = 1 if mine is row else -1
+        low, high = sorted(
+            (sign * turn * mine["difference_low"], sign * turn * mine["difference_high"])
+        )
         verdict = "Yes" if low > 0 else "No" if high < 0 or gap <= 0 else "Not shown"
         apart = "apart" if low > 0 or high < 0 else "not apart"
-        ends = f"[{_signed(row['difference_low'])}, {_signed(row['difference_high'])}]"
-        words += f"; difference {_signed(row['difference'])} {ends}, intervals {apart}"
+        ends = sorted((turn * mine["difference_low"], turn * mine["difference_high"]))
+        words += f"; difference {_signed(turn * mine['difference'])} "
+        words += f"[{_signed(ends[0])}, {_signed(ends[1])}], intervals {apart}"
     else:
         # A model beats another where the interval of their difference says so.
         verdict = "Not shown" if gap > 0 else "No"

@@ -10,6 +10,9 @@ from linkwise.matching.answer_draft import Draft
 from linkwise.matching.answer_names import Thing
 from linkwise.matching.answer_records import Record, Records, clean, figure
 
+# Makers of links whose scores are similarities, brought to 0 to 1, and no probabilities.
+SIMILARITIES = ("text vectors", "text similarity", "lexicon + text vectors")
+PROBABLE = ("weighed", "server:")  # and how those begin whose scores are
 MOST = 100  # of a list, whatever the question gives
 
 
@@ -57,7 +60,7 @@ class Graph:
         told = [
             f"{row['kind']} {self.shown(row['kind'], row['id'])} – "
             f"{row['other_kind']} {self.shown(row['other_kind'], row['other'])}:"
-            + ("" if row["score"] is None else f" score {figure(row['score'])},")
+            + ("" if row["score"] is None else f" {scored(row)},")
             + f" origin {row['origin']}, by {row['by']}"
         ]
         if row["reason"]:
@@ -81,6 +84,23 @@ class Graph:
             draft.say(f"- {clean(row['id'])} {clean(row['title'])}", self.records.node(row))
         draft.choice = True
         return draft
+
+
+def scored(row: dict[str, Any]) -> str:
+    """A link's score, and what it is: a similarity is no probability."""
+    if row["score"] is None:
+        return "no score"
+    return f"{measure(row)} {figure(row['score'])}"
+
+
+def measure(row: dict[str, Any]) -> str:
+    """What a link's score is called: a similarity, a probability, or a score of whatever it is."""
+    by = str(row["by"])
+    if row["origin"] == "model" and by in SIMILARITIES:
+        return "similarity"
+    goal = "goal" in (row["kind"], row["other_kind"])  # whose scores are a relevance
+    probable = row["origin"] == "model" and by.startswith(PROBABLE) and not goal
+    return "probability" if probable else "score"
 
 
 def counted(n: int, kind: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from linkwise.matching.answer_draft import NOTHING, Draft
-from linkwise.matching.answer_graph import MOST, Graph, counted, plural
+from linkwise.matching.answer_graph import MOST, Graph, counted, measure, plural, scored
 from linkwise.matching.answer_names import KINDS, Thing, word_set
 from linkwise.matching.answer_question import LATEST, Question
 from linkwise.matching.answer_records import Record, Records, clean, figure
@@ -151,6 +151,8 @@ def _count(question: Question, things: list[Thing], graph: Graph) -> Draft | Non
 
 def _held(row: dict[str, Any]) -> str:
     """How the answer to whether two things are linked begins: a link of a low score is no yes."""
+    if measure(row) == "similarity":
+        return "A link is on record, by similarity alone: "
     unlikely = row["origin"] == "model" and row["score"] is not None and row["score"] < EVEN
     return "A link is on record that its model holds unlikely: " if unlikely else "Yes: "
 
@@ -185,9 +187,8 @@ def _pair(question: Question, things: list[Thing], graph: Graph) -> Draft | None
     row = rows.row(0, named=True)
     record = graph.of_links(row)
     asked = question.text.lower().startswith(("is ", "are ", "does ", "do "))
-    score = "no score" if row["score"] is None else f"score {figure(row['score'])}"
     draft = Draft().say(
-        f"{_held(row) if asked else ''}{clean(one.shown)} and {clean(other.shown)}: {score}, "
+        f"{_held(row) if asked else ''}{clean(one.shown)} and {clean(other.shown)}: {scored(row)}, "
         f"origin {clean(row['origin'])}, by {clean(row['by'])}.",
         record,
     )
@@ -195,9 +196,8 @@ def _pair(question: Question, things: list[Thing], graph: Graph) -> Draft | None
     if WHY & set(question.words) and not told:
         return NOTHING
     for further in rows.slice(1, 3).iter_rows(named=True):
-        score = "no score" if further["score"] is None else f"score {figure(further['score'])}"
         draft.say(
-            f"Also: {score}, origin {clean(further['origin'])}, by {clean(further['by'])}.",
+            f"Also: {scored(further)}, origin {clean(further['origin'])}, by {clean(further['by'])}.",
             graph.of_links(further),
         )
     if {one.kind, other.kind} == {"patent", "technique"}:
@@ -325,7 +325,10 @@ def _scored(
     found: pl.DataFrame,
 ) -> str:
     """A line of a list: the score, and who says so where not all of the list are by the same."""
+    what = measure(row)
     told = [] if row["score"] is None else [figure(row["score"])]
+    if told and what != "score":
+        told = [f"{what} {told[0]}"]
     told += [clean(row["origin"])] if found["origin"].n_unique() > 1 else []
     return graph.shown(kind, row["other"], rows) + (f" ({', '.join(told)})" if told else "")
 

@@ -32,10 +32,15 @@ PAIR = word_set(
     "matches strong strongly synergy between go goes together"
 )
 WHY = word_set("why reason reasons because speaks")
+TOP = word_set(
+    "top best first highest likely riskiest strongest rank ranks ranked ranking list lists listed"
+)
+SIMILARITY = "text vectors"  # the model of lists that no judge has made
+COUNT = word_set("how many number count total different yes")
 
 
 def answer_lists(question: Question, records: Records) -> Draft | None:
-    """Who ranks first? Top 5 for Q. The rank, score and reason of an item."""
+    """Who ranks first? Top 5 for Q. The rank, score and reason of an item. Which have a yes, and how many."""
     ranking = records.ranking
     things = [thing for thing in question.things if thing.kind in ("query", "item")]
     if ranking.is_empty() or len(things) < len(question.things) or question.years:
@@ -43,11 +48,14 @@ def answer_lists(question: Question, records: Records) -> Draft | None:
     read = Read(question)
     models = read.take(spellings(dict.fromkeys(ranking["model"].drop_nulls().to_list())))
     said = {word for name in models for word in normal(name).split()}
-    left = question.left(LISTING | PAIR | NOUNS | PLACES | said | {"are", "there", "shown"})
-    if left or len(question.numbers) > 1:
+    counted = question.has("how many", "number of", "count of")
+    allowed = LISTING | PAIR | NOUNS | PLACES | said | {"are", "there", "shown"}
+    if question.left(allowed | (COUNT if counted else set())) or len(question.numbers) > 1:
         return None
     ranking, own = _of_model(ranking, models, records)
-    queries = [thing for thing in things if not ranking.filter(query=thing.id).is_empty()]
+    if counted:
+        return _count(question, things, ranking, own)
+    queries = [thing for thing in things if thing.kind == "query"]
     if len(things) == 2:
         return _of_two(question, things, ranking, own)
     if len(things) == 1 and not queries:
@@ -68,7 +76,8 @@ def answer_lists(question: Question, records: Records) -> Draft | None:
     else:
         table, whose = ranking, "of the list"
     table = table.sort(["rank", "row"])
-    words = f"{figure(len(table))} {'entries' if len(table) != 1 else 'entry'} {whose}{own}"
+    named = f"{figure(len(table))} {'entries' if len(table) != 1 else 'entry'} {whose}{own}"
+    table, words = _with_yes(question, table, named, "have a yes")
     if len(table) > n:
         words += f", the first {figure(n)} listed" if n > 1 else ", the first listed"
     draft = Draft().say(f"{words}:", Record(f"{table['file'][0]}, counted", clean(words)))
@@ -76,6 +85,46 @@ def answer_lists(question: Question, records: Records) -> Draft | None:
         shown = f"{row['query']} – {_item(row)}" if _one_list(ranking) else _item(row)
         draft.say(f"- {clean(shown)} ({_figures(row)})", _list_record(row))
     return draft
+
+
+def _judged(table: pl.DataFrame) -> bool:
+    """Whether a judge has said yes or no to the entries."""
+    return table["yes"].null_count() < len(table)
+
+
+def _with_yes(
+    question: Question, table: pl.DataFrame, named: str, have: str
+) -> tuple[pl.DataFrame, str]:
+    """The entries with a yes where a judge gave any, else all, and the first words of a list of them.
+
+    Where the first few are asked for (top, best, five) they are those of all, with a yes or not.
+    """
+    if not _judged(table):
+        alone = not table.is_empty() and table["model"][0] == SIMILARITY
+        return table, f"{named}, by similarity alone" if alone else named
+    yes = table.filter(pl.col("yes"))
+    if yes.is_empty():
+        return table, f"None of {named} {have}"
+    told = f"{figure(len(yes))} of {named} {have}"
+    return (table, told) if question.numbers or TOP & set(question.every) else (yes, told)
+
+
+def _count(
+    question: Question, things: list[Thing], ranking: pl.DataFrame, own: str
+) -> Draft | None:
+    """How many texts are about a goal? Those to which a judge said yes; without a judge nobody knows."""
+    if len(things) != 1 or question.numbers:
+        return None
+    (thing,) = things
+    found = ranking.filter(pl.col(thing.kind) == thing.id)
+    if found.is_empty() or not _judged(found):
+        return NOTHING
+    named = f"entries for {thing.id}{own} have a yes"
+    if thing.kind == "item":
+        named = f"lists{own} with {_item(found.row(0, named=True))} give it a yes"
+    words = f"{figure(int(found['yes'].sum()))} of {figure(len(found))} {named}"
+    record = Record(f"{found['file'][0]}, counted over yes", clean(words))
+    return Draft().say(f"{clean(words)}.", record)
 
 
 def _one_list(ranking: pl.DataFrame) -> bool:
@@ -126,9 +175,13 @@ def _item(row: dict[str, Any]) -> str:
 
 
 def _figures(row: dict[str, Any]) -> str:
-    told = [f"score {figure(row['score'])}"] if row["score"] is not None else []
+    # Of "text vectors" it is a cosine, or deviations; of judges the probability says more.
+    what = "similarity" if row["model"] == SIMILARITY else "score"
+    told = [f"{what} {figure(row['score'])}"] if row["score"] is not None else []
     if row["probability"] is not None and row["probability"] == row["probability"]:
         told.append(f"probability {figure(row['probability'])}")
+    if row["yes"] is not None:
+        told.append("yes" if row["yes"] else "no")
     return ", ".join([f"rank {figure(row['rank'])}", *told])
 
 
@@ -138,8 +191,6 @@ def _list_record(row: dict[str, Any]) -> Record:
     told += [f"{name}: {row[name]}" for name in ("reason", "action") if row[name]]
     if row["query_part"] and row["item_part"]:
         told.append(f'"{row["query_part"]}" – "{row["item_part"]}"')
-    if row["yes"] is not None:
-        told.append("yes" if row["yes"] else "no")
     return Record(f"{row['file']} row {row['row']}", clean("; ".join(told)))
 
 
@@ -162,8 +213,10 @@ def _words(own: str) -> set[str]:
 
 
 def _of_item(question: Question, thing: Thing, ranking: pl.DataFrame, own: str) -> Draft | None:
-    """The place of an item: on the only list, or on all that have it."""
-    found = ranking.filter(item=thing.id).sort(["rank", "row"])
+    """The place of an item: on the only list, or on all that have it, the likeliest first."""
+    found = ranking.filter(item=thing.id).sort(
+        ["probability", "rank", "row"], descending=[True, False, False], nulls_last=True
+    )
     if found.is_empty():
         return NOTHING
     if ranking["query"].n_unique() == 1:
@@ -171,14 +224,13 @@ def _of_item(question: Question, thing: Thing, ranking: pl.DataFrame, own: str) 
     n = _length(question)
     if n is None:
         return None
-    several = f"{figure(len(found))} lists{own} have" if len(found) != 1 else f"1 list{own} has"
-    words = f"{several} {clean(_item(found.row(0, named=True)))}"
+    likely = found["probability"].null_count() == 0
+    item = clean(_item(found.row(0, named=True)))
+    named = f"{figure(len(found))} {'lists' if len(found) != 1 else 'list'}{own} with {item}"
+    found, words = _with_yes(question, found, named, "give it a yes")
     if len(found) > n:
-        words += (
-            f", the {figure(n)} where it stands highest"
-            if n > 1
-            else ", that where it stands highest"
-        )
+        how = "is likeliest" if likely else "stands highest"
+        words += f", the {figure(n)} where it {how}" if n > 1 else f", that where it {how}"
     draft = Draft().say(f"{words}:", Record(f"{found['file'][0]}, counted", clean(words)))
     for row in found.head(n).iter_rows(named=True):
         draft.say(f"- {clean(row['query'])} ({_figures(row)})", _list_record(row))

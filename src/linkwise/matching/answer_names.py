@@ -30,6 +30,7 @@ KINDS = {
     "goal": "goal", "goals": "goal", "sdg": "goal", "sdgs": "goal", "query": "query", "queries": "query",
     "item": "item", "items": "item",
 }  # fmt: skip
+SIDES = {"goal": "item", "technique": "item", "patent": "query", "text": "query", "texts": "query"}
 PREFERRED = ("pollutant", "goal", "technique", "patent", "query", "item")
 # Of two substances whose names differ in such a piece, neither is the other one misspelt.
 SUBSTANCE = (
@@ -234,8 +235,12 @@ def _choose(
     beside = {
         KINDS.get(words[at].word) for at in (start - 1, stop) if 0 <= at < len(words)
     } - {None}  # fmt: skip
+    # "goal 6" is no text of that number, and "text 6" no goal.
+    sides = {SIDES.get(words[at].word) or SIDES.get(KINDS.get(words[at].word, ""))
+             for at in (start - 1, stop) if 0 <= at < len(words)}  # fmt: skip
     for keep in (
         lambda row: row["kind"] in beside,
+        lambda row: row["kind"] in sides,
         lambda row: row["how"] == "id",
         lambda row: row["how"] == "title",
         lambda row: row["kind"] not in kinds,

@@ -130,12 +130,16 @@ def _fact(question: Question, records: Records) -> Draft | None:
     }
     if not words or any(word.isdigit() for word in words):
         return None
-    draft = Draft()
+    found = []
     for label, value, note in records.facts:
         about = {_stem(word) for word in normal(f"{label} {note}").split()}
-        if words <= about and words & {_stem(word) for word in normal(label).split()}:
-            told = clean(f"{label}: {value}{f' ({note})' if note else ''}")
-            draft.say(f"{told}.", Record("report.json, key numbers", told))
+        own = {_stem(word) for word in normal(label).split()}
+        if words <= about and words & own:
+            found.append((own == words, clean(f"{label}: {value}{f' ({note})' if note else ''}")))
+    whole = [told for exact, told in found if exact]  # "Patents" before "Judged for each patent"
+    draft = Draft()
+    for told in whole or [told for _, told in found]:
+        draft.say(f"{told}.", Record("report.json, key numbers", told))
     return draft if draft.lines else None
 
 

@@ -26,7 +26,7 @@ from linkwise.matching.similar import parts_of
 log = logging.getLogger("linkwise")
 
 # Chosen on simulated questions (benchmarks/answering.py --calibrate, docs/results/match.md): of 60 about
-# anything else none stays, by the cover alone 2; of 75 made of a few words of a sentence on record 53 stay.
+# anything else none stays, by the cover alone 2; of 75 made of a few words of a sentence on record 54 stay.
 WEAK = 0.9  # cover below which a passage does not answer
 FAR = 0.35  # cosine below which it does not either, unless the question names what it is of
 CANDIDATES = 30  # records of which passages are looked at
@@ -50,6 +50,31 @@ QUANTITY = re.compile(
 PERSONAL = re.compile(
     r"\b(?:you|your|yourself|should|shall|opinion|think|believe|feel|prefer|favou?rite|ignore|"
     r"disregard|pretend|forget|instructions?)\b",
+    re.I,
+)
+
+# What a run measures of its models: what a text says of such a figure is not the run's.
+MEASURE = re.compile(
+    r"\b(?:r?auc|roc|pr[- ]?auc|auroc|f1|f[- ]score|n?dcg|mrr|mean reciprocal rank|rmse|log[- ]?loss|brier|"
+    r"kappa|average precision|hit rate|perplexity|area under)\b",
+    re.I,
+)
+# The same, and settings, by names that other things have as well: where nothing else is asked of.
+PERHAPS = re.compile(
+    r"\b(?:accuracy|precision|recall|sensitivity|specificity|lift|loss|error|coverage|calibration|score|"
+    r"metrics?|seed|thresholds?|epochs?|learning rate|batch size|folds?|bootstrap|resamples|threads|dropout|"
+    r"optimi[sz]er|encoder|random state|hyper-?parameters?|settings?|options?|parameters?|interval|"
+    r"config(?:uration)?|confidence)\b",
+    re.I,
+)
+RUN = word_set(
+    "run runs study model models judge judges classifier recommender detector baseline train training test "
+    "validation split slice all overall used use set value values average mean best our high good well "
+    "weighed words tf idf vectors random k at by for cut it its"
+)
+SAYS = re.compile(
+    r"\b(?:says?|said|tells?|mentions?|describes?|reports?|claims?|according|"
+    r"(?:which|what)\s+(?:patents?|texts?|techniques?|sections?|documents?))\b",
     re.I,
 )
 
@@ -227,6 +252,22 @@ def encoder() -> Embed | None:
 def is_personal(question: str) -> bool:
     """Whether a question is for a person, or an order."""
     return PERSONAL.search(question) is not None
+
+
+def is_measured(question: str) -> bool:
+    """Whether a question is for a metric or a setting of the run, which texts do not know.
+
+    Not where it asks what a text says, nor where an ambiguous name is that of something else: the accuracy of
+    a temperature sensor.
+    """
+    if SAYS.search(question):
+        return False
+    if MEASURE.search(question):
+        return True
+    if not PERHAPS.search(question):
+        return False
+    rest = normal(PERHAPS.sub(" ", question)).split()
+    return not [word for word in rest if word not in ASKING | RUN and not word.isdigit()]
 
 
 def quote(passages: list[Passage], most: int = SHOWN) -> Draft:

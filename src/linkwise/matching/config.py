@@ -20,7 +20,7 @@ class MatchConfig(BaseModel):
     text: str = "text"
     """Column with the texts."""
     id: str | None = None
-    """Column with the texts' ids; by default their row numbers."""
+    """Column with the texts' ids; by default the column id where each has one text, else row numbers."""
     goal: str = "goal"
     """Column with the id of the goal that a text was judged against, where people have judged."""
     label: str = "label"
@@ -59,6 +59,9 @@ class PairsConfig(BaseModel):
     """Column of the labels with the patent's id; by default found by its usual names."""
     section_column: str | None = None
     """Column of the labels with the section's id; by default found by its usual names."""
+    section_id: str | None = None
+    """Column of a table of sections with their ids; by default the first of code, codes, section_id, sec_id
+    and id that a row has."""
     label_column: str = "label"
     """Column of the labels with yes or no, true or false, 1 or 0."""
     split: Literal["by-document", "by-patent", "random"] = "by-document"

@@ -119,6 +119,15 @@ class Texts:
     notes: tuple[str, ...]
 
 
+def _are_ids(frame: pl.DataFrame, column: str) -> bool:
+    """Whether a column has an id in every row, and one text of each."""
+    name = frame[column].cast(pl.String)
+    if (name.fill_null("").str.strip_chars() == "").any():
+        return False
+    pairs = pl.DataFrame({"id": name, "text": frame["text"]})
+    return pairs.n_unique() == name.n_unique()
+
+
 def read_labelled(paths: Sequence[str], goals: Goals, config: MatchConfig) -> Texts:
     """Read a table of texts; where it has the columns of goals and labels, what people said.
 
@@ -137,12 +146,19 @@ def read_labelled(paths: Sequence[str], goals: Goals, config: MatchConfig) -> Te
             f"{path} row {int(empty.arg_max() or 0) + 1}: the text is empty; fill it or leave the row out."
         )
     texts = frame["text"].to_list()
-    if config.id is not None:
-        if config.id not in frame.columns:
+    notes: list[str] = []
+    column = config.id or next((name for name in frame.columns if name.lower() == "id"), None)
+    if config.id is None and column is not None and not _are_ids(frame, column):
+        notes.append(
+            f'The column "{column}" is empty in places, or has several texts of one id: texts are numbered.'
+        )
+        column = None
+    if column is not None:
+        if column not in frame.columns:
             raise InputError(
-                f'{path}: no column "{config.id}" (--id); the columns are {", ".join(frame.columns)}.'
+                f'{path}: no column "{column}" (--id); the columns are {", ".join(frame.columns)}.'
             )
-        names = frame[config.id].cast(pl.String).fill_null("").to_list()
+        names = frame[column].cast(pl.String).fill_null("").to_list()
     else:
         numbers: dict[str, str] = {}
         for number, text in enumerate(texts, 1):
@@ -165,7 +181,6 @@ def read_labelled(paths: Sequence[str], goals: Goals, config: MatchConfig) -> Te
             f'{path}: there is a column "{known.pop()}" and none "{missing}"; name both with --goal and '
             "--label, or neither."
         )
-    notes: list[str] = []
     said: dict[tuple[int, int], set[float]] = {}
     if known:
         goal_of = {name: row for row, name in enumerate(goals.ids)}

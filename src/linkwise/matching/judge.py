@@ -120,21 +120,21 @@ def _log_loss(label: Floats, p: Floats) -> float:
     return float(-(label * np.log(p) + (1 - label) * np.log(1 - p)).mean())
 
 
-def cheapest_threshold(
-    label: Floats, p: Floats, cost_wrong_yes: float, cost_wrong_no: float
-) -> float:
-    """The probability from which on yes costs least over these pairs; of equals the highest.
+def threshold_of(cost_wrong_yes: float, cost_wrong_no: float) -> float:
+    """The probability from which on a yes is expected to cost no more than a no; .5 where both cost the same.
 
-    `cost_wrong_yes` is that of a yes that is wrong, `cost_wrong_no` of a no that is wrong.
+    A yes of probability p is expected to cost (1 - p) times `cost_wrong_yes`, a no p times `cost_wrong_no`.
+    So it holds for probabilities that are calibrated, and is not chosen on any labels.
     """
-    order = np.argsort(-p, kind="stable")
-    sorted_p, sorted_label = p[order], label[order]
-    # Yes to the first i: what is wrong in them, and what is missed behind them.
-    wrong = np.concatenate([[0], np.cumsum(1 - sorted_label)]) * cost_wrong_yes
-    missed = (sorted_label.sum() - np.concatenate([[0], np.cumsum(sorted_label)])) * cost_wrong_no
-    ends = np.concatenate([[True], sorted_p[1:] != sorted_p[:-1], [True]])  # never between equals
-    total = np.where(ends, wrong + missed, np.inf)
-    first = int(np.argmin(total))
-    if first == 0:
-        return float(np.nextafter(sorted_p[0], np.inf))
-    return float(sorted_p[first - 1])
+    return cost_wrong_yes / (cost_wrong_yes + cost_wrong_no)
+
+
+def threshold_words(threshold: float, cost_wrong_yes: float, cost_wrong_no: float) -> str:
+    """From which probability on it is a yes, and why: one sentence, the same wherever it is told."""
+    first = f"Yes from a probability of {threshold:.3g} on"
+    if abs(threshold - threshold_of(cost_wrong_yes, cost_wrong_no)) > 1e-9:
+        return f"{first}, as the judge was learned."
+    return (
+        f"{first}: a yes that is wrong costs {cost_wrong_yes:g} and a no that is wrong {cost_wrong_no:g}, "
+        "and from there on a yes is expected to cost no more."
+    )

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from linkwise.errors import InputError
-from linkwise.matching.judge import WeighedJudge, calibrated, cheapest_threshold, fit_judge
+from linkwise.matching.judge import WeighedJudge, calibrated, fit_judge, threshold_of
 from linkwise.matching.labels import Labelled
 from linkwise.matching.similar import FEATURES, SIMILARITIES
 
@@ -123,21 +123,20 @@ def fitted(
     held_out: Any,
     costs: tuple[float, float],
 ) -> Fitted:
-    """A judge learned from pairs, calibrated, with the threshold that costs least.
+    """A judge learned from pairs, calibrated, with the threshold that is expected to cost least.
 
     Scores become probabilities by pairs that training did not see: `held_out`, or those of groups left out in
     turn. `costs` are those of a wrong yes and of a wrong no.
     """
     rows, scores = judge.fit(pairs, label, group, held_out)
     line = calibrated(scores, label[rows])
-    p = line.probability(scores[:, None])
-    return Fitted(judge, line, cheapest_threshold(label[rows], p, *costs))
+    return Fitted(judge, line, threshold_of(*costs))
 
 
 def as_it_is(judge: Judge, costs: tuple[float, float]) -> Fitted:
     """A model's own log-odds, with nothing to calibrate them by; yes where that is likely to cost less."""
     line = WeighedJudge(("score",), (0.0,), (1.0,), (1.0,), 0.0, 1.0)
-    return Fitted(judge, line, costs[0] / sum(costs), calibrated=False)
+    return Fitted(judge, line, threshold_of(*costs), calibrated=False)
 
 
 @dataclass
@@ -177,8 +176,8 @@ def cross_fit(
 ) -> Tried:
     """Each fold judged by a judge of its own, which has seen the others only.
 
-    Of these the following fold is held out from training: scores become probabilities, and the threshold is
-    chosen, by what was not trained on. `make(fold)` makes an untrained judge.
+    Of these the following fold is held out from training: scores become probabilities by what was not trained
+    on. `make(fold)` makes an untrained judge.
     """
     found = Tried(np.empty(len(labelled)), np.zeros(len(labelled), dtype=np.bool_))
     found.threshold = np.empty(len(labelled))

@@ -16,6 +16,7 @@ from linkwise.errors import InputError
 from linkwise.matching.goals import NO, YES
 from linkwise.matching.labels import kappa
 
+SKIPPED = ""  # the label of a pair that a person passed over
 COLUMNS = ("patent", "section", "label", "person", "chosen")
 AGAIN = 4  # every fourth pair is one that another person has labelled: by these people are compared
 
@@ -30,7 +31,7 @@ class Asked:
 
 
 def read_labels(path: Path) -> pl.DataFrame:
-    """The labels so far, of all people; none where there is no file yet.
+    """The labels so far, of all people, empty where one was passed over; none where there is no file yet.
 
     Raises `InputError` where the file is another one.
     """
@@ -45,7 +46,7 @@ def read_labels(path: Path) -> pl.DataFrame:
             f"{path}: the columns are {', '.join(found.columns)}; expected {', '.join(COLUMNS)}, as "
             "linkwise match label writes them. Choose another --out."
         )
-    bad = ~found["label"].str.to_lowercase().is_in([*YES, *NO])
+    bad = ~found["label"].str.to_lowercase().is_in([*YES, *NO, SKIPPED])
     if bad.any():
         row = int(bad.arg_max() or 0)
         raise InputError(
@@ -57,7 +58,7 @@ def read_labels(path: Path) -> pl.DataFrame:
 def pairs_to_ask(
     ranking: pl.DataFrame, labels: pl.DataFrame, person: str, order: str, seed: int
 ) -> list[Asked]:
-    """All pairs that a person has not labelled yet, in the order in which they are to be asked.
+    """All pairs that a person has not seen yet, in the order in which they are to be asked.
 
     `uncertain`: those nearest to the judge's even odds first. Without a judge nothing is known of them: by
     turns the first of a patent's list, where a yes is likeliest, and any pair. `random`: any, so that
@@ -67,7 +68,7 @@ def pairs_to_ask(
     mine = set(labels.filter(pl.col("person") == person).select("patent", "section").rows())
     theirs = [
         pair
-        for pair in labels.filter(pl.col("person") != person)
+        for pair in labels.filter(pl.col("person") != person, pl.col("label") != SKIPPED)
         .select("patent", "section")
         .unique(maintain_order=True)
         .rows()
@@ -112,8 +113,8 @@ def add_label(path: Path, asked: Asked, label: str, person: str) -> None:
         writer.writerow((asked.patent, asked.section, label, person, asked.chosen))
 
 
-def drop_last(path: Path, person: str) -> Asked | None:
-    """Take a person's last label back, and return its pair; None where there is none."""
+def drop_last(path: Path, person: str) -> tuple[Asked, str] | None:
+    """Take a person's last answer back, also a pair passed over: its pair and label, or None without any."""
     labels = read_labels(path)
     mine = labels.with_row_index("row").filter(pl.col("person") == person)
     if not len(mine):
@@ -122,7 +123,7 @@ def drop_last(path: Path, person: str) -> Asked | None:
     partial = path.with_name(f".{path.name}.partial")
     labels.with_row_index("row").filter(pl.col("row") != last["row"]).drop("row").write_csv(partial)
     partial.replace(path)
-    return Asked(last["patent"], last["section"], last["chosen"])
+    return Asked(last["patent"], last["section"], last["chosen"]), last["label"]
 
 
 def agreements(labels: pl.DataFrame) -> list[tuple[str, str, int, float]]:
@@ -135,7 +136,9 @@ def agreements(labels: pl.DataFrame) -> list[tuple[str, str, int, float]]:
                 strict=True,
             )
         )
-        for (person,), own in labels.group_by("person", maintain_order=True)
+        for (person,), own in labels.filter(pl.col("label") != SKIPPED).group_by(
+            "person", maintain_order=True
+        )
     }
     found = []
     for first, second in combinations(said, 2):

@@ -83,6 +83,7 @@ def read_pairs(
                 raise InputError(
                     f'{path} row {number}: the {column} is "{name}", which is not among the {len(known):,} '
                     f"{what} with a text, such as {', '.join(list(known)[:3])}."
+                    + (" --section-id names the column of their ids." if what == "sections" else "")
                 )
         answer = label.strip().lower()
         if answer not in YES | NO:
@@ -120,6 +121,36 @@ def read_pairs(
     query_rows, item_rows = (np.array([pair[k] for pair in agreed], dtype=np.int64) for k in (0, 1))
     labels = np.array(list(agreed.values()), dtype=np.float64)
     return Labelled(query_rows, item_rows, labels, tuple(notes))
+
+
+def confounded(labelled: Labelled, names: Sequence[str]) -> list[str]:
+    """Warnings that the labels go with the patents rather than with the pairs, in words.
+
+    Where of the patents with two pairs or more less than half as many have both labels as would if labels
+    fell at random; and where one patent has more than half of the pairs of a kind. `names` are the patents'.
+    """
+    told = []
+    patents, of = np.unique(labelled.query, return_inverse=True)
+    n = np.bincount(of)
+    n_yes = np.bincount(of, weights=labelled.label)
+    several = n > 1
+    both = int(((n_yes > 0) & (n_yes < n))[several].sum())
+    rate = labelled.label.mean()
+    expected = float((1 - rate**n - (1 - rate) ** n)[several].sum())
+    if both < expected / 2 and expected >= 1:
+        told.append(
+            f"Of {int(several.sum()):,} patents with two labelled pairs or more {both:,} "
+            f"{'has' if both == 1 else 'have'} both a yes and a no; if labels fell at random "
+            f"{expected:,.0f} would"
+        )
+    for kind, counts in (("yes", n_yes), ("no", n - n_yes)):
+        most = int(counts.argmax())
+        if counts[most] > counts.sum() / 2 and len(patents) > 2:
+            told.append(
+                f"{int(counts[most]):,} of the {int(counts.sum()):,} pairs with {kind} are of one patent, "
+                f"{names[patents[most]]}"
+            )
+    return told
 
 
 def _first_of_equals(texts: Sequence[str]) -> list[int]:

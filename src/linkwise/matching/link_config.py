@@ -20,6 +20,9 @@ class LinkConfig(BaseModel):
 
     sections: Annotated[Files, Hidden] = ()
     """Files of the techniques' sections, as `read_sections` takes them."""
+    section_id: str | None = None
+    """Column of a table of sections with their ids; by default the first of code, codes, section_id, sec_id
+    and id that a row has."""
     pollutants: Annotated[str | None, Hidden] = None
     """File of pollutants: JSON or a table, with name and where there are synonyms, cas and formula."""
     goals: str | None = None
@@ -39,6 +42,9 @@ class LinkConfig(BaseModel):
     """Tokens at which a sentence is cut."""
     near: int = Field(30, ge=1)
     """Pollutants nearest to a text by their vectors that are looked at, beside those that it names."""
+    link_from: float = Field(0.5, gt=0, lt=1)
+    """Score from which on a text is linked with a pollutant: a probability where a judge has learned or a
+    server answers. What is below stands in ranking.parquet alone."""
     retrieve: int = Field(50, ge=1)
     """Techniques nearest to a patent by their vectors that are looked at."""
     techniques: int = Field(10, ge=1)

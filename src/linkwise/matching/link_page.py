@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from linkwise.matching.link_given import PAIRS, Pair
-from linkwise.matching.link_pollutants import BOTH, JUDGE, NAMES, WORDS
+from linkwise.matching.link_pollutants import BOTH, JUDGE, LARGEST, NAMES, WORDS
+from linkwise.matching.page import NO_INTERVAL
 from linkwise.report import Bullets, Column, Fact, Report, Section, Table, interval_columns
 
 if TYPE_CHECKING:
     from linkwise.matching.link_config import LinkConfig
+    from linkwise.matching.link_pollutants import Judged
     from linkwise.matching.link_read import Read
     from linkwise.matching.link_study import Found
 
@@ -31,10 +33,10 @@ def build_report(
             ("goal", "Goals"),
         )
     )  # fmt: skip
-    verdict, beats = _verdict(found, made)
+    verdict, beats = _verdict(found, made, config)
     sections = [_counts_section(links)]
     for pair in PAIRS:
-        sections += _agreement_sections(found, pair)
+        sections += _agreement_sections(found, pair, config)
     linked = set(made.select("source_kind", "target_kind").iter_rows())
     sections += [_evidence_section(pair, made, nodes) for pair in PAIRS if pair in linked]
     if found.failures:
@@ -53,7 +55,9 @@ def _rows(found: Found, slice: str, metric: str) -> list[dict[str, Any]]:
     return [row for row in found.metrics if (row["slice"], row["metric"]) == (slice, metric)]
 
 
-def _verdict(found: Found, made: pl.DataFrame) -> tuple[tuple[str, ...], bool | None]:
+def _verdict(
+    found: Found, made: pl.DataFrame, config: LinkConfig
+) -> tuple[tuple[str, ...], bool | None]:
     counts = made.group_by("source_kind", "target_kind").len()
     of = {(a, b): n for a, b, n in counts.iter_rows()}
     said = ", ".join(f"{of.get(pair, 0):,} of {pair[0]} and {pair[1]}" for pair in PAIRS)
@@ -63,19 +67,31 @@ def _verdict(found: Found, made: pl.DataFrame) -> tuple[tuple[str, ...], bool | 
     for pair, judged in found.judged.items():
         slice = "-".join(pair)
         used = judged.used
-        row = next(r for r in _rows(found, slice, "auc") if r["model"] == used)
-        f1 = next(r for r in _rows(found, slice, "f1") if r["model"] == used)
+        row, precision, recall = (
+            next(r for r in _rows(found, slice, metric) if r["model"] == used)
+            for metric in ("auc", "precision", "recall")
+        )
         beats.append((row["difference_low"] or 0) > 0)
         lines.append(
-            f"{pair[0].capitalize()}s and pollutants: AUC {_interval(row)} and F1 {_interval(f1)}; {WORDS} "
-            f"has {row['baseline']:.3f} and {f1['baseline']:.3f} (difference of AUC {row['difference']:+.3f} "
-            f"[{row['difference_low']:+.3f}, {row['difference_high']:+.3f}])."
+            f"{pair[0].capitalize()}s and pollutants: "
+            f"{_expected(pair, made, config, judged.origin)}. On pollutants not seen such links "
+            f"had precision {_interval(precision)} and recall {_interval(recall)}; AUC "
+            f"{_interval(row)}, of {WORDS} {row['baseline']:.3f} (difference {row['difference']:+.3f}"
+            f"{_ends(row)})."
         )
     if not lines:
         return (
             first,
-            "No pairs to judge pollutants by were given: their links are not judged.",
+            "No pairs to judge pollutants by were given: their links are not judged, and how many of them "
+            "are right is not known.",
         ), None
+    for a, b in PAIRS:
+        own = made.filter(source_kind=a, target_kind=b, by=BOTH)
+        if b == "pollutant" and len(own):
+            lines.append(
+                f"{a.capitalize()}s and pollutants: {len(own):,} links by {BOTH}, of which nothing given "
+                "tells how many are right."
+            )
     some = next(iter(found.judged.values()))
     whose = "people's" if some.origin == "person" else "the published"
     judge = "the judge of pollutants" if some.used == JUDGE else some.used
@@ -90,7 +106,26 @@ def _verdict(found: Found, made: pl.DataFrame) -> tuple[tuple[str, ...], bool | 
     )
 
 
+def _expected(pair: Pair, made: pl.DataFrame, config: LinkConfig, origin: str) -> str:
+    """How many links of a kind were made, from which probability on, and how many of them should be right."""
+    whose = "people" if origin == "person" else "the published pairs"
+    own = made.filter(pl.col("source_kind") == pair[0], pl.col("target_kind") == pair[1])
+    told = f"{len(own):,} links, all from a probability of {config.link_from:g} on"
+    if own.is_empty():
+        return told
+    p = own["score"].to_numpy()
+    return f"{told}; by these {p.sum():,.0f} ({p.mean():.0%}) of them should agree with {whose}"
+
+
+def _ends(row: dict[str, Any]) -> str:
+    if row["difference_low"] is None:
+        return ""
+    return f" [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]"
+
+
 def _interval(row: dict[str, Any]) -> str:
+    if row["value"] is None:
+        return "undefined"
     if row["low"] is None:
         return f"{row['value']:.3f}"
     return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
@@ -117,14 +152,15 @@ def _counts_section(links: pl.DataFrame) -> Section:
                     Column(name="score", format="float2"),
                 ),
                 rows=tuple(counts.iter_rows()),
-                note="How many links, of how many sources and targets, and the median of their scores. "
+                note="How many links, of how many sources and targets, and the median of their scores: a "
+                f"probability where links are by {JUDGE} or a server, else a similarity or what was given. "
                 "Published scores are taken as they are; they are no person's judgement.",
             ),
         ),
     )
 
 
-def _agreement_sections(found: Found, pair: Pair) -> list[Section]:
+def _agreement_sections(found: Found, pair: Pair, config: LinkConfig) -> list[Section]:
     """How the models agree with the given pairs, over all and by pollutant."""
     a, b = pair
     slice = f"{a}-{b}"
@@ -157,11 +193,11 @@ def _agreement_sections(found: Found, pair: Pair) -> list[Section]:
         return []
     models = list(dict.fromkeys(row["model"] for row in _rows(found, slice, "auc")))
     rows = []
-    for model in models:
+    for model in (*models, LARGEST):
         cells: list[Any] = [model]
         for metric in ("auc", "f1", "precision", "recall"):
-            row = next(r for r in _rows(found, slice, metric) if r["model"] == model)
-            cells += [row["value"], row["low"], row["high"]]
+            row = next((r for r in _rows(found, slice, metric) if r["model"] == model), None)
+            cells += [None] * 3 if row is None else [row["value"], row["low"], row["high"]]
         rows.append(tuple(cells))
     n = _rows(found, slice, "auc")[0]["n"]
     over_all = Table(
@@ -175,18 +211,23 @@ def _agreement_sections(found: Found, pair: Pair) -> list[Section]:
         ),
         rows=tuple(rows),
         note=f"The first stage kept {judged.kept:.1%} of the yes pairs, and {judged.looked:.1%} of all; what "
-        f"it let fall counts as no for {NAMES}, {BOTH} and {judged.used}. Intervals: 95 %, bootstrap over "
-        "pollutants.",
+        f"it let fall counts as no for {NAMES}, {BOTH} and {judged.used}. Links, and F1, precision and "
+        f"recall of {judged.used} and {BOTH}, are from {config.link_from:g} on (--link-from); of {WORDS} and "
+        f"text vectors, and in the last line of {JUDGE}, from the score of the largest F1 on the other "
+        "pollutants. Intervals: 95 %, bootstrap over pollutants.",
     )
     blocks: list[Table] = [
         over_all,
-        _by_pollutant(found, slice, judged.used),
+        _by_pollutant(found, slice, judged),
         _disagreements(found.wrong[pair], a),
     ]
     return [Section(title=title, blocks=tuple(blocks))]
 
 
-def _by_pollutant(found: Found, slice: str, used: str) -> Table:
+def _by_pollutant(found: Found, slice: str, judged: Judged) -> Table:
+    used = judged.used
+    said = judged.evaluation.filter(model=used).group_by("item").agg(pl.col("label").sum())
+    yes = dict(said.iter_rows())
     auc = {}
     for row in found.metrics:
         if row["slice"].startswith(f"{slice}: ") and row["metric"] in ("auc", "f1"):
@@ -197,7 +238,7 @@ def _by_pollutant(found: Found, slice: str, used: str) -> Table:
         f1 = auc[name, used, "f1"]
         rows.append(
             (
-                name, mine["n"], mine["value"], mine["low"], mine["high"], f1["value"], f1["low"],
+                name, mine["n"], yes[name], mine["value"], mine["low"], mine["high"], f1["value"], f1["low"],
                 f1["high"], auc[name, WORDS, "auc"]["value"],
             )
         )  # fmt: skip
@@ -206,11 +247,14 @@ def _by_pollutant(found: Found, slice: str, used: str) -> Table:
         columns=(
             Column(name="pollutant"),
             Column(name="pairs", format="int"),
+            Column(name="yes", format="int"),
             *interval_columns("AUC", "float3"),
             *interval_columns("F1", "float3"),
             Column(name="AUC of words alone", format="float3"),
         ),
-        rows=tuple(sorted(rows, key=lambda row: -(row[2] or 0))),
+        rows=tuple(sorted(rows, key=lambda row: -row[2])),
+        note="Those with the most yes first: of a handful of yes an AUC tells little. Pollutants whose pairs "
+        f"are all yes or all no are left out. {NO_INTERVAL}",
     )
 
 
@@ -240,6 +284,14 @@ def _evidence_section(pair: tuple[str, str], made: pl.DataFrame, nodes: pl.DataF
     best = own.sort("score", descending=True, maintain_order=True).unique(
         "source", keep="first", maintain_order=True
     )
+    judged = own["by"].str.contains(r"^(?:weighed|server:)").all()
+    what = ("relevance" if pair[1] == "goal" else "probability") if judged else "similarity"
+    note = ""
+    if not judged:
+        note = (
+            " The similarity is the mean of eight in deviations about those of the other candidates, brought "
+            "to 0 to 1: it is no probability, and orders the candidates of one source alone."
+        )
     rows = [
         (
             f"{_named(pair[0], row['source'], titles)} -> {_named(pair[1], row['target'], titles)}",
@@ -254,12 +306,12 @@ def _evidence_section(pair: tuple[str, str], made: pl.DataFrame, nodes: pl.DataF
                 caption="The best links, one of each source, and what speaks for them",
                 columns=(
                     Column(name=f"{pair[0]} -> {pair[1]}"),
-                    Column(name="score", format="float2"),
+                    Column(name=what, format="float2"),
                     Column(name=f"of the {pair[0]}"),
                     Column(name=f"of the {pair[1]}, and why"),
                 ),
                 rows=tuple(rows),
-                note=f"All {len(own):,} stand in links.parquet.",
+                note=f"All {len(own):,} stand in links.parquet.{note}",
             ),
         ),
     )
@@ -307,15 +359,22 @@ def _failures_section(found: Found) -> Section:
 
 
 def _method_section(read: Read, found: Found, config: LinkConfig) -> Section:
-    second = f"Second: {BOTH}, half from names, half from similarities; links from .5 on, which needs both."
+    second = (
+        f"Second: {BOTH}, half from names, half from similarities; links from {config.link_from:g} on "
+        "(from .5 on both are needed). The score is no probability."
+    )
     if found.judged:
         second = (
             "Second: a logistic regression on similarities and names, learned from the given pairs, which "
-            "judges each pollutant without what was said of it, a fifth of them at a time. Yes from the "
-            "probability of the largest F1 on the others."
+            "judges each pollutant without what was said of it, a fifth of them at a time. Links "
+            f"from a probability of {config.link_from:g} on (--link-from); the largest F1 would be had "
+            f"from {_best_f1(found)} on."
         )
     if config.server is not None:
-        asked = f"the server's {config.model}, asked to say yes or no, whose links are from .5 on."
+        asked = (
+            f"the server's {config.model}, asked to say yes or no, whose links are from "
+            f"{config.link_from:g} on."
+        )
         second = f"{second} Above these: {asked}" if found.judged else f"Second: {asked}"
     items = [
         "Pollutants are looked for in two stages. First: what a text names, by synonyms, CAS numbers and "
@@ -328,3 +387,9 @@ def _method_section(read: Read, found: Found, config: LinkConfig) -> Section:
     if found.relevance is not None:
         items.append(f"How much a pollutant matters for a goal: {found.relevance.by}, 1 to 10.")
     return Section(title="How it was done", blocks=(Bullets(items=tuple(items)),))
+
+
+def _best_f1(found: Found) -> str:
+    """The probability of the largest F1, of each kind of text."""
+    several = [f"{judged.best_f1:.2f} ({pair[0]}s)" for pair, judged in found.judged.items()]
+    return " and ".join(several)

@@ -22,6 +22,7 @@ Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
 WORDS, TEXT, NAMES = "words (TF-IDF)", "text vectors", "lexicon"
 BOTH, JUDGE = "lexicon + text vectors", "weighed"
+LARGEST = f"{JUDGE}, yes from the largest F1"  # beside the links' own threshold
 NAMED = (
     "names, log",
     "named",
@@ -148,14 +149,14 @@ class Judged:
     """What was learned of pairs that people or others judged, and how each model agrees with them.
 
     `metrics` are rows of metrics.json, `evaluation` every judged pair by every model; `judge` learned from
-    all of them, and says yes from `threshold` on. `kept` is the share of yes pairs that the first stage
-    kept, `looked` the share of all pairs; `used` is the model that the links are by: a server's, or the
-    judge. `wrong` are the rows of screened pairs where it is furthest from what was given, with its
-    probability, five of each kind.
+    all of them; a yes from `best_f1` on would have the largest F1 on those of pollutants left out. `kept` is
+    the share of yes pairs that the first stage kept, `looked` the share of all pairs; `used` is the model
+    that the links are by: a server's, or the judge. `wrong` are the rows of screened pairs where it is
+    furthest from what was given, with its probability, five of each kind.
     """
 
     judge: WeighedJudge
-    threshold: float
+    best_f1: float
     metrics: list[dict[str, Any]]
     evaluation: pl.DataFrame
     kept: float
@@ -177,6 +178,7 @@ def judge_pairs(
     slice: str,
     origin: str,
     served: tuple[str, Floats] | None,
+    link_from: float,
     samples: int,
     seed: int,
 ) -> Judged:
@@ -185,8 +187,9 @@ def judge_pairs(
     `label` (n_texts, n_pollutants) is 1 for yes and 0 for no where `known` (the same); `full` has a score for
     every pair by the trivial models, `nearness` the cosines of the first stage (-1 to 1); `served` is a
     server's name and its probabilities (m,), NaN where there is no answer. A pair that the first stage let
-    fall counts as a no of the judged models, and stands below all others, by its nearness. Thresholds are the
-    ones of the largest F1 on the other pollutants.
+    fall counts as a no of the judged models, and stands below all others, by its nearness. Scores and
+    probabilities are a yes from `link_from` on, as the links are; the trivial models, which give neither,
+    from the largest F1 on the other pollutants on, and so is the judge once more, as `LARGEST`.
     """
     where = screened.text, screened.pollutant
     inside = known[where]
@@ -209,15 +212,14 @@ def judge_pairs(
         return np.where(at >= 0, spread(values), nearness[every_text, every_pollutant] - 2)
 
     weighed = np.zeros(len(screened))
-    yes: dict[str, Floats] = {name: np.zeros(len(truth)) for name in (*full, JUDGE)}
+    yes: dict[str, Floats] = {name: np.zeros(len(truth)) for name in (*full, LARGEST)}
     for share in shares:
         out = np.isin(of, share)
         judge, left_out = _learned(some[~out], said[~out], of[~out], rng)
         there = np.isin(screened.pollutant, share)
         weighed[there] = judge.probability(screened.features[there])
         cut = np.isin(every_pollutant, share)
-        least = best_f1_threshold(*left_out)
-        yes[JUDGE][cut] = spread(weighed)[cut] >= least
+        yes[LARGEST][cut] = spread(weighed)[cut] >= best_f1_threshold(*left_out)
         for name, values in full.items():
             own = values[every_text, every_pollutant]
             yes[name][cut] = own[cut] >= best_f1_threshold(truth[~cut], own[~cut])
@@ -226,13 +228,14 @@ def judge_pairs(
     scores = {name: values[every_text, every_pollutant] for name, values in full.items()}
     scores |= {NAMES: spread(names), BOTH: ordered(both), JUDGE: ordered(weighed)}
     yes[NAMES] = (spread(names) > 0).astype(np.float64)
-    yes[BOTH] = (spread(both) >= 0.5).astype(np.float64)
+    yes[BOTH] = (spread(both) >= link_from).astype(np.float64)
+    yes[JUDGE] = (spread(weighed) >= link_from).astype(np.float64)
     probabilities = {JUDGE: spread(weighed)}
     if served is not None:
         name, values = served
         probabilities[name] = spread(np.nan_to_num(values))
         scores[name] = ordered(np.nan_to_num(values))
-        yes[name] = (probabilities[name] >= 0.5).astype(np.float64)
+        yes[name] = (probabilities[name] >= link_from).astype(np.float64)
     used = JUDGE if served is None else served[0]
     metrics = agreement(
         truth, scores, probabilities, yes, every_pollutant, slice=slice, samples=samples, seed=seed

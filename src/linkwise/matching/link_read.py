@@ -53,9 +53,9 @@ def read_all(paths: Sequence[str], documents: DocumentsConfig, config: LinkConfi
         raise UsageError(
             f"documents.text is {', '.join(documents.text)}; a graph is made of one of them."
         )
-    patents = read_documents(list(paths), documents)
+    patents = read_documents(list(paths), documents, codes=False)
     texts = patents.texts(documents.text[0])
-    sections = read_sections(config.sections)
+    sections = read_sections(config.sections, config.section_id)
     if not sections.table["text"].is_not_null().any():
         raise InputError(
             f"{', '.join(config.sections)}: no section has a text of its own to be linked by."
@@ -69,7 +69,7 @@ def read_all(paths: Sequence[str], documents: DocumentsConfig, config: LinkConfi
         "goal": dict.fromkeys(goals.ids),
     }
     given: list[Given] = []
-    notes = list(sections.notes)
+    notes = [*([said] if (said := patents.left_out()) else []), *sections.notes]
     empty = sum(not text.strip() for text in texts)
     if empty:
         notes.append(f"{empty:,} patents have no text, and no link by their text.")

@@ -140,7 +140,7 @@ def study(
         about = {
             "format_version": 1,
             "judges": {
-                "-".join(pair): {"judge": j.judge.as_dict(), "threshold": j.threshold}
+                "-".join(pair): {"judge": j.judge.as_dict(), "threshold": config.link_from}
                 for pair, j in found.judged.items()
             },
         }
@@ -222,7 +222,7 @@ def link_pollutants(
     judged = _judged(
         pair, screened, texts, items, similar, read, config, context, served, found.notes
     )
-    score, yes, by = names_and_vectors(screened), names_and_vectors(screened) >= 0.5, BOTH
+    score, by = names_and_vectors(screened), BOTH
     if judged is not None:
         found.judged[pair] = judged
         found.wrong[pair] = [
@@ -237,12 +237,11 @@ def link_pollutants(
             judged.evaluation.select(pl.col(n).cast(t) for n, t in EVALUATION.items())
         )
         score = judged.judge.probability(screened.features)
-        yes, by = score >= judged.threshold, f"{JUDGE}, learned from {judged.origin} pairs"
+        by = f"{JUDGE}, learned from {judged.origin} pairs"
     if served is not None:
         score, by = served.probability, served.by
-        yes = np.nan_to_num(score) >= 0.5
     rows = []
-    for row in np.flatnonzero(yes).tolist():
+    for row in np.flatnonzero(np.nan_to_num(score) >= config.link_from).tolist():
         reason, mine, theirs = evidence(screened, row, texts, similar)
         rows.append(
             (
@@ -306,8 +305,8 @@ def _judged(
         try:
             return judge_pairs(
                 screened, label, known, full, nearness, texts.ids, items.ids,
-                slice="-".join(pair), origin=origin, served=told, samples=config.bootstrap,
-                seed=context.seed,
+                slice="-".join(pair), origin=origin, served=told, link_from=config.link_from,
+                samples=config.bootstrap, seed=context.seed,
             )  # fmt: skip
         except InputError as error:  # the yes, or the no, are those of too few pollutants
             notes.append(

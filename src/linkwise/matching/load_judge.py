@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from linkwise.context import Context
-from linkwise.errors import InputError
+from linkwise.errors import InputError, LinkwiseError
 from linkwise.matching.config import PairsConfig
 from linkwise.matching.judge import WeighedJudge
 from linkwise.matching.judges import WEIGHED, FeatureJudge, Fitted, Judge
@@ -88,10 +88,16 @@ def check_judge(config: PairsConfig) -> None:
         return
     if config.judge == "cross-encoder":
         locate(config.lm)
-    elif config.epochs and config.labels is not None:
-        locate(config.judge)  # a masked model becomes a causal one when it is tuned
-    else:
-        load_outline(config.judge).must_look_back()
+        return
+    try:
+        if config.epochs and config.labels is not None:
+            locate(config.judge)  # a masked model becomes a causal one when it is tuned
+        else:
+            load_outline(config.judge).must_look_back()
+    except LinkwiseError as error:  # perhaps a slip of the pen
+        raise type(error)(
+            f"{error} Other judges are weighed, cross-encoder, server and the folder of a run (--judge)."
+        ) from error
 
 
 def write_judge(use: Fitted, config: PairsConfig, folder: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from linkwise.matching.judge import threshold_words
 from linkwise.matching.similar import FEATURES, Collection, Similar
 from linkwise.report import (
     Bullets,
@@ -30,6 +31,12 @@ PUBLISHED = (
     ("JRC SDG Mapper", 0.77),
     ("OSDG", 0.70),
 )
+NO_INTERVAL = (
+    "[–, –]: no interval is known, for too many resamples have one kind of label alone; where all or none "
+    "are right (1.000, 0.000) it is that of the counts."
+)
+GOAL = 40  # characters of a goal's name beside a text
+SENTENCE = 200  # characters of a sentence on the page
 SHOWN = 20  # texts with the goals found, on the page
 WRONG = 12  # disagreements on the page
 
@@ -50,7 +57,7 @@ def build_report(
         Fact(label="Goals", value=str(len(items)), note=goals.source),
         Fact(label="Encoder", value=config.lm),
     )
-    sections = [_found_section(ranking, judged)]
+    sections = [_found_section(ranking, judged, queries)]
     lead: tuple[str, ...] = (
         "No labels were given: goals are listed by how well a text goes with each, and nothing is judged.",
     )
@@ -58,7 +65,7 @@ def build_report(
     if judged is not None:
         lead, beats = _verdict(judged, texts)
         sections = [
-            _models_section(judged),
+            _models_section(judged, config),
             _goals_section(judged, goals),
             _wrong_section(judged, texts, goals, similar),
             *sections,
@@ -97,14 +104,16 @@ def _verdict(judged: Judged, texts: Texts) -> tuple[tuple[str, ...], bool]:
     ), apart
 
 
-def _models_section(judged: Judged) -> Section:
+def _models_section(judged: Judged, config: MatchConfig) -> Section:
+    told = threshold_words(judged.threshold, config.cost_wrong_yes, config.cost_wrong_no)
     rows = []
     for model in judged.scores:
         cells: list[Any] = [model]
-        for metric in ("accuracy", "f1", "precision", "recall", "auc", "average_precision"):
+        for metric in ("accuracy", "f1", "auc"):
             row = _row(judged, metric, model)
             cells += [row["value"], row["low"], row["high"]]
-        rows.append((*cells, _row(judged, "brier", model)["value"]))
+        alone = ("precision", "recall", "brier")  # more would be wider than the page
+        rows.append((*cells, *(_row(judged, metric, model)["value"] for metric in alone)))
     published = Table(
         caption="Published, on the same benchmark of 17 goals",
         columns=(Column(name="system"), Column(name="accuracy", format="float2")),
@@ -121,14 +130,14 @@ def _models_section(judged: Judged) -> Section:
                     Column(name="model"),
                     *interval_columns("accuracy", "float3"),
                     *interval_columns("F1", "float3"),
-                    *interval_columns("precision", "float3"),
-                    *interval_columns("recall", "float3"),
                     *interval_columns("AUC", "float3"),
-                    *interval_columns("average precision", "float3"),
+                    Column(name="precision", format="float3"),
+                    Column(name="recall", format="float3"),
                     Column(name="Brier", format="float3"),
                 ),
                 rows=tuple(rows),
-                note="Yes from a probability of .5. Intervals: 95 %, bootstrap over texts.",
+                note=f"{told} Intervals: 95 %, bootstrap over texts; the others, and average precision, "
+                "stand in metrics.json.",
             ),
             published,
         ),
@@ -165,6 +174,7 @@ def _goals_section(judged: Judged, goals: Goals) -> Section:
                     Column(name="words alone", format="float3"),
                 ),
                 rows=tuple(rows),
+                note=NO_INTERVAL,
             ),
         ),
     )
@@ -175,20 +185,22 @@ def _wrong_section(judged: Judged, texts: Texts, goals: Goals, similar: Similar)
 
     p = judged.probabilities[JUDGE]
     off = np.abs(p - texts.label)
-    rows = []
-    for place in np.argsort(-off, kind="stable")[:WRONG].tolist():
-        if off[place] <= 0.5:
+    rows: list[tuple[Any, ...]] = []
+    for place in np.argsort(-off, kind="stable").tolist():
+        if (p[place] >= judged.threshold) == (texts.label[place] == 1):
+            continue
+        if len(rows) == WRONG:
             break
         row, goal = int(texts.row[place]), int(texts.goal[place])
         mine, theirs = similar.best_parts(row, goal)
         rows.append(
             (
-                texts.ids[row],
-                f"{goals.ids[goal]} {goals.names[goal]}",
+                f"{texts.ids[row]} {begin(texts.texts[row])}, {goals.ids[goal]} "
+                f"{begin(goals.names[goal], GOAL)}",
                 "yes" if texts.label[place] else "no",
                 float(p[place]),
-                mine,
-                theirs,
+                begin(mine, SENTENCE),
+                begin(theirs, SENTENCE),
             )
         )
     return Section(
@@ -197,10 +209,9 @@ def _wrong_section(judged: Judged, texts: Texts, goals: Goals, similar: Similar)
             Table(
                 caption="Disagreements, with what speaks most for the pair",
                 columns=(
-                    Column(name="text"),
-                    Column(name="goal"),
+                    Column(name="text, goal"),
                     Column(name="people"),
-                    Column(name="probability of yes", format="float2"),
+                    Column(name="p of yes", format="float2"),
                     Column(name="of the text"),
                     Column(name="of the goal"),
                 ),
@@ -210,16 +221,17 @@ def _wrong_section(judged: Judged, texts: Texts, goals: Goals, similar: Similar)
     )
 
 
-def _found_section(ranking: pl.DataFrame, judged: Judged | None) -> Section:
+def _found_section(ranking: pl.DataFrame, judged: Judged | None, queries: Collection) -> Section:
     first = ranking.filter(pl.col("rank") == 1).head(SHOWN)
-    columns = [Column(name="text"), Column(name="goal")]
-    columns += [Column(name="probability", format="float2")] if judged is not None else []
+    text_of = dict(zip(queries.ids, queries.texts, strict=True))
+    measure, value = ("probability", "probability") if judged else ("similarity", "score")
+    columns = [Column(name="text, goal"), Column(name=measure, format="float2")]
     columns += [Column(name="of the text"), Column(name="of the goal")]
     rows = []
     for row in first.iter_rows(named=True):
-        found = [row["query"], f"{row['item']} {row['title']}"]
-        found += [row["probability"]] if judged is not None else []
-        rows.append((*found, row["query_part"], row["item_part"]))
+        shown = f"{row['query']} {begin(text_of[row['query']])}, {row['item']} {begin(row['title'], GOAL)}"
+        parts = (begin(row[name], SENTENCE) for name in ("query_part", "item_part"))
+        rows.append((shown, row[value], *parts))
     return Section(
         title="Goals found",
         blocks=(
@@ -227,10 +239,21 @@ def _found_section(ranking: pl.DataFrame, judged: Judged | None) -> Section:
                 caption="The goal that goes best with each of the first texts, and why",
                 columns=tuple(columns),
                 rows=tuple(rows),
-                note="All goals of all texts stand in ranking.parquet.",
+                note="All goals of all texts stand in ranking.parquet."
+                + (
+                    ""
+                    if judged
+                    else " The similarity is in deviations about the text's other goals."
+                ),
             ),
         ),
     )
+
+
+def begin(text: str, most: int = 60) -> str:
+    """The first words of a text."""
+    words = " ".join(text.split())
+    return words if len(words) <= most else words[:most].rsplit(" ", 1)[0] + " ..."
 
 
 def _weights_section(judged: Judged) -> Section:
@@ -244,7 +267,8 @@ def _weights_section(judged: Judged) -> Section:
                 columns=(Column(name="similarity"), Column(name="weight", format="difference")),
                 rows=rows,
                 limit=10,
-                note="Similarities lean on each other: single weights say less than all together.",
+                note="Similarities lean on each other: single weights say less than all together. The query "
+                "is the text, the item the goal; a goal's pool are the texts that were judged for it.",
             ),
         ),
     )
@@ -259,8 +283,6 @@ def _method_section(judged: Judged | None, goals: Goals, config: MatchConfig) ->
     if judged is not None:
         items += [
             "The judge is a logistic regression on these (ridge by cross-validation over goals).",
-            f"A yes that is wrong costs {config.cost_wrong_yes:g} and a no that is wrong "
-            f"{config.cost_wrong_no:g}: yes from a probability of {judged.threshold:.2f}, chosen on pairs "
-            "judged without labels of their goal.",
+            threshold_words(judged.threshold, config.cost_wrong_yes, config.cost_wrong_no),
         ]
     return Section(title="How it was done", blocks=(Bullets(items=tuple(items)),))

@@ -56,6 +56,7 @@ from linkwise.metrics.bootstrap import (
     evaluate_binary,
     percentile_interval,
 )
+from linkwise.metrics.interval import proportion_interval
 from linkwise.report.outcome import Outcome
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -113,7 +114,11 @@ class Compared:
     def embed(self, texts: Sequence[str]) -> Any:
         """Vectors of texts that the encoder can read whole."""
         new = [text for text in dict.fromkeys(texts) if text not in self._kept]
-        found = dict(zip(new, self.encoder.embed(new, max_tokens=256), strict=True))
+        note = self.context.progress.note
+        vectors = self.encoder.embed(
+            new, max_tokens=256, advance=lambda done: note(f"{done:,} of {len(new):,} texts")
+        )
+        found = dict(zip(new, vectors, strict=True))
         if self._keeping:
             self._kept |= found
         if not texts:
@@ -218,8 +223,9 @@ def study(
         )
     check_judge(config)
     with context.step("read the texts"):
-        queries = side_of_documents(read_documents(paths[0], documents), documents.text[0])
-        items = side_of_sections(read_sections(list(paths[1:])))
+        read = read_documents(paths[0], documents, codes=False)
+        queries = side_of_documents(read, documents.text[0])
+        items = side_of_sections(read_sections(list(paths[1:]), config.section_id))
         labelled = None
         if config.labels is not None:
             columns = config.patent_column, config.section_column, config.label_column
@@ -435,10 +441,13 @@ def _recall(
         base = "retrieved by words"
         for name in lists:
             other = points[name] - points[base]
+            ends = percentile_interval(draws[name])
+            if points[name] in (0, 1):  # of which no resample differs
+                ends = proportion_interval(float(points[name]) * len(asked), len(asked))
             rows.append(
                 MetricRow(
                     name, config.split, "all", "recall_at", k,
-                    float(points[name]), *percentile_interval(draws[name]), len(pairs),
+                    float(points[name]), *ends, len(pairs),
                     float(points[base]),
                     *((None, None, None) if name == base else
                       (float(other), *percentile_interval(draws[name] - draws[base]))),
@@ -467,7 +476,8 @@ def ranked(
     queries, items = compared.queries, compared.items
     k = compared.candidates.shape[1]
     parts = []
-    with context.step("judge what was retrieved", len(queries)):
+    step = "list what was retrieved" if use is None else "judge what was retrieved"
+    with context.step(step, len(queries)):
         for rows in _blocks(len(queries)):
             similar = compared.similar(rows)
             near = compared.candidates[rows.start : rows.stop]

@@ -8,15 +8,21 @@ import numpy as np
 import polars as pl
 
 from linkwise.estimators.calibrate import reliability_bins
+from linkwise.matching.judge import threshold_words
 from linkwise.matching.judges import WORDS, FeatureJudge, Fitted
+from linkwise.matching.labels import confounded
+from linkwise.matching.page import NO_INTERVAL, SENTENCE, begin
 from linkwise.matching.similar import FEATURES
 from linkwise.report.document import Bullets, Column, Fact, Report, Section, Table, interval_columns
 
 if TYPE_CHECKING:
     from linkwise.matching.config import PairsConfig
     from linkwise.matching.pairs import Compared, Judged
+    from linkwise.matching.sides import Side
 
-SHOWN = 20  # patents with what was found, on the page
+SHOWN = 15  # patents with what was found, on the page
+BEST = 3  # sections of each of them
+TITLE = 60  # characters of a title
 WRONG = 12  # disagreements on the page
 UNSEEN = {
     "by-document": "documents that the judge had not seen",
@@ -37,8 +43,11 @@ def build_report(
     facts = [
         Fact(label="Patents", value=f"{len(queries):,}"),
         Fact(label="Sections", value=f"{len(items):,}"),
-        Fact(label="Judged for each patent", value=f"{compared.candidates.shape[1]:,}"),
-        Fact(label="Judge", value=config.judge),
+        Fact(
+            label=f"{'Listed' if use is None else 'Judged'} for each patent",
+            value=f"{compared.candidates.shape[1]:,}",
+        ),
+        Fact(label="Judge", value="none" if use is None else config.judge),
     ]
     lead: tuple[str, ...] = (_unjudged(use, config),)
     sections = [_found_section(ranking, compared)]
@@ -47,6 +56,9 @@ def build_report(
     if judged is not None:
         facts.insert(2, Fact(label="Labelled pairs", value=f"{len(judged.labelled):,}"))
         lead, beats = _verdict(judged, config)
+        if said := confounded(judged.labelled, queries.ids):
+            beats = None
+            lead = (*lead, _warning(said, config))
         sections = [
             _models_section(judged, config),
             _documents_section(judged),
@@ -65,6 +77,19 @@ def build_report(
         beats_baseline=beats,
         facts=tuple(facts),
         sections=(*sections, _method_section(config, judged, use)),
+    )
+
+
+def _warning(said: list[str], config: PairsConfig) -> str:
+    """What confounded labels mean for the figures, and what to do."""
+    mend = (
+        "label more pairs of the patents that have one kind alone"
+        if config.split == "by-patent"
+        else "--split by-patent tells how pairs of other patents are judged"
+    )
+    return (
+        f"Beware: {'; '.join(said)}. A judge may tell patents apart rather than pairs, and the figures above "
+        f"flatter it; {mend}."
     )
 
 
@@ -94,15 +119,22 @@ def _row(judged: Judged, metric: str, model: str, slice: str = "all") -> dict[st
 
 
 def _verdict(judged: Judged, config: PairsConfig) -> tuple[tuple[str, ...], bool]:
+    from linkwise.matching.pairs import END_TO_END
+
     f1, auc = (_row(judged, metric, judged.chosen) for metric in ("f1", "auc"))
+    whole, recall = (
+        _row(judged, metric, judged.chosen, END_TO_END) for metric in ("auc", "recall")
+    )
+    lost = int(((judged.place < 0) & (judged.labelled.label == 1)).sum())
     apart = auc["difference_low"] is not None and auc["difference_low"] > 0
     yes = int(judged.labelled.label.sum())
     return (
         f"{judged.chosen}: AUC {_interval(auc)} and F1 {_interval(f1)} on {auc['n']:,} labelled pairs "
-        f"({yes:,} yes) of {UNSEEN[config.split]}; {WORDS} has AUC {_number(auc['baseline'])} and F1 "
-        f"{_number(f1['baseline'])}. "
-        f"{'Better' if apart else 'Not better'} than the baseline by AUC, intervals "
-        f"{'apart' if apart else 'not apart'} (difference {_interval(auc, 'difference')}).",
+        f"({yes:,} yes) of {UNSEEN[config.split]}. Both stages together, with the {lost:,} yes that were not "
+        f"retrieved: AUC {_interval(whole)}, recall {_interval(recall)}.",
+        f"{WORDS} has AUC {_number(auc['baseline'])} and F1 {_number(f1['baseline'])}: the judge is "
+        f"{'better' if apart else 'not better'} by AUC, intervals {'apart' if apart else 'not apart'} "
+        f"(difference {_interval(auc, 'difference')}).",
     ), apart
 
 
@@ -123,13 +155,14 @@ def _interval(row: dict[str, Any], name: str = "value") -> str:
 def _models_section(judged: Judged, config: PairsConfig) -> Section:
     from linkwise.matching.pairs import END_TO_END
 
+    threshold = float(judged.tried[judged.chosen].threshold[0])
+    told = threshold_words(threshold, config.cost_wrong_yes, config.cost_wrong_no)
     tables = []
     for slice, caption, note in (
         (
             "all",
             "All labelled pairs",
-            f"Of {UNSEEN[config.split]}. Yes from the probability that costs least on pairs that the judge "
-            "was calibrated by. Intervals: 95 %, bootstrap over patents.",
+            f"Of {UNSEEN[config.split]}. {told} Intervals: 95 %, bootstrap over patents.",
         ),
         (
             END_TO_END,
@@ -200,6 +233,7 @@ def _documents_section(judged: Judged) -> Section:
                     *interval_columns("F1", "float3"),
                 ),
                 rows=tuple(rows),
+                note=NO_INTERVAL,
             ),
         ),
     )
@@ -266,12 +300,11 @@ def _wrong_section(judged: Judged, compared: Compared) -> Section:
         mine, theirs = similar.best_parts(int(np.searchsorted(queries, query)), item)
         rows.append(
             (
-                compared.queries.ids[query],
-                compared.items.titles[item],
+                f"{_named(compared.queries, query)} -> {_named(compared.items, item)}",
                 "yes" if labelled.label[place] else "no",
                 float(tried.probability[place]),
-                mine,
-                theirs,
+                begin(mine, SENTENCE),
+                begin(theirs, SENTENCE),
             )
         )
     if not rows:
@@ -283,10 +316,9 @@ def _wrong_section(judged: Judged, compared: Compared) -> Section:
             Table(
                 caption="Disagreements, with the sentences of both that go best with each other",
                 columns=(
-                    Column(name="patent"),
-                    Column(name="section"),
+                    Column(name="patent -> section"),
                     Column(name="people"),
-                    Column(name="probability of yes", format="float2"),
+                    Column(name="p of yes", format="float2"),
                     Column(name="of the patent"),
                     Column(name="of the section"),
                 ),
@@ -297,23 +329,27 @@ def _wrong_section(judged: Judged, compared: Compared) -> Section:
     )
 
 
+def _named(side: Side, row: int) -> str:
+    """The id of a text, which tells its document, and its own title."""
+    return f"{side.ids[row]} {begin(side.titles[row].rpartition(' > ')[2], TITLE)}"
+
+
 def _found_section(ranking: pl.DataFrame, compared: Compared) -> Section:
+    """The best sections of the surest patents."""
     first = ranking.filter(pl.col("rank") == 1)
     judged = first["probability"].null_count() < len(first)
-    shown = first.sort("score", descending=True, maintain_order=True).head(SHOWN)
-    titles = dict(zip(compared.queries.ids, compared.queries.titles, strict=True))
-    value = (
-        Column(name="probability", format="float2")
-        if judged
-        else Column(name="cosine", format="float3")
-    )
+    surest = first.sort("score", descending=True, maintain_order=True).head(SHOWN)["query"]
+    shown = ranking.filter(pl.col("query").is_in(surest.to_list()), pl.col("rank") <= BEST)
+    place = dict(zip(surest, range(len(surest)), strict=True))
+    shown = shown.sort(pl.col("query").replace_strict(place), "rank")
+    at = compared.queries.rows(), compared.items.rows()
     rows = tuple(
         (
-            f"{row['query']} {titles[row['query']]}",
-            row["title"],
+            f"{_named(compared.queries, at[0][row['query']])} -> "
+            f"{_named(compared.items, at[1][row['item']])}",
             row["probability"] if judged else row["score"],
-            row["query_part"],
-            row["item_part"],
+            begin(row["query_part"], SENTENCE),
+            begin(row["item_part"], SENTENCE),
         )
         for row in shown.iter_rows(named=True)
     )
@@ -321,15 +357,15 @@ def _found_section(ranking: pl.DataFrame, compared: Compared) -> Section:
         title="Found",
         blocks=(
             Table(
-                caption="The surest patents, each with its best section, and why",
+                caption=f"The surest patents, each with its best {BEST} sections, and why",
                 columns=(
-                    Column(name="patent"),
-                    Column(name="section"),
-                    value,
+                    Column(name="patent -> section"),
+                    Column(name="probability" if judged else "cosine", format="float2"),
                     Column(name="of the patent"),
                     Column(name="of the section"),
                 ),
                 rows=rows,
+                limit=SHOWN,
                 note="All retrieved sections of all patents stand in ranking.parquet.",
             ),
         ),
@@ -349,7 +385,8 @@ def _weights_section(judge: FeatureJudge) -> Section:
                 columns=(Column(name="similarity"), Column(name="weight", format="difference")),
                 rows=tuple((FEATURES[k], float(weights[k])) for k in order),
                 limit=10,
-                note="Similarities lean on each other: single weights say less than all together.",
+                note="Similarities lean on each other: single weights say less than all together. The query "
+                "is the patent, the item the section; an item's pool are the patents that retrieved it.",
             ),
         ),
     )
@@ -363,13 +400,10 @@ def _method_section(config: PairsConfig, judged: Judged | None, use: Fitted | No
     if judged is not None:
         items += [
             f"Labelled pairs are parted into {config.folds} folds ({config.split}). Each is judged by a "
-            "judge that learned from the others; probabilities and the threshold come from pairs of these "
-            "that it was not trained on.",
+            "judge that learned from the others; probabilities come from pairs of these that it was not "
+            "trained on.",
             "Pairs of equal texts count once, and stand in one fold.",
         ]
-    if use is not None and use.calibrated:
-        items.append(
-            f"A yes that is wrong costs {config.cost_wrong_yes:g} and a no that is wrong "
-            f"{config.cost_wrong_no:g}: yes from a probability of {use.threshold:.2f}."
-        )
+    if use is not None:
+        items.append(threshold_words(use.threshold, config.cost_wrong_yes, config.cost_wrong_no))
     return Section(title="How it was done", blocks=(Bullets(items=tuple(items)),))

@@ -41,8 +41,8 @@ def plan(
             f"--dry-run tells what a language model as judge takes; --judge is {config.judge}."
         )
     model = load_outline(config.judge).must_look_back()
-    queries = side_of_documents(read_documents(paths[0], documents), documents.text[0])
-    items = side_of_sections(read_sections(list(paths[1:])))
+    queries = side_of_documents(read_documents(paths[0], documents, codes=False), documents.text[0])
+    items = side_of_sections(read_sections(list(paths[1:]), config.section_id))
     prompt = Prompt(model, config)
     network = model.network
     tuned = config.labels is not None and config.epochs > 0

@@ -27,6 +27,7 @@ ELEMENTS = frozenset(PERIODIC.split())
 WORDS_TOO = frozenset(
     ["As", "At", "Be", "He", "In", "No", "Am", "I"]
 )  # symbols that are also words
+NO_NAMES = frozenset(["a", "an", "the", "of", "and", "or", "to", "is"])
 FIELDS = ("name", "synonyms", "cas", "formula")
 
 
@@ -89,6 +90,11 @@ def read_pollutants(path: str | Path, version: str | None = None) -> list[Pollut
         name = str(entry.get("name") or "").strip()
         if not name:
             raise InputError(f"{path} entry {number}: the pollutant has no name.")
+        if not _may_name(name):
+            raise InputError(
+                f'{path} entry {number}: "{name}" is no name of a pollutant; expected a word that texts have '
+                "for it, of two letters or more."
+            )
         key = folded(name)
         if key in seen:
             raise InputError(
@@ -134,6 +140,12 @@ def _of_json(path: Path, version: str | None) -> list[dict[str, Any]]:
         else:
             (found,) = found.values()
     elif isinstance(found, dict):
+        for name, value in found.items():
+            if not (value is None or isinstance(value, dict)):
+                raise InputError(
+                    f'{path}: "{name}" is {json.dumps(value)[:40]}; expected null or an object with '
+                    "synonyms, cas and formula, or lists of pollutants throughout."
+                )
         found = [
             {"name": name, **(value if isinstance(value, dict) else {})}
             for name, value in found.items()
@@ -162,6 +174,12 @@ def _of_table(path: Path) -> list[dict[str, Any]]:
         {"name": row[name], **{n: row[by_lower[n]] for n in FIELDS[1:] if n in by_lower}}
         for row in frame.iter_rows(named=True)
     ]
+
+
+def _may_name(term: str) -> bool:
+    """Whether a text's word may be this name: no single letter, and no article."""
+    said = [c for c in term if c.isalnum()]
+    return len(said) >= 2 and any(c.isalpha() for c in said) and term.lower() not in NO_NAMES
 
 
 def _several(value: Any) -> list[str]:
@@ -225,7 +243,7 @@ def _is_formula(text: str) -> bool:
 
 def _with_what_is_known(name: str, others: list[str], cas: list[str]) -> Pollutant:
     own = names_of(name)
-    for other in others:
+    for other in filter(_may_name, others):
         own.append(other if _is_abbreviation(other) or _is_formula(other) else other.lower())
     doubtful = [term for term in own if term in WORDS_TOO]
     groups: list[str] = []

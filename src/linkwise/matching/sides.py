@@ -57,7 +57,10 @@ def side_of_documents(documents: Documents, which: Any = "abstract") -> Side:
         raise InputError("no document has a title or a text; name their columns with --abstract.")
     ids, titles = documents.table["id"].to_list(), documents.table["title"].to_list()
     left = len(texts) - len(kept)
-    notes = (f"{left:,} documents without a text are left out.",) if left else ()
+    notes: tuple[str, ...] = (said,) if (said := documents.left_out()) else ()
+    notes += (f"{left:,} documents without a text are left out.",) if left else ()
+    if which == "abstract" and not (documents.table["abstract"] != "").any():
+        notes += ("No document has an abstract (--abstract): all are matched by their titles.",)
     some = [ids[row] for row in kept]
     return Side(
         some,
@@ -87,6 +90,10 @@ def side_of_sections(sections: Sections) -> Side:
         titles.append(" > ".join(way[::-1]))
     left = len(rows) - len(kept)
     notes = (f"{left:,} headings without a text of their own are not matched.",) if left else ()
+    if not any((row["text"] or "").strip() for row in kept):
+        notes = (
+            f"No section has a text of its own: all {len(kept):,} are matched by their titles.",
+        )
     return Side(
         [row["id"] for row in kept],
         titles,

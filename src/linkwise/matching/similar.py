@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,21 @@ from linkwise.errors import InputError
 
 Singles = np.ndarray[Any, np.dtype[np.float32]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
 Longs = np.ndarray[Any, np.dtype[np.int64]]
 Embed = Callable[[Sequence[str]], Singles]
 
-SENTENCE = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])\s+|\n+")
+ENDS = (".", "!", "?", ":", ";", "\u3002", "\uff01", "\uff1f")
+SENTENCE_END = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])\s+")
+# After these no sentence ends; after the others only where what follows is in lower case, or a number.
+NEVER_LAST = re.compile(r"(?:^|[\s(\[])(?:e\.\s?g|i\.\s?e|cf|vs|viz|figs?|pg|et al)\.$", re.I)
+SELDOM_LAST = re.compile(
+    r"(?:^|[\s(\[])(?:nos?|pp?|vol|eqs?|refs?|tab|sec|sect|ch|chap|art|approx|ca|etc|resp|incl|excl|max|min|"
+    r"temp|al|co|ed|eds|dr|mr|mrs|prof|st|inc|ltd|corp)\.$",
+    re.I,
+)
+LONGEST_ABBREVIATION = 10  # characters, with what stands before it
+HEADING = 8  # words of a line without an end of a sentence that may be a heading
 SHORTEST = 20  # characters: what is shorter stands with what comes before it
 LONGEST = 600  # and what is longer is cut, at a space: no encoder reads all of it
 SIMILARITIES = (
@@ -33,10 +45,32 @@ SMALLEST_POOL = 10  # queries below which a pool tells nothing
 RELATIVE = ("", ", less the best other's", ", in deviations", ", how many are above")
 
 
+def sentences_of(text: str) -> list[str]:
+    """A text's lines and their sentences, which end at no abbreviation: e.g. this one, or Fig. 3."""
+    found: list[str] = []
+    for line in re.split(r"\n+", text):
+        begin = 0
+        for end in SENTENCE_END.finditer(line):
+            last = line[max(begin, end.start() - LONGEST_ABBREVIATION) : end.start()]
+            follows = line[end.end() : end.end() + 1]
+            goes_on = follows.islower() or follows.isdigit()
+            if NEVER_LAST.search(last) or (goes_on and SELDOM_LAST.search(last)):
+                continue
+            found.append(line[begin : end.start()])
+            begin = end.end()
+        found.append(line[begin:])
+    return found
+
+
+def is_heading(part: str) -> bool:
+    """Whether a part is a heading rather than a sentence: a few words without a sentence's end."""
+    return len(part.split()) <= HEADING and not part.rstrip().endswith(ENDS)
+
+
 def parts_of(text: str) -> list[str]:
     """A text's sentences: short ones with the one before, long ones cut; the text where it has none."""
     found: list[str] = []
-    for sentence in SENTENCE.split(text):
+    for sentence in sentences_of(text):
         sentence = sentence.strip()
         while len(sentence) > LONGEST:
             cut = sentence.rfind(" ", SHORTEST, LONGEST)
@@ -69,6 +103,16 @@ class Collection:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @cached_property
+    def speaks(self) -> Bools:
+        """Which parts may speak for a pair (n_parts,): no headings, unless a text has nothing else."""
+        found = np.array([not is_heading(part) for part in self.parts], dtype=np.bool_)
+        for row in range(len(self)):
+            own = self.parts_at(row)
+            if not found[own].any():
+                found[own] = True
+        return found
 
     def parts_at(self, row: int) -> slice:
         """Which parts are those of a text."""
@@ -167,9 +211,14 @@ class Similar:
         return found
 
     def best_parts(self, query: int, item: int) -> tuple[str, str]:
-        """The parts of a query and an item that go best with each other: what speaks for the pair."""
+        """The parts of a query and an item that go best with each other: what speaks for the pair.
+
+        Headings speak for none, unless a text has nothing else.
+        """
         mine, theirs = self.queries.parts_at(query), self.items.parts_at(item)
         alike = self.queries.part_vectors[mine] @ self.items.part_vectors[theirs].T
+        both = np.outer(self.queries.speaks[mine], self.items.speaks[theirs])
+        alike = np.where(both, alike, -np.inf)
         a, b = divmod(int(alike.argmax()), alike.shape[1])
         return self.queries.parts[mine.start + a], self.items.parts[theirs.start + b]
 

@@ -14,7 +14,7 @@ from linkwise.context import Context
 from linkwise.errors import InputError
 from linkwise.matching.config import MatchConfig
 from linkwise.matching.goals import Goals, Texts, read_goals, read_labelled
-from linkwise.matching.judge import WeighedJudge, cheapest_threshold, fit_judge
+from linkwise.matching.judge import WeighedJudge, fit_judge, threshold_of
 from linkwise.matching.similar import (
     FEATURES,
     SIMILARITIES,
@@ -38,8 +38,7 @@ FEWEST = 20  # labelled pairs of each kind, below which nothing is judged
 class Judged:
     """What each model says of the labelled pairs, each by a judge that saw no pair of the same goal.
 
-    `scores` and `probabilities` are by model (m,); `threshold` is the probability from which on yes costs
-    least.
+    `scores` and `probabilities` are by model (m,); `threshold` is the probability from which on it is a yes.
     """
 
     scores: dict[str, Floats]
@@ -123,7 +122,7 @@ def _check_labels(texts: Texts, path: str) -> None:
 def judge(features: Floats, texts: Texts, goals: Goals, config: MatchConfig, seed: int) -> Judged:
     """Judges of the labelled pairs, leaving each goal out in turn, and one of all for use.
 
-    The strength of each judge's ridge, and the threshold, come from the other goals alone.
+    The strength of each judge's ridge comes from the other goals alone; the threshold from the costs.
     """
     own = features[texts.row, texts.goal]  # (m, n_features)
     columns = {
@@ -132,23 +131,16 @@ def judge(features: Floats, texts: Texts, goals: Goals, config: MatchConfig, see
         JUDGE: list(range(len(FEATURES))),
     }
     probabilities = {name: np.empty(len(own)) for name in columns}
-    yes = np.empty(len(own))  # by the threshold of the other goals
+    threshold = threshold_of(config.cost_wrong_yes, config.cost_wrong_no)
     for goal in np.unique(texts.goal):
         there = texts.goal == goal
         label, of = texts.label[~there], texts.goal[~there]
         for name, some in columns.items():
             names = tuple(FEATURES[k] for k in some)
-            fitted, left_out = fit_judge(own[~there][:, some], label, of, names)
+            fitted, _ = fit_judge(own[~there][:, some], label, of, names)
             probabilities[name][there] = fitted.probability(own[there][:, some])
-            if name == JUDGE:
-                at = cheapest_threshold(
-                    label, left_out, config.cost_wrong_yes, config.cost_wrong_no
-                )
-                yes[there] = probabilities[name][there] >= at
-    fitted, left_out = fit_judge(own, texts.label, texts.goal, FEATURES)
-    threshold = cheapest_threshold(
-        texts.label, left_out, config.cost_wrong_yes, config.cost_wrong_no
-    )
+    yes = probabilities[JUDGE] >= threshold
+    fitted, _ = fit_judge(own, texts.label, texts.goal, FEATURES)
     scores = {
         WORDS: own[:, columns[WORDS][0]],
         TEXT: own[:, columns[TEXT][0]],
@@ -161,6 +153,7 @@ def judge(features: Floats, texts: Texts, goals: Goals, config: MatchConfig, see
         probabilities,
         baseline=WORDS,
         split="goal left out",
+        threshold=threshold,
         shares=(),
         samples=config.bootstrap,
         units=units,
@@ -177,6 +170,7 @@ def judge(features: Floats, texts: Texts, goals: Goals, config: MatchConfig, see
                 baseline=WORDS,
                 split="goal left out",
                 slice=f"goal {goals.ids[goal]}",
+                threshold=threshold,
                 shares=(),
                 samples=config.bootstrap,
                 units=np.unique(texts.row[there], return_inverse=True)[1],
@@ -186,7 +180,7 @@ def judge(features: Floats, texts: Texts, goals: Goals, config: MatchConfig, see
         ]
     metrics = [asdict(row) for row in rows]
     cost = config.cost_wrong_yes * (yes * (1 - texts.label)) + config.cost_wrong_no * (
-        (1 - yes) * texts.label
+        ~yes * texts.label
     )
     template = dict.fromkeys(metrics[0])
     metrics.append(

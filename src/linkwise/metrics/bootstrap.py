@@ -1,4 +1,4 @@
-"""Intervals: the bootstrap over users, codes or graphs, paired, and Wilson's for a rate.
+"""Intervals: the bootstrap over users, codes or graphs, paired.
 
 All models are evaluated on the same resamples. A difference between two models is taken within each
 resample, so that what both find hard cancels: "intervals apart" means that the interval of this
@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from linkwise.errors import InputError, UsageError
+from linkwise.errors import UsageError
 from linkwise.metrics.binary import (
     Floats,
     OrderedRows,
@@ -30,14 +29,18 @@ from linkwise.metrics.binary import (
     probability_draws,
     top_share_draws,
 )
+from linkwise.metrics.bounds import bound_interval
+from linkwise.metrics.interval import proportion_interval
+
+__all__ = [
+    "MetricRow", "bootstrap_weights", "evaluate_binary", "percentile_interval", "proportion_interval",
+]  # fmt: skip
 
 CHUNK = 1 << 17
 """Weights in memory at a time (1 MiB as float64): hides the cost of Python, fits the cache."""
 
 UNDEFINED_SHARE = 0.05
 """A metric undefined in more resamples than this has no interval: the rest is a selection."""
-
-Z_95 = 1.959963984540054  # the 97.5 % point of the normal distribution
 
 Draws = dict[tuple[str, float | None], Floats]
 """(metric, k) -> (b,): one value per resample, NaN where undefined."""
@@ -111,21 +114,6 @@ def percentile_interval(draws: Floats) -> tuple[float | None, float | None]:
     return float(low), float(high)
 
 
-def proportion_interval(successes: float, n: float) -> tuple[float, float]:
-    """Wilson's 95 % score interval (1927) of a rate: sensible for 0 successes and for small n.
-
-    Raises `InputError` unless 0 <= successes <= n and n > 0.
-    """
-    if not (n > 0 and 0 <= successes <= n):
-        raise InputError(f"{successes} successes of {n}: no rate has such counts.")
-    rate = successes / n
-    center = rate + Z_95**2 / (2 * n)
-    half = Z_95 * sqrt(rate * (1 - rate) / n + Z_95**2 / (4 * n**2))
-    scale = 1 + Z_95**2 / n
-    # At 0 and n successes the ends are 0 and 1; rounding must not push them past.
-    return max(0.0, (center - half) / scale), min(1.0, (center + half) / scale)
-
-
 def evaluate_binary(
     labels: ArrayLike,
     scores: Mapping[str, ArrayLike],
@@ -160,7 +148,8 @@ def evaluate_binary(
 
     Returns the rows by model, in the order of `scores`. What is undefined is None: auc with one
     class, precision with nothing predicted positive. Resamples where a metric is undefined are left
-    out; beyond 5 % of them the interval is None. Memory: 70 to 110 bytes per row and model
+    out; beyond 5 % of them the interval is None. Of a metric that is 0 or 1 no resample differs: its interval
+    is that of `bounds.bound_interval`, None for average precision. Memory: 70 to 110 bytes per row and model
     (most where positives are many), besides the input.
 
     Raises `InputError` for bad labels, scores, probabilities or shapes, `UsageError` for an unknown
@@ -200,10 +189,19 @@ def evaluate_binary(
         for name in models
     }  # model -> (metric, k) -> (samples,)
 
+    said = {
+        name: np.asarray(probabilities[name], dtype=np.float64) >= threshold
+        if name in probabilities
+        else None
+        for name in models
+    }
     table = []
     for name in models:
         for key, point in points[name].items():
             value, low, high = _with_interval(point, draws[name][key])
+            if value in (0, 1) and key[1] is None and key[0] not in ("brier", "log_loss"):
+                # Every resample is as perfect: a bootstrap knows no doubt here.
+                low, high = bound_interval(key[0], float(value), positive, said[name], unit)
             reference = points[baseline].get(key)  # None: the baseline has no probabilities
             compared: Interval = (None, None, None)
             if reference is not None and name != baseline:
