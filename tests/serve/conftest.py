@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from tests.conftest import once
 from tests.matching.test_link import files, options
+from tests.matching.test_match_pairs import write_world
 from tests.tiny_models import causal
 
 import linkwise
@@ -66,6 +67,14 @@ def runs(
             **options(paths, bert, published=(str(paths["pairs"]),)),
             out=made / "links",
         )
+        (data / "world").mkdir()
+        world = write_world(data / "world", 40)
+        linkwise.match(
+            str(world["patents"]),
+            [str(data / "world" / f"{name}.md") for name in ("alpha", "beta", "gamma")],
+            labels=str(world["labels"]), lm=str(bert), retrieve=4, folds=3, bootstrap=100,
+            out=made / "pairs",
+        )  # fmt: skip
         net = simulate_members(MembersSimulation(members=120, days=70, seed=1), data / "net")
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(evidence, "FEWEST", 4)

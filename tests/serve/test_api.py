@@ -14,12 +14,13 @@ from fastapi.testclient import TestClient
 import linkwise
 from linkwise.data.engine import collect
 from linkwise.data.events import from_epoch_day, read_events
+from linkwise.errors import InputError
 from linkwise.rank.ranker import Ranker
 from linkwise.rank.surface import read_surface
 from linkwise.rank.task import read_task
 from linkwise.run import Run
 
-NAMES = {"churn", "songs", "graphs", "codes", "links", "brew"}
+NAMES = {"churn", "songs", "graphs", "codes", "links", "brew", "pairs"}
 
 
 def get(client: TestClient, path: str, **params: Any) -> Any:
@@ -283,6 +284,45 @@ def test_neighbours_of_a_code_are_nearest_by_cosine(client: TestClient, runs: Pa
     assert found["neighbours"][0]["cosine"] == pytest.approx(cosine[best[0]], abs=1e-5)
 
 
+def test_a_text_is_matched_as_the_runs_own_were(client: TestClient, runs: Path) -> None:
+    """A patent's own text, as if it were new: what is retrieved and said are the run's.
+
+    Its probability is that of a text that no pool has in it.
+    """
+    ranking = pl.read_parquet(runs / "pairs" / "ranking.parquet")
+    nodes = pl.read_parquet(runs / "pairs" / "nodes.parquet").filter(pl.col("kind") == "query")
+    for row in nodes.head(4).iter_rows(named=True):
+        found = post(client, "match", run="pairs", text=row["text"], k=4)["items"]
+        mine = ranking.filter(pl.col("query") == row["id"])
+        assert {one["item"] for one in found} == set(mine["item"])
+        assert [one["rank"] for one in found] == [1, 2, 3, 4]
+        assert [one["score"] for one in found] == sorted((o["score"] for o in found), reverse=True)
+        said = {line["item"]: line for line in mine.iter_rows(named=True)}
+        for one in found:
+            assert one["query_part"] == said[one["item"]]["query_part"]
+            assert one["item_part"] == said[one["item"]]["item_part"]
+            assert one["probability"] == pytest.approx(said[one["item"]]["probability"], abs=0.2)
+            assert one["yes"] == (one["probability"] >= 0.5)
+
+
+def test_texts_that_are_matched_together_do_not_move_each_other(runs: Path) -> None:
+    from linkwise.matching.serving import Asked, Matcher
+
+    run = Run.open(runs / "pairs")
+    matcher = Matcher(run.folder, run.config.pairs)
+    texts = ["A muffler for an engine. It is silent.", "Lime takes sulphur.", "...", "A bag."]
+    together = matcher.answer([Asked(text, k=3) for text in texts])
+    assert isinstance(together[2], InputError)
+    for text, listed in zip(texts, together, strict=True):
+        (alone,) = matcher.answer([Asked(text, k=3)])
+        if isinstance(alone, InputError) or isinstance(listed, InputError):
+            assert type(alone) is type(listed)
+            continue
+        assert [one["item"] for one in alone] == [one["item"] for one in listed]  # type: ignore[index]
+        for one, other in zip(alone, listed, strict=True):  # type: ignore[arg-type]
+            assert one["score"] == pytest.approx(other["score"], abs=1e-4)
+
+
 def test_a_graph_is_judged_as_from_a_file(client: TestClient, runs: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     edges = sorted({tuple(sorted(pair)) for pair in rng.integers(0, 30, (60, 2)).tolist()})
@@ -372,6 +412,8 @@ def asked(client: TestClient, **body: Any) -> list[tuple[str, Any]]:
         ("detect", {"edges": []}, 422, "no node"),
         ("detect", {"edges": [["a", "b"]], "labels": {"z": "1"}}, 422, '"z"'),
         ("detect", {"edges": [["a", "b"]], "labels": {"a": "1"}}, 422, 'node "b" has no label'),
+        ("match", {"run": "pairs", "text": "..."}, 422, "no word"),
+        ("match", {"run": "links", "text": "zinc"}, 404, "does not answer match"),
         ("ask", {"run": "none", "question": "what?"}, 404, "no run"),
     ],
 )

@@ -66,6 +66,7 @@ BLOCK = 1024  # patents whose sentences are in memory at a time
 PLACES = (1, 5, 10, 20, 50, 100, 200)  # of a retrieved list, at which recall is reported
 BY_THRESHOLD = ("accuracy", "precision", "recall", "f1")
 END_TO_END = "retrieved first"
+INDEX = "index.safetensors"
 
 
 @dataclass(frozen=True)
@@ -256,12 +257,30 @@ def study(
         use = as_it_is(begin_judge(bare, queries, items, context, ""), costs)
     if use is not None and use.calibrated and not use.known:
         write_judge(use, config, context.folder / "model")
+    write_index(compared, context.folder / "model")
     ranking = ranked(compared, config, use, context)
     nodes = pl.concat([queries.table("query"), items.table("item")])
     nodes.write_parquet(context.folder / "nodes.parquet", compression="zstd")
     evaluation = evaluation_of(queries, items, judged)
     page = build_report(compared, config, ranking, judged, use)
     return Outcome([] if judged is None else judged.metrics, ranking, evaluation, page)
+
+
+def write_index(compared: Compared, folder: Path) -> None:
+    """Write `index.safetensors`: what `serving.Matcher` needs beside the texts to match new ones."""
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = {
+        "item_start": compared.item_pieces.start,
+        "item_vectors": compared.item_pieces.vectors,
+        "part_vectors": compared.collection.part_vectors,
+        "query_whole": compared.query_pieces.whole,
+        "candidates": compared.candidates.astype(np.int32),
+    }
+    partial = folder / "index.partial"
+    save_file({name: np.ascontiguousarray(table) for name, table in tables.items()}, partial)
+    partial.replace(folder / INDEX)
 
 
 def _models(

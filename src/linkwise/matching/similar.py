@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -175,13 +176,22 @@ class Similar:
 
     def __init__(self, queries: Collection, items: Collection, counter: Any = None) -> None:
         self.queries, self.items = queries, items
-        centre = items.whole.mean(axis=0)
+        self._centre = items.whole.mean(axis=0)
         # Both about the mean of the items: what all of these have in common tells none apart.
-        self.items_beside = unit(items.whole - centre)
-        self.queries_beside = unit(queries.whole - centre)
+        self.items_beside = unit(items.whole - self._centre)
+        self.queries_beside = unit(queries.whole - self._centre)
         self._means = unit(np.add.reduceat(items.part_vectors, items.start[:-1], axis=0))
         counter = counter or word_counter([*queries.said, *items.said])
+        self._counter = counter
         self._said = tuple(counter.transform(some.said) for some in (queries, items))
+
+    def of_others(self, queries: Collection) -> Similar:
+        """The same of other queries; nothing of the items is counted anew."""
+        found = copy(self)
+        found.queries = queries
+        found.queries_beside = unit(queries.whole - self._centre)
+        found._said = (self._counter.transform(queries.said), self._said[1])
+        return found
 
     def __call__(self, query: int, candidates: Longs) -> Floats:
         """The similarities of one query and some items (k, n_similarities)."""
@@ -292,20 +302,27 @@ class Pools:
                 wanted + about[best].mean(axis=0) - about[order[-(len(rows) // 3) :]].mean(axis=0)
             )
             self._moved[item] = moved
-            found = np.array([self._cosines(int(row), np.array([item]))[0] for row in rows])
+            only = np.array([item])
+            found = np.array([self._cosines(whole[row], only, int(row))[0] for row in rows])
             self._scale[item] = found.mean(axis=0), np.maximum(found.std(axis=0), 1e-6)
 
     def __call__(self, query: int, items: Longs) -> Floats:
         """Both cosines of a query with some items, and both in deviations of the item's pool (k, 4)."""
-        found = self._cosines(query, items)
+        return self._scaled(self._cosines(self.whole[query], items, query), items)
+
+    def of_stranger(self, vector: Singles, items: Longs) -> Floats:
+        """The same of a query (size,) that no pool has in it."""
+        return self._scaled(self._cosines(vector, items, None), items)
+
+    def _scaled(self, found: Floats, items: Longs) -> Floats:
         scale = self._scale[items]
         return np.concatenate([found, (found - scale[:, 0]) / scale[:, 1]], axis=1)
 
-    def _cosines(self, query: int, items: Longs) -> Floats:
-        about = unit(self.whole[query] - self._centre[items])  # (k, size)
+    def _cosines(self, vector: Singles, items: Longs, query: int | None) -> Floats:
+        about = unit(vector - self._centre[items])  # (k, size)
         moved = self._moved[items]
         for k, item in enumerate(items.tolist()):
-            n = self._best[item].get(query)
+            n = None if query is None else self._best[item].get(query)
             if n is not None:  # a text does not speak for itself
                 rest = (self._best_mean(item) * n - about[k]) / max(1, n - 1)
                 moved[k] += rest - self._best_mean(item)

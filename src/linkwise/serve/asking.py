@@ -464,6 +464,43 @@ async def forecast_neighbours(request: Request, body: NeighboursBody) -> Neighbo
     return Neighbours(run=entry.id, code=body.code, vectors=name, neighbours=rows)
 
 
+# ---------------------------------------------------------------------------------------------------- match
+
+
+class MatchBody(Body):
+    """A text to be matched."""
+
+    text: str = Field(min_length=1)
+    title: str = Field("", max_length=2000)
+    k: int = Field(10, ge=1)
+
+
+class Matched(BaseModel):
+    """Sections that a text was matched with."""
+
+    run: str
+    items: list[dict[str, Any]]
+    """`rank, item, title, score, probability, yes, query_part, item_part`."""
+
+
+@router.post("/match")
+async def match(request: Request, body: MatchBody) -> Matched:
+    """The sections of the run's reference works that go with a text, and the sentences that say so."""
+    from linkwise.matching.serving import Asked, Matcher
+
+    entry = find(request, "match", body.run)
+    at_most(request, "k", body.k, "candidates")
+    config = entry.run.config
+    items = await asked(
+        request,
+        entry,
+        "match",
+        lambda: Matcher(entry.folder, config.pairs),
+        Asked(body.text, body.title, body.k),
+    )
+    return Matched(run=entry.id, items=items)
+
+
 # --------------------------------------------------------------------------------------------------- detect
 
 

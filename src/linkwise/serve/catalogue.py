@@ -37,7 +37,7 @@ ASKS = {
     "rank": ("rank",),
     "forecast": ("forecast",),
     "match-pairs": ("match",),
-    "match": ("match",),
+    "match": (),
     "match-link": (),
     "detect": ("detect",),
 }
