@@ -14,6 +14,11 @@ from linkwise.errors import InputError
         ("A", "1, 2\n1.7, 2\n", r"A.txt line 2: 1.7 is no number of a node"),
         ("A", "1, 2\ninf, 2\n", r"A.txt line 2: inf is no number of a node"),
         ("graph_indicator", "1\n1.5\n", r"graph_indicator.txt line 2: 1.5 is no number"),
+        (
+            "graph_indicator",
+            "1\n1000000000000\n",
+            "line 2: graph 1000000000000, and there are 2 nodes",
+        ),
     ],
 )
 def test_broken_numbers_of_nodes_are_not_rounded(

@@ -144,6 +144,12 @@ def _of_tu(where: str, name: str, parts: dict[str, bytes]) -> Graphs:
     labels = None
     if "graph_labels" in parts:
         labels = _lines(parts["graph_labels"])
+    elif n and owner.max() >= n:
+        row = int(owner.argmax())
+        raise InputError(
+            f"{where}: {name}_graph_indicator.txt line {row + 1}: graph {owner[row] + 1}, and there are "
+            f"{n:,} nodes in all; graphs are numbered from 1 on, without gaps."
+        )
     n_graphs = len(labels) if labels is not None else int(owner.max(initial=-1)) + 1
     if n and (owner.min() < 0 or owner.max() >= n_graphs):
         row = int(np.flatnonzero((owner < 0) | (owner >= n_graphs))[0])
