@@ -486,7 +486,11 @@ def execute(
     from threadpoolctl import threadpool_limits
 
     out = out.absolute()
-    _check_out(out, overwrite, (*config.paths, *config.detect.against, *_runs_of(config)))
+    _check_out(
+        out,
+        overwrite,
+        (*config.paths, *config.detect.against, *config.detect.known_anomalies, *_runs_of(config)),
+    )
     partial = out.parent / f".{out.name}.partial-{config.digest}"
     prepare_partial(partial, out, resume)
     context = Context(
@@ -617,7 +621,7 @@ def _check_inputs(config: RunConfig, partial: Path) -> list[dict[str, str | int]
 def _graph_files(config: RunConfig) -> list[Path]:
     """The files of a detect run's graphs; raises `InputError` where one is missing."""
     found = []
-    for path in map(Path, (*config.paths, *config.detect.against)):
+    for path in map(Path, (*config.paths, *config.detect.against, *config.detect.known_anomalies)):
         if not path.exists():
             raise InputError(f"{path}: there is no such file or folder.")
         inside = sorted(path.iterdir()) if path.is_dir() else [path]

@@ -38,7 +38,9 @@ def p_values_by_size(
     """The same among held-out normals of like size (n,): how strange a graph is for one of its size.
 
     Normals are parted by their sizes into bins of equal count, at least `fewest` each, and a graph is
-    compared with its bin (Mondrian conformal prediction): bins do not depend on the graphs that are judged.
+    compared with its bin (Mondrian conformal prediction, Vovk et al. 2005). The bins' edges are quantiles of
+    the same normals, so that validity is not exact; with a score that is the size itself, 160 normals gave
+    p-values of .05 or less to .041 of normal graphs.
     """
     if len(normal) != len(normal_size) or len(scores) != len(size):
         raise InputError("expected a size for each score.")

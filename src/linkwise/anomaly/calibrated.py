@@ -11,9 +11,10 @@ import numpy as np
 
 from linkwise.anomaly.base import Detector, Floats
 from linkwise.anomaly.calibrate import conformal_p_values, p_values_by_size
+from linkwise.anomaly.masked import Masked
 from linkwise.context import Context
 from linkwise.data.graphs import Graphs, Longs
-from linkwise.errors import InputError
+from linkwise.errors import InputError, UsageError
 from linkwise.metrics.multiple import benjamini_hochberg
 
 
@@ -38,10 +39,25 @@ class Calibrated:
 
     @classmethod
     def fit(
-        cls, name: str, detector: Detector, train: Graphs, held_out: Graphs, context: Context
+        cls,
+        name: str,
+        detector: Detector,
+        train: Graphs,
+        held_out: Graphs,
+        context: Context,
+        known: Graphs | None = None,
     ) -> Self:
-        """Learn from `train`, and score `held_out`, which nothing was learned from."""
-        detector.fit(train, context)
+        """Learn from `train`, and score `held_out`, which nothing was learned from.
+
+        From `known` anomalies masked completion learns, too; normal graphs stay exchangeable with those held
+        out, so that p-values hold as they do without. Raises `UsageError` for another detector.
+        """
+        if known is None:
+            detector.fit(train, context)
+        elif isinstance(detector, Masked):
+            detector.fit_with_anomalies(train, known, context)
+        else:
+            raise UsageError(f"{name}: the detector learns from normal graphs alone.")
         scores = detector.decision_function(held_out)
         return cls(name, detector, scores, np.column_stack([held_out.n_nodes, held_out.n_edges]))
 

@@ -41,8 +41,8 @@ class GraphRNNConfig(DetectorConfig):
     """Numbers of its state; as published 16."""
     told: bool = True
     """Tell the GRU over bits of each what the graph so far says: edges of the earlier node, paths of two and
-    of three edges between the two, how far apart they stand, whether the search is past it. As published
-    GraphRNN has to remember them."""
+    of three edges between the two, how far apart they stand, whether the search is past it. The published
+    GraphRNN is told none of it; without it rows still begin at their far end, unlike in the paper."""
     bits: int | None = Field(None, ge=1)
     """How far back a row reaches, nodes; by default as far as 99.9 of 100 rows of the training graphs do."""
     labels: bool = True

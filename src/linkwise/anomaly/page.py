@@ -10,6 +10,7 @@ import numpy as np
 from linkwise.anomaly.audit import clusters, rank_correlation
 from linkwise.anomaly.choose import mark_of
 from linkwise.anomaly.registry import AUTO, BASELINE, REFERENCES
+from linkwise.anomaly.study_config import LEARN_ANOMALIES
 from linkwise.report import (
     Bullets,
     Column,
@@ -67,6 +68,12 @@ def build_report(
         Fact(label="Detector", value=", ".join(config.detector)),
         Fact(label="Protocol", value=_protocol(config, first)),
     )
+    if config.known_anomalies:
+        taught = ", ".join(n for n in config.detector if n in LEARN_ANOMALIES)
+        lead = (
+            *lead,
+            f"{taught}: learned from known anomalies, too, which are not judged; others did not.",
+        )
     return Report(
         title="Graphs that do not belong",
         lead=(*lead, *_mended(graphs)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ import polars as pl
 from linkwise.anomaly.audit import Twins, twins
 from linkwise.anomaly.calibrated import Calibrated, Verdicts, verdicts_of
 from linkwise.anomaly.choose import Choice, choose
+from linkwise.anomaly.describe import wl_keys
 from linkwise.anomaly.evaluate import Fold, evaluate_folds
 from linkwise.anomaly.registry import AUTO, BASELINE, REFERENCES, make
 from linkwise.anomaly.split import Part, Task, exchanged, tasks_of
-from linkwise.anomaly.study_config import DetectConfig
+from linkwise.anomaly.study_config import LEARN_ANOMALIES, DetectConfig
 from linkwise.context import Context
 from linkwise.data.graphs import Graphs, put_together
-from linkwise.errors import InputError
+from linkwise.errors import InputError, UsageError
 from linkwise.metrics.bootstrap import proportion_interval
 from linkwise.report.outcome import Outcome
 
@@ -91,9 +92,13 @@ def study(paths: Sequence[str], config: DetectConfig, context: Context) -> Outco
     with context.step("read the graphs"):
         graphs, n_against = read_all(paths, config)
         tasks = tasks_of(graphs, n_against, config, context.seed)
+        known = None
+        if config.known_anomalies:
+            known = read_known(config)
+            tasks = without_known(graphs, tasks, known)
         _check_names(config)
     asked = config.detector[0]
-    answered = [_answer(graphs, task, config, context) for task in tasks]
+    answered = [_answer(graphs, task, config, context, known) for task in tasks]
     turned = None  # each class in turn is each direction already
     if len(answered) == 1 and answered[0].task.labelled:
         turned = _turned(graphs, answered[0], config, context)
@@ -111,8 +116,8 @@ def study(paths: Sequence[str], config: DetectConfig, context: Context) -> Outco
             shown = [graphs.select(part.test[part.strange == kind]) for kind in (False, True)]
             more = Calibrated.load(_place(context, first, 0, asked)).detector.sections(*shown)
     with context.step("the detector for later use"):
-        _final(graphs, first, config, context).save(context.folder / "model")
-    files = [Path(path) for path in (*paths, *config.against)]
+        _final(graphs, first, config, context, known).save(context.folder / "model")
+    files = [Path(path) for path in (*paths, *config.against, *config.known_anomalies)]
     simulated = is_simulated([path / "x" if path.is_dir() else path for path in files])
     page = build_report(graphs, answered, turned, reasons, more, simulated, config)
     metrics = [row for judged in answered for row in judged.metrics]
@@ -136,6 +141,48 @@ def read_all(paths: Sequence[str], config: DetectConfig) -> tuple[Graphs, int]:
     return found, sum(len(graphs) for graphs in several[len(paths) :])
 
 
+def read_known(config: DetectConfig) -> Graphs:
+    """The graphs of --known-anomalies; raises `InputError` where they are fewer than two."""
+    from linkwise.data.graph_files import read_graphs
+
+    files = config.known_anomalies
+    found = put_together([read_graphs(path) for path in files], [Path(path).stem for path in files])
+    if len(found) < 2:
+        raise InputError(
+            f"{', '.join(files)}: {len(found)} known anomalies; expected two or more. Leave "
+            "--known-anomalies out to learn from normal graphs alone."
+        )
+    return found
+
+
+def without_known(graphs: Graphs, tasks: Sequence[Task], known: Graphs) -> list[Task]:
+    """The question without judged strange graphs that equal a known one (by WL refinement).
+
+    Raises `UsageError` where each class is strange in turn, `InputError` where no strange graph is left.
+    """
+    if len(tasks) > 1:
+        raise UsageError(
+            "each class is taken as strange in turn, and --known-anomalies would teach one of them only; "
+            "name it by --anomalous-class."
+        )
+    (task,) = tasks
+    if not task.labelled:
+        return [task]
+    keys = wl_keys(put_together([graphs, known], ["judged", "known"]))
+    taught = np.isin(keys[: len(graphs)], keys[len(graphs) :])
+    parts = []
+    for part in task.parts:
+        strange = np.asarray(part.strange)
+        stays = ~(strange & taught[part.test])
+        if not (strange & stays).any():
+            raise InputError(
+                f"{task.slice}: all {int(strange.sum())} strange graphs are among the known anomalies; "
+                "keep some apart to judge by."
+            )
+        parts.append(replace(part, test=part.test[stays], strange=strange[stays]))
+    return [replace(task, parts=tuple(parts))]
+
+
 def _check_names(config: DetectConfig) -> None:
     """Refuse an unknown detector before any work."""
     for name in (*config.detector, *config.auto_from):
@@ -156,7 +203,13 @@ def judged_names(graphs: Graphs, config: DetectConfig) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _answer(graphs: Graphs, task: Task, config: DetectConfig, context: Context) -> Judged:
+def _answer(
+    graphs: Graphs,
+    task: Task,
+    config: DetectConfig,
+    context: Context,
+    known: Graphs | None = None,
+) -> Judged:
     names = judged_names(graphs, config)
     said: dict[str, list[Said]] = {name: [] for name in names}
     choices = []
@@ -165,7 +218,7 @@ def _answer(graphs: Graphs, task: Task, config: DetectConfig, context: Context) 
             for name in names:
                 place = _place(context, task, number, name)
                 if not (place / "said.npz").is_file():
-                    fitted, choice = fit_part(graphs, part, name, config, context)
+                    fitted, choice = fit_part(graphs, part, name, config, context, known)
                     fitted.save(place)
                     _keep(place, fitted, choice, graphs, part)
                 found, choice = _kept(place, graphs, part, config)
@@ -183,9 +236,17 @@ def _answer(graphs: Graphs, task: Task, config: DetectConfig, context: Context) 
 
 
 def fit_part(
-    graphs: Graphs, part: Part, name: str, config: DetectConfig, context: Context
+    graphs: Graphs,
+    part: Part,
+    name: str,
+    config: DetectConfig,
+    context: Context,
+    known: Graphs | None = None,
 ) -> tuple[Calibrated, Choice | None]:
-    """A detector fitted and calibrated on a part's normal graphs; of `auto` also what it was chosen by."""
+    """A detector fitted and calibrated on a part's normal graphs; of `auto` also what it was chosen by.
+
+    `known` anomalies reach the detectors that can learn from them (`LEARN_ANOMALIES`) and no other.
+    """
     train, held_out = graphs.select(part.train), graphs.select(part.calibrate)
     choice = None
     kind = name
@@ -193,7 +254,8 @@ def fit_part(
         # By the training graphs alone: the graphs that calibrate must not choose what they calibrate.
         choice = choose(train, config, context)
         kind = choice.name
-    return Calibrated.fit(name, make(kind, config), train, held_out, context), choice
+    taught = known if name in LEARN_ANOMALIES else None
+    return Calibrated.fit(name, make(kind, config), train, held_out, context, taught), choice
 
 
 def _keep(
@@ -289,7 +351,9 @@ def _turned(
     return _answer(graphs, task, cheap, context)
 
 
-def _final(graphs: Graphs, task: Task, config: DetectConfig, context: Context) -> Calibrated:
+def _final(
+    graphs: Graphs, task: Task, config: DetectConfig, context: Context, known: Graphs | None
+) -> Calibrated:
     """The first detector asked for, fitted on the normal graphs: with a holdout as judged, else on all."""
     if config.protocol == "holdout" and task.labelled:
         return Calibrated.load(_place(context, task, 0, config.detector[0]))
@@ -297,7 +361,7 @@ def _final(graphs: Graphs, task: Task, config: DetectConfig, context: Context) -
     normal = context.rng("final").permutation(np.unique(rows))
     kept = max(1, round(config.calibration * len(normal)))
     part = Part(np.sort(normal[kept:]), np.sort(normal[:kept]), normal[:0], None)
-    return fit_part(graphs, part, config.detector[0], config, context)[0]
+    return fit_part(graphs, part, config.detector[0], config, context, known)[0]
 
 
 def _ranking(

@@ -13,6 +13,7 @@ from linkwise.anomaly.graphrnn import GraphRNNConfig
 from linkwise.anomaly.masked import MaskedConfig
 from linkwise.data.schema import parted
 
+LEARN_ANOMALIES = frozenset({"masked", "masked-edge"})  # detectors that known anomalies can teach
 Hidden = Parameter(show=False, parse=False)
 
 
@@ -23,6 +24,9 @@ class DetectConfig(BaseModel):
 
     against: Annotated[tuple[str, ...], BeforeValidator(parted)] = ()
     """Files of graphs that are strange, to judge the detectors by, separated by commas."""
+    known_anomalies: Annotated[tuple[str, ...], BeforeValidator(parted)] = ()
+    """Files of graphs known to be strange, two or more graphs, separated by commas: `masked` and
+    `masked-edge` learn from them, too. They are not judged, and strange graphs equal to one are left out."""
     normal_class: str | None = None
     """Class of the normal graphs, as the file has it; by default all but the strange one."""
     anomalous_class: str | None = None
@@ -71,6 +75,11 @@ class DetectConfig(BaseModel):
     def _check(self) -> Self:
         if not self.detector:
             raise ValueError("detector names none; expected one or more, such as auto")
+        if self.known_anomalies and not LEARN_ANOMALIES & set(self.detector):
+            raise ValueError(
+                f"known_anomalies go with one of {', '.join(sorted(LEARN_ANOMALIES))}; the detectors are "
+                f"{', '.join(self.detector)}, which learn from normal graphs alone"
+            )
         same = self.normal_class is not None and self.normal_class == self.anomalous_class
         if same:
             raise ValueError(f'class "{self.normal_class}" cannot be normal and strange at once')

@@ -69,6 +69,7 @@ def study(
         raise UsageError("no graphs were given; name files, or use --normal FILE.")
     values = detect.model_dump()
     values["against"] = [str(Path(path).absolute()) for path in detect.against]
+    values["known_anomalies"] = [str(Path(path).absolute()) for path in detect.known_anomalies]
     groups = {"detect": values, "engine": {"threads": threads}, "seed": seed}
     run = carry_out(
         "detect", files, groups, changes, out=out, overwrite=overwrite, resume=resume, quiet=quiet

@@ -132,9 +132,8 @@ def _of_tu(where: str, name: str, parts: dict[str, bytes]) -> Graphs:
     for part in ("A", "graph_indicator"):
         if part not in parts:
             raise InputError(f"{where}: {name}_{part}.txt is missing.")
-    edges = _numbers(where, f"{name}_A.txt", parts["A"], 2).astype(np.int64)
-    owner = _numbers(where, f"{name}_graph_indicator.txt", parts["graph_indicator"], 1)
-    owner = owner[:, 0].astype(np.int64) - 1
+    edges = _whole(where, f"{name}_A.txt", parts["A"], 2)
+    owner = _whole(where, f"{name}_graph_indicator.txt", parts["graph_indicator"], 1)[:, 0] - 1
     n = len(owner)
     if len(edges) and not (edges.min() >= 1 and edges.max() <= n):
         row = int(np.flatnonzero((edges < 1).any(axis=1) | (edges > n).any(axis=1))[0])
@@ -145,6 +144,12 @@ def _of_tu(where: str, name: str, parts: dict[str, bytes]) -> Graphs:
     labels = None
     if "graph_labels" in parts:
         labels = _lines(parts["graph_labels"])
+    elif n and owner.max() >= n:
+        row = int(owner.argmax())
+        raise InputError(
+            f"{where}: {name}_graph_indicator.txt line {row + 1}: graph {owner[row] + 1}, and there are "
+            f"{n:,} nodes in all; graphs are numbered from 1 on, without gaps."
+        )
     n_graphs = len(labels) if labels is not None else int(owner.max(initial=-1)) + 1
     if n and (owner.min() < 0 or owner.max() >= n_graphs):
         row = int(np.flatnonzero((owner < 0) | (owner >= n_graphs))[0])
@@ -211,6 +216,19 @@ def _numbers(where: str, file: str, data: bytes, columns: int | None) -> Any:
     return found
 
 
+def _whole(where: str, file: str, data: bytes, columns: int) -> Longs:
+    """Rows of whole numbers, which nodes and graphs are numbered by."""
+    found = _numbers(where, file, data, columns)
+    wrong = (found != np.rint(found)) | (np.abs(found) > 2**53)
+    if wrong.any():
+        row, column = (int(k[0]) for k in np.nonzero(wrong))
+        raise InputError(
+            f"{where}: {file} line {row + 1}: {found[row, column]} is no number of a node or graph; "
+            "expected 1, 2, 3 and so on."
+        )
+    return np.asarray(found, dtype=np.int64)
+
+
 def _first(error: Exception) -> str:
     return " ".join(str(error).split())[:160]
 
@@ -275,6 +293,11 @@ def _of_table(path: Path) -> Graphs:
             nodes.append({})
             classes.append(columns["label"][row] if "label" in columns else None)
         own = graphs[graph]
+        if "label" in columns and not columns["label"][row]:
+            raise InputError(
+                f"{path} row {row + 1}: the {chosen['label']} is empty; expected the class of graph "
+                f"{graph}. Leave the column out where classes are not known."
+            )
         if "label" in columns and columns["label"][row] != classes[own]:
             raise InputError(
                 f'{path} row {row + 1}: the label is "{columns["label"][row]}", and that of graph {graph} '
