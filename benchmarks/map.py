@@ -87,7 +87,7 @@ def measure(n: int, seed: int, page: Path | None) -> dict[str, Any]:
     """Run all steps; seconds of each, with the peak memory of the process up to its end."""
     from sklearn.metrics import adjusted_rand_score
 
-    from linkwise.technology.map import (
+    from linkwise.estimators.map import (
         MapConfig,
         figure,
         layout,

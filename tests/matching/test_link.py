@@ -129,6 +129,33 @@ def test_the_tables_are_as_promised(made: tuple[dict[str, Path], Path]) -> None:
         assert own["score"].is_sorted(descending=True)
 
 
+def test_the_map_has_the_patents_and_the_pollutants_they_are_linked_with(
+    tmp_path: Path, bert: Path
+) -> None:
+    paths = files(tmp_path)
+    (tmp_path / "README").write_text("Simulated texts.")
+    run = linkwise.match_links(
+        str(paths["patents"]), **options(paths, bert, map=True), out=tmp_path / "run"
+    )
+    points = pl.read_parquet(run.folder / "map.parquet")
+    patents = points.filter(pl.col("kind") == "patent")
+    read = pl.read_csv(paths["patents"])
+    assert patents.select("id", "title", "year").rows() == read.select("id", "title", "year").rows()
+    linked = run.links.filter(source_kind="patent", target_kind="pollutant")
+    marks = points.filter(pl.col("kind") == "pollutant")
+    assert set(marks["id"]) == set(linked["target"])
+    # A pollutant of one or two patents stands on the line between them.
+    for mark in marks.iter_rows(named=True):
+        own = patents.filter(
+            pl.col("id").is_in(linked.filter(target=mark["id"])["source"].implode())
+        )
+        for axis in ("x", "y"):
+            assert own[axis].min() - 1e-4 <= mark[axis] <= own[axis].max() + 1e-4  # type: ignore[operator]
+    page = run.report.read_text()
+    assert "Map of the patents" in page
+    assert "imulated" in page.split("<main")[-1][:3000]
+
+
 def test_given_pairs_stand_beside_the_model_s(made: tuple[dict[str, Path], Path]) -> None:
     links = linkwise.Run.open(made[1]).links
     said = links.filter(pl.col("origin") == "person")

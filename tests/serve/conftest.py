@@ -64,7 +64,7 @@ def runs(
         paths = files(data / "links")
         linkwise.match_links(
             str(paths["patents"]),
-            **options(paths, bert, published=(str(paths["pairs"]),)),
+            **options(paths, bert, published=(str(paths["pairs"]),), map=True),
             out=made / "links",
         )
         (data / "world").mkdir()

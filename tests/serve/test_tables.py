@@ -13,6 +13,7 @@ import pytest
 
 from linkwise.errors import InputError, UsageError
 from linkwise.serve.tables import (
+    Elsewhere,
     Names,
     Wanted,
     counts,
@@ -189,6 +190,38 @@ def test_points_are_the_tables(table: Path) -> None:
         points(table, Wanted(), x="name")
     with pytest.raises(UsageError, match="cannot be coloured"):
         points(table, Wanted(), colour="tags")
+
+
+def test_points_are_coloured_by_what_they_meet_or_by_another_table(
+    table: Path, tmp_path: Path
+) -> None:
+    frame = pl.read_parquet(table).with_row_index("row")
+    header, (*_, colour) = read(points(table, Wanted(), colour="tags:has:b"))
+    assert header["colour"] == {"column": "tags:has:b", "categories": ["b"]}
+    np.testing.assert_array_equal(~np.isnan(colour), ["b" in tags for tags in frame["tags"]])
+    header, (*_, colour) = read(points(table, Wanted(), colour="n:ge:2"))
+    np.testing.assert_array_equal(~np.isnan(colour), frame["n"] >= 2)
+
+    place, other = tmp_path / "map.parquet", tmp_path / "ranking.parquet"
+    ids = [f"P{k}" for k in range(6)]
+    pl.DataFrame({"id": ids, "x": range(6), "y": range(6)}).write_parquet(place)
+    pl.DataFrame(
+        {
+            "query": ["P3", "P1", "P1", "P5", "P4"],
+            "item": ["zinc", "zinc", "zinc", "lead", "zinc"],
+            "score": [0.5, 0.1, 0.9, 0.7, None],
+        }
+    ).write_parquet(other)
+    by = Elsewhere(other, "score", "query", Wanted(("item:eq:zinc",)))
+    header, (_, _, row, colour) = read(points(place, Wanted(), elsewhere=by))
+    assert row.tolist() == [0, 1, 2, 3, 4, 5]
+    assert header["colour"] == {"column": "score", "range": [0.5, 0.9]}
+    np.testing.assert_allclose(colour, [np.nan, 1, np.nan, 0, np.nan, np.nan])
+    with pytest.raises(UsageError, match="coloured by numbers"):
+        points(place, Wanted(), elsewhere=Elsewhere(other, "item", "query", Wanted()))
+    none = Elsewhere(other, "score", "query", Wanted(("item:eq:gold",)))
+    header, (*_, colour) = read(points(place, Wanted(), elsewhere=none))
+    assert np.isnan(colour).all()
 
 
 def test_no_points_are_no_fault(table: Path) -> None:

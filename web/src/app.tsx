@@ -15,7 +15,8 @@ import { PromptView, RankView } from "./views/rank";
 import { RecommendView } from "./views/recommend";
 import { ReportView } from "./views/report";
 import { TablesView } from "./views/tables";
-import { MapView, PairsView } from "./views/technologies";
+import { PairsView } from "./views/pairs";
+import { MapView } from "./views/patent-map";
 
 export type ViewProps = { run: string; details: Details; report: Report; route: Route };
 type View = { name: string; title: string; show: (props: ViewProps) => preact.JSX.Element };
@@ -35,7 +36,10 @@ function viewsOf(card: Card): View[] {
     add("pairs", "Pairs", (p) => <PairsView {...p} />);
   }
   if (card.verb === "match" || card.verb === "match-pairs") add("match", "Matches", (p) => <MatchView {...p} />);
-  if (card.verb === "match-link") add("links", "Pollutants and patents", (p) => <PollutionView {...p} />);
+  if (card.verb === "match-link") {
+    add("links", "Pollutants and patents", (p) => <PollutionView {...p} />);
+    if (card.tables.includes("map")) add("map", "Map", (p) => <MapView {...p} />);
+  }
   if (card.verb === "detect") {
     add("graphs", "Strangest graphs", (p) => <GraphsView {...p} />);
     add("own", "A graph of yours", (p) => <OwnGraphView {...p} />);

@@ -8,16 +8,18 @@ export type PointSet = {
   y: Float32Array;
   row: Uint32Array;
   colour: Float32Array | null;
+  frame: { x: [number, number]; y: [number, number] }; // what -1 to 1 stand for
   about: { column: string; categories?: string[]; range?: [number, number] } | null;
 };
 export type Eye = { x: number; y: number; zoom: number }; // the middle of the view, and 1 for the whole map
 
 export function readPoints(buffer: ArrayBuffer): PointSet {
   const size = new DataView(buffer).getUint32(0, true);
-  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, size)).trim()) as { n: number; colour?: PointSet["about"] };
+  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, size)).trim()) as { n: number; colour?: PointSet["about"] } & PointSet["frame"];
   const at = (k: number) => 4 + size + 4 * header.n * k;
   return {
     n: header.n,
+    frame: { x: header.x, y: header.y },
     x: new Float32Array(buffer, at(0), header.n),
     y: new Float32Array(buffer, at(1), header.n),
     row: new Uint32Array(buffer, at(2), header.n),
@@ -47,7 +49,10 @@ export function coloursOf(points: PointSet): Uint8Array {
       if (points.about.range) [r, g, b] = LOW.map((low, c) => low + (HIGH[c]! - low) * value) as [number, number, number];
       else if (points.about.categories?.[value] !== "-1") [r, g, b] = palette[value % palette.length]!;
     }
-    found.set([r, g, b, 255], 4 * k);
+    found[4 * k] = r;
+    found[4 * k + 1] = g;
+    found[4 * k + 2] = b;
+    found[4 * k + 3] = 255;
   }
   return found;
 }

@@ -49,6 +49,8 @@ class LinkConfig(BaseModel):
     """Techniques nearest to a patent by their vectors that are looked at."""
     techniques: int = Field(10, ge=1)
     """Techniques that a patent is linked to at most."""
+    map: bool = False
+    """Draw the map of the patents, with the pollutants that they are linked with."""
     server: str | None = None
     """Address of an OpenAI-compatible server, up to and with /v1, that judges pollutants; none: no server."""
     model: str | None = None

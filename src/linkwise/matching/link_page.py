@@ -9,7 +9,7 @@ import polars as pl
 from linkwise.matching.link_given import PAIRS, Pair
 from linkwise.matching.link_pollutants import BOTH, JUDGE, LARGEST, NAMES, WORDS
 from linkwise.matching.page import NO_INTERVAL
-from linkwise.report import Bullets, Column, Fact, Report, Section, Table, interval_columns
+from linkwise.report import Bullets, Column, Fact, Figure, Report, Section, Table, interval_columns
 
 if TYPE_CHECKING:
     from linkwise.matching.link_config import LinkConfig
@@ -22,7 +22,13 @@ LONGEST = 200  # characters of a sentence
 
 
 def build_report(
-    read: Read, nodes: pl.DataFrame, links: pl.DataFrame, found: Found, config: LinkConfig
+    read: Read,
+    nodes: pl.DataFrame,
+    links: pl.DataFrame,
+    found: Found,
+    config: LinkConfig,
+    figure: Figure | None,
+    simulated: bool,
 ) -> Report:
     """The page: the verdict, agreement by kind and pollutant, disagreements, and links with evidence."""
     made = links.filter(pl.col("origin") == "model")
@@ -39,12 +45,14 @@ def build_report(
         sections += _agreement_sections(found, pair, config)
     linked = set(made.select("source_kind", "target_kind").iter_rows())
     sections += [_evidence_section(pair, made, nodes) for pair in PAIRS if pair in linked]
+    if figure is not None:
+        sections.append(Section(title="Map of the patents", blocks=(figure,)))
     if found.failures:
         sections.append(_failures_section(found))
     return Report(
         title="Patents, techniques, pollutants and goals",
         lead=(*verdict, *found.notes, *read.notes),
-        simulated=False,
+        simulated=simulated,
         beats_baseline=beats,
         facts=(*facts, Fact(label="Encoder", value=config.lm)),
         sections=(*sections, _method_section(read, found, config)),

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import polars as pl
 
 from linkwise.context import Context
 from linkwise.data.documents import DocumentsConfig
+from linkwise.data.files import is_simulated
 from linkwise.errors import InputError
 from linkwise.lm.server import Server
 from linkwise.matching.link_agreement import (
@@ -44,6 +46,7 @@ from linkwise.matching.link_read import Read, Texts, given_links, nodes_of, read
 from linkwise.matching.link_server import Served, served_pairs, server_of
 from linkwise.matching.link_techniques import patent_technique_links
 from linkwise.matching.similar import Collection, Embed, Similar, collect, parts_of
+from linkwise.report import Figure
 from linkwise.report.outcome import Outcome
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -152,8 +155,30 @@ def study(
         write_graphml(nodes, links, context.folder / "graph.graphml")
     ranking = pl.concat(found.ranking)
     evaluation = pl.concat([pl.DataFrame(schema=EVALUATION), *found.evaluation])
-    page = build_report(read, nodes, links, found, config)
+    figure = drawn_map(read, patents, links, context) if config.map else None
+    simulated = is_simulated([Path(path) for path in (*paths, *config.sections)])
+    page = build_report(read, nodes, links, found, config, figure, simulated)
     return Outcome(found.metrics, ranking, evaluation, page)
+
+
+def drawn_map(read: Read, patents: Collection, links: pl.DataFrame, context: Context) -> Figure:
+    """The map of the patents that have a text, with the pollutants that they are linked with."""
+    from linkwise.estimators.map import draw_map
+
+    rows = np.flatnonzero(np.any(patents.whole != 0, axis=1))
+    some = read.documents.table[rows]
+    linked = links.filter(source_kind="patent", target_kind="pollutant")
+    of: dict[str, set[str]] = {}
+    for patent, pollutant in linked.select("source", "target").iter_rows():
+        of.setdefault(patent, set()).add(pollutant)
+    return draw_map(
+        patents.whole[rows],
+        some,
+        [read.texts[row] for row in rows.tolist()],
+        [of.get(patent, set()) for patent in some["id"].to_list()],
+        context,
+        kind="pollutant",
+    )
 
 
 def _collected(texts: Texts, embed: Embed) -> Collection:

@@ -50,6 +50,7 @@ def build_report(
     ranking: pl.DataFrame,
     judged: Judged | None,
     config: MatchConfig,
+    simulated: bool,
 ) -> Report:
     """The page: the verdict, accuracy by goal, where people and judge disagree, and the goals found."""
     facts = (
@@ -74,7 +75,7 @@ def build_report(
     return Report(
         title="Texts and goals",
         lead=(*lead, *texts.notes),
-        simulated=False,
+        simulated=simulated,
         beats_baseline=beats,
         facts=facts,
         sections=(*sections, _method_section(judged, goals, config)),

@@ -12,6 +12,7 @@ import polars as pl
 
 from linkwise.context import Context
 from linkwise.data.documents import DocumentsConfig, read_documents
+from linkwise.data.files import is_simulated
 from linkwise.data.sections import read_sections
 from linkwise.errors import InputError
 from linkwise.lm.encode import TextEncoder
@@ -262,7 +263,8 @@ def study(
     nodes = pl.concat([queries.table("query"), items.table("item")])
     nodes.write_parquet(context.folder / "nodes.parquet", compression="zstd")
     evaluation = evaluation_of(queries, items, judged)
-    page = build_report(compared, config, ranking, judged, use)
+    simulated = is_simulated([Path(path) for path in paths])
+    page = build_report(compared, config, ranking, judged, use, simulated)
     return Outcome([] if judged is None else judged.metrics, ranking, evaluation, page)
 
 

@@ -37,6 +37,7 @@ def build_report(
     ranking: pl.DataFrame,
     judged: Judged | None,
     use: Fitted | None,
+    simulated: bool,
 ) -> Report:
     """The page: the verdict, each model, each document, calibration, disagreements, and what was found."""
     queries, items = compared.queries, compared.items
@@ -73,7 +74,7 @@ def build_report(
     return Report(
         title="Patents and techniques",
         lead=(*lead, *notes),
-        simulated=False,
+        simulated=simulated,
         beats_baseline=beats,
         facts=tuple(facts),
         sections=(*sections, _method_section(config, judged, use)),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from linkwise.context import Context
+from linkwise.data.files import is_simulated
 from linkwise.errors import InputError
 from linkwise.matching.config import MatchConfig
 from linkwise.matching.goals import Goals, Texts, read_goals, read_labelled
@@ -60,6 +62,7 @@ def study(paths: Sequence[str], config: MatchConfig, context: Context) -> Outcom
         goals = read_goals(config.goals)
         texts = read_labelled(paths, goals, config)
         _check_labels(texts, paths[0])
+    simulated = is_simulated([Path(path) for path in paths])
     encoder = TextEncoder(config.lm, threads=context.threads)
 
     def embed(some: Sequence[str]) -> Any:
@@ -94,7 +97,7 @@ def study(paths: Sequence[str], config: MatchConfig, context: Context) -> Outcom
     with context.step("list the goals"):
         ranking = ranking_of(features, queries, items, similar, judged)
     evaluation = evaluation_of(texts, goals, judged)
-    page = build_report(texts, goals, queries, items, similar, ranking, judged, config)
+    page = build_report(texts, goals, queries, items, similar, ranking, judged, config, simulated)
     return Outcome([] if judged is None else judged.metrics, ranking, evaluation, page)
 
 

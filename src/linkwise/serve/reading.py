@@ -16,7 +16,17 @@ from starlette.concurrency import run_in_threadpool
 from linkwise.errors import UsageError
 from linkwise.serve.catalogue import Catalogue, Entry, NoRunError
 from linkwise.serve.models import Models
-from linkwise.serve.tables import Names, Page, Wanted, counts, page, points, quantiles, rows_at
+from linkwise.serve.tables import (
+    Elsewhere,
+    Names,
+    Page,
+    Wanted,
+    counts,
+    page,
+    points,
+    quantiles,
+    rows_at,
+)
 
 MOST_ROWS_AT = 1000
 # The report is one page with its own styles in it; it runs nothing and loads nothing.
@@ -264,7 +274,21 @@ def point_block(
     table: str,
     x: str = "x",
     y: str = "y",
-    colour: str | None = None,
+    colour: Annotated[
+        str | None,
+        Query(description="A column, or a condition: which points meet it, as codes:has:H04L."),
+    ] = None,
+    colour_from: Annotated[
+        str | None,
+        Query(
+            description="Another table that has the column: a point's colour is the largest of the rows "
+            "whose `colour_key` is the point's id."
+        ),
+    ] = None,
+    colour_key: str = "query",
+    colour_where: Annotated[
+        list[str], Query(description="Conditions on the rows of the other table.")
+    ] = [],  # noqa: B006
     where: Where = [],  # noqa: B006
 ) -> Response:
     """Points of a map as one block of bytes.
@@ -272,8 +296,16 @@ def point_block(
     First the length of a JSON header (uint32, all little-endian) and the header; then float32 x and y of -1
     to 1, uint32 rows in the table, and with `colour` float32: a category's number, or a value of 0 to 1.
     """
+    entry = _entry(request, run)
+    elsewhere = None
+    if colour_from is not None:
+        if colour is None:
+            raise UsageError("colour_from names a table; name its column too, with colour.")
+        elsewhere = Elsewhere(
+            _table(entry, colour_from), colour, colour_key, Wanted(tuple(colour_where))
+        )
     block = points(
-        _table(_entry(request, run), table), Wanted(tuple(where)), x=x, y=y, colour=colour
+        _table(entry, table), Wanted(tuple(where)), x=x, y=y, colour=colour, elsewhere=elsewhere
     )
     return Response(block, media_type="application/octet-stream")
 

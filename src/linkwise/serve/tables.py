@@ -95,6 +95,8 @@ def _condition(text: str, schema: pl.Schema) -> pl.Expr:
             f'where is "{text[:80]}"; expected column:operator:value with an operator of {", ".join(SAID)}.'
         )
     column, kind = pl.col(name), schema[name]
+    if operator == "has" and kind == pl.List(pl.String):
+        return column.list.contains(value)
     if value == "" and operator in ("eq", "ne"):
         return column.is_null() if operator == "eq" else column.is_not_null()
     if operator in ("has", "starts"):
@@ -264,8 +266,46 @@ def rows_at(path: Path, rows: Sequence[int]) -> list[dict[str, Any]]:
     return [by_row[row] for row in rows if row in by_row]
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """Values by which points are coloured that stand in another table.
+
+    The colour of a point is the largest `value` of the rows `wanted` whose `key` is the point's `id`.
+    """
+
+    path: Path
+    value: str
+    key: str
+    wanted: Wanted
+
+    def joined(self, table: pl.DataFrame) -> pl.DataFrame:
+        """The points (with `id`) with their values, in their order.
+
+        Raises `UsageError` for columns that are not there, or a value that is no number.
+        """
+        frame = self.wanted.of(self.path)
+        schema = frame.collect_schema()
+        for name in (self.value, self.key):
+            _known(name, schema)
+        if not schema[self.value].is_numeric() or schema[self.key] != pl.String:
+            raise UsageError(
+                f"points are coloured by numbers of their ids; {self.value} is of {schema[self.value]}, "
+                f"{self.key} of {schema[self.key]}."
+            )
+        largest = frame.group_by(pl.col(self.key).alias("id")).agg(
+            pl.col(self.value).cast(pl.Float64).max().alias("colour of point")
+        )
+        return table.join(largest.collect(), on="id", how="left", maintain_order="left")
+
+
 def points(
-    path: Path, wanted: Wanted, *, x: str = "x", y: str = "y", colour: str | None = None
+    path: Path,
+    wanted: Wanted,
+    *,
+    x: str = "x",
+    y: str = "y",
+    colour: str | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> bytes:
     """Points as one block of bytes.
 
@@ -273,11 +313,17 @@ def points(
     four bytes: `n`, `x` and `y` (the ranges that -1 to 1 stand for), `colour` (its column, and either
     `categories`, or the `range` that 0 to 1 stand for). Then float32 x (n,), float32 y (n,), uint32 rows in
     the file (n,), and with a colour float32 (n,): the category's number, or a value of 0 to 1; NaN where
-    there is none.
+    there is none. `colour` is a column, or a condition as of `Wanted`, which points meet or not.
 
-    Raises `InputError` where x or y are no numbers.
+    Raises `InputError` where x or y are no numbers, and `UsageError` for a colour that cannot be.
     """
-    names = [x, y, *([colour] if colour else [])]
+    about_colour = elsewhere.value if elsewhere else colour
+    if elsewhere:
+        names = [x, y, "id"]
+    elif colour and ":" in colour:
+        names = [x, y, colour.partition(":")[0]]
+    else:
+        names = [x, y, *([colour] if colour else [])]
     table = Wanted(wanted.where, None, tuple(names)).of(path, number=True).collect()
     for name in (x, y):
         if not table.schema[name].is_numeric():
@@ -293,21 +339,37 @@ def points(
         header[name] = [middle - half, middle + half]
         blocks.append(((table[axis].to_numpy().astype(np.float64) - middle) / half).astype("<f4"))
     blocks.append(table["row"].to_numpy().astype("<u4"))
-    if colour:
-        about, values = _colours(table[colour])
-        header["colour"] = {"column": colour} | about
+    if about_colour:
+        if elsewhere:
+            about, values = _scale(elsewhere.joined(table)["colour of point"])
+        elif ":" in about_colour:
+            met = table.select(_condition(about_colour, table.schema)).to_series()
+            about = {"categories": [about_colour.partition(":")[2].partition(":")[2]]}
+            values = np.where(met.fill_null(False).to_numpy(), 0.0, np.nan)
+        else:
+            about, values = _colours(table[about_colour])
+        header["colour"] = {"column": about_colour} | about
         blocks.append(values.astype("<f4"))
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 4)
     return b"".join([struct.pack("<I", len(text)), text, *(block.tobytes() for block in blocks)])
 
 
+def _scale(values: pl.Series) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
+    """Numbers between their lowest, as 0, and their highest, as 1."""
+    held = values.cast(pl.Float64).to_numpy()
+    some = held[np.isfinite(held)]
+    if not len(some):
+        return {"range": [0.0, 0.0]}, np.full(len(held), np.nan)
+    low, high = float(some.min()), float(some.max())
+    found = np.where(np.isfinite(held), (held - low) / ((high - low) or 1.0), np.nan)
+    return {"range": [low, high]}, found
+
+
 def _colours(values: pl.Series) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
     """A column as numbers to colour by, and what they mean."""
     if values.dtype.is_numeric() and values.n_unique() > 24:
-        held = values.cast(pl.Float64).to_numpy()
-        low, high = np.nanmin(held), np.nanmax(held)
-        return {"range": [float(low), float(high)]}, (held - low) / ((high - low) or 1.0)
+        return _scale(values)
     if isinstance(values.dtype, pl.List | pl.Struct):
         raise UsageError(
             f'points cannot be coloured by "{values.name}", which is a {values.dtype}.'

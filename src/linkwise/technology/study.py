@@ -100,7 +100,7 @@ def study(
     listed.write_parquet(context.folder / "pairs.parquet")
     write_csv(flat(listed), context.folder / "pairs.csv")
     save_model(first, vectors, plan, context.folder / "model")
-    drawn = None if not config.map else draw_map(found, corpus, titles, vectors, plan, context)
+    drawn = None if not config.map else drawn_map(found, corpus, titles, vectors, plan, context)
     page = build_report(
         judged,
         past,
@@ -191,7 +191,7 @@ def judge_past(
     return past, ""
 
 
-def draw_map(
+def drawn_map(
     documents: Documents,
     corpus: Corpus,
     titles: dict[str, str],
@@ -200,30 +200,13 @@ def draw_map(
     context: Context,
 ) -> Figure:
     """The map of the patents of the embedding years and their codes, written beside the report."""
-    from linkwise.technology import map as maps
+    from linkwise.estimators.map import draw_map
 
     each = next(iter(vectors.patents.values()))
     rows = np.flatnonzero(corpus.within(plan.embed))
-    settings = maps.MapConfig()
-    with context.step("draw the map", 100):
-        components = maps.principal_components(each[rows], settings.components)
-        at = maps.layout(components, settings, context.seed, context.progress.advance)
-        some = documents.table[rows]
-        texts = (some["title"] + " " + some["abstract"]).to_list()
-        topics = maps.topics(at, texts, settings)
-        codes = maps.place(at, topics.labels, some["codes"].to_list())
-        maps.write_map(
-            context.folder,
-            some["id"].to_list(),
-            some["title"].to_list(),
-            at,
-            topics,
-            codes,
-            titles,
-            some["year"].to_list(),
-            some["codes"].to_list(),
-        )
-        return maps.figure(at, topics, context.seed, codes)
+    some = documents.table[rows]
+    texts = (some["title"] + " " + some["abstract"]).to_list()
+    return draw_map(each[rows], some, texts, some["codes"].to_list(), context, titles=titles)
 
 
 def check_codes(corpus: Corpus) -> None:

@@ -1,5 +1,5 @@
 // Pollutants by their number of patents, what each is linked with, the technique tree, and a patent's page.
-import { get, runPath, useData, type Row, type Rows } from "../api";
+import { allRows, get, runPath, useData, type Row, type Rows } from "../api";
 import type { ViewProps } from "../app";
 import { cell, number } from "../format";
 import { Choice, Finder, Grid, Wait, type Item } from "../parts";
@@ -48,7 +48,7 @@ export function treeOf(nodes: { id: string; title: string }[], counts: Map<strin
     return (branch.n += branch.below.reduce((sum, child) => sum + total(child), 0));
   };
   roots.forEach(total);
-  return roots.sort((a, b) => b.n - a.n);
+  return roots.sort((a, b) => a.id.localeCompare(b.id, "en", { numeric: true }));
 }
 
 function Tree({ branches, run, open }: { branches: Branch[]; run: string; open: boolean }) {
@@ -76,7 +76,7 @@ function Tree({ branches, run, open }: { branches: Branch[]; run: string; open: 
 }
 
 // All that a node is linked with, by kind, with where each link came from.
-function NodePage({ run, kind, id }: { run: string; kind: string; id: string }) {
+function NodePage({ run, kind, id, hasMap }: { run: string; kind: string; id: string; hasMap: boolean }) {
   const node = useData(async (signal) => (await get<Rows>(runPath(run, "/tables/nodes"), { where: [`kind:eq:${kind}`, `id:eq:${id}`], limit: 1 }, signal)).rows[0] ?? {}, [run, kind, id]);
   const links = useData(
     async (signal) => {
@@ -95,6 +95,7 @@ function NodePage({ run, kind, id }: { run: string; kind: string; id: string }) 
           <>
             <h2>{cell(of.title) || id}</h2>
             <p class="small">{kind} {id} {of.year ? `· ${cell(of.year)}` : ""}</p>
+            {hasMap && kind === "pollutant" && <p><a href={href(run, "map", { pollutant: id })}>Its patents on the map</a></p>}
             {of.text ? <p class="said">{cell(of.text)}</p> : null}
           </>
         )}
@@ -130,7 +131,8 @@ function NodePage({ run, kind, id }: { run: string; kind: string; id: string }) 
   );
 }
 
-export function PollutionView({ run, route }: ViewProps) {
+export function PollutionView({ run, details, route }: ViewProps) {
+  const hasMap = details.card.tables.includes("map");
   const kind = route.params.get("kind");
   const id = route.params.get("id");
   const origin = route.params.get("origin") ?? "";
@@ -140,13 +142,8 @@ export function PollutionView({ run, route }: ViewProps) {
   const goals = useData((signal) => get<Counted>(path, { by: "source", distinct: "target", where: ["source_kind:eq:pollutant", "target_kind:eq:goal", ...where], limit: 500 }, signal), [run, origin]);
   const tree = useData(
     async (signal) => {
-      const nodes: { id: string; title: string }[] = [];
-      let after: string | null = null;
-      do {
-        const page: Rows = await get<Rows>(runPath(run, "/tables/nodes"), { where: ["kind:eq:technique"], columns: ["id", "title"], limit: 1000, after }, signal);
-        nodes.push(...page.rows.map((row) => ({ id: cell(row.id), title: cell(row.title) })));
-        after = page.next;
-      } while (after !== null);
+      const rows = await allRows(runPath(run, "/tables/nodes"), { where: ["kind:eq:technique"], columns: ["id", "title"] }, Infinity, signal);
+      const nodes = rows.map((row) => ({ id: cell(row.id), title: cell(row.title) }));
       const counts = await get<Counted>(path, { by: "target", where: ["source_kind:eq:patent", "target_kind:eq:technique", ...where], limit: 10_000 }, signal);
       return treeOf(nodes, new Map(counts.rows.map((row) => [row.value, row.n])));
     },
@@ -160,7 +157,7 @@ export function PollutionView({ run, route }: ViewProps) {
       {!id && <Choice label="Links by" value={origin} set={(v) => setParams({ origin: v })} options={ORIGINS.map((o): [string, string] => [o, o || "anyone"])} />}
     </div>
   );
-  if (kind && id) return <>{finder}<NodePage run={run} kind={kind} id={id} /></>;
+  if (kind && id) return <>{finder}<NodePage run={run} kind={kind} id={id} hasMap={hasMap} /></>;
   const goalsOf = new Map((goals.data?.rows ?? []).map((row) => [row.value, row.n]));
   return (
     <>
@@ -176,6 +173,7 @@ export function PollutionView({ run, route }: ViewProps) {
                 { name: "n", label: "patents", right: true },
                 { name: "bar", label: "", show: (row) => <svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true"><rect width={(100 * Number(row.n)) / most} height="8" fill="var(--c1)" /></svg> },
                 { name: "goals", label: "goals", right: true, show: (row) => number(goalsOf.get(cell(row.value)) ?? 0) },
+                ...(hasMap ? [{ name: "map", label: "", show: (row: Row) => <a href={href(run, "map", { pollutant: cell(row.value) })} aria-label={`${cell(row.value)} on the map`}>map</a> }] : []),
               ]}
               rows={rows}
               empty="No patent is linked with a pollutant."

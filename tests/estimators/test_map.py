@@ -15,9 +15,8 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
 from linkwise.errors import InputError, ResourceError, UsageError
-from linkwise.report import Report, Section, render
-from linkwise.technology import map as maps
-from linkwise.technology.map import (
+from linkwise.estimators import map as maps
+from linkwise.estimators.map import (
     MapConfig,
     class_tf_idf,
     figure,
@@ -28,6 +27,7 @@ from linkwise.technology.map import (
     words,
     write_map,
 )
+from linkwise.report import Report, Section, render
 
 FIELDS = [
     "battery lithium anode",
@@ -277,7 +277,7 @@ def test_a_code_stands_where_its_patents_stand() -> None:
         {"A"} | ({"B"} if i >= 58 else set()) | ({"C"} if i == 3 else set()) for i in range(60)
     ]
     found = place(points, labels, code_sets)
-    assert found["code"].to_list() == ["A", "B", "C"]
+    assert found["id"].to_list() == ["A", "B", "C"]
     assert found["n"].to_list() == [60, 2, 1]
     assert found["topic"].to_list() == [1, 0, -1]
     at = found.select("x", "y").to_numpy()
@@ -332,7 +332,7 @@ def test_the_figure_says_what_it_shows(
     assert ", ".join(found.table["words"][0][:2]) in whole.alt
     assert sum(len(group.x) for group in whole.chart.series) == 400
     codes = pl.DataFrame(
-        {"code": ["A01B1", "H01M4"], "n": [3, 9], "x": [0.5, 2.0], "y": [1.0, 3.0], "topic": [0, 1]}
+        {"id": ["A01B1", "H01M4"], "n": [3, 9], "x": [0.5, 2.0], "y": [1.0, 3.0], "topic": [0, 1]}
     )
     marked = figure(coordinates, found, 0, codes)
     assert [(g.name, g.x, g.y) for g in marked.chart.series if g.mark] == [

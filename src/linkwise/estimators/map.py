@@ -1,8 +1,9 @@
-"""A map of patents and of codes: what is alike lies together, and its areas have names.
+"""A map of patents and of their codes or pollutants: what is alike lies together, and areas have names.
 
 Vectors become principal components, and these two coordinates by UMAP (McInnes, Healy and Melville 2018).
 Topics are the dense areas of the map (HDBSCAN, Campello et al. 2013), named by class-based TF-IDF
-(Grootendorst 2022). A code stands where its patents stand. The coordinates are made once and saved.
+(Grootendorst 2022). A code, or a pollutant, stands where its patents stand. The coordinates are made once
+and saved.
 
 Near points are alike; how far apart two distant areas lie, and which way, means little.
 """
@@ -21,6 +22,7 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
+from linkwise.context import Context
 from linkwise.errors import InputError, UsageError, optional
 from linkwise.report import Figure, ScatterChart, ScatterSeries
 
@@ -30,7 +32,7 @@ Longs = np.ndarray[Any, np.dtype[np.int64]]
 ROWS = 16_384  # vectors taken into float64 at once
 WORDS = 10  # that name a topic
 DRAWN = 5000  # patents on the figure
-MARKED = 24  # codes on the figure
+MARKED = 24  # codes, or pollutants, on the figure
 CORE = 5  # neighbours of a point whose distance is its density
 NO_TOPIC = -1
 
@@ -316,13 +318,13 @@ def class_tf_idf(counts: Any) -> Any:
 def place(
     coordinates: Singles, labels: Longs, code_sets: Sequence[Collection[str]]
 ) -> pl.DataFrame:
-    """Where codes stand on the patents' map: `code`, `n` (patents), `x`, `y`, `topic`, by code.
+    """Where codes stand on the patents' map: `id`, `n` (patents), `x`, `y`, `topic`, by code.
 
-    `code_sets` are the codes of each patent, of `coordinates` (n, 2) and topics `labels` (n,). A code stands
-    at the geometric median of its patents, the point with the least sum of distances to them: a few patents
-    in another field do not draw it away, as they would a mean. Its topic is the most frequent one of its
-    patents. (Vectors of codes need not lie among vectors of patents, so that UMAP's own transform of them
-    would place them by accident; where a code's patents stand is known.)
+    `code_sets` are the codes, or pollutants, of each patent, of `coordinates` (n, 2) and topics `labels`
+    (n,). A code stands at the geometric median of its patents, the point with the least sum of distances to
+    them: a few patents in another field do not draw it away, as they would a mean. Its topic is the most
+    frequent one of its patents. (Vectors of codes need not lie among vectors of patents, so that UMAP's own
+    transform of them would place them by accident; where a code's patents stand is known.)
     """
     names = sorted({code for codes in code_sets for code in codes})
     number = {name: i for i, name in enumerate(names)}
@@ -341,9 +343,9 @@ def place(
         if kinds[i, 1] != NO_TOPIC:
             topic[kinds[i, 0]] = kinds[i, 1]
     return pl.DataFrame(
-        {"code": names, "n": n, "x": at[:, 0], "y": at[:, 1], "topic": topic},
+        {"id": names, "n": n, "x": at[:, 0], "y": at[:, 1], "topic": topic},
         schema={
-            "code": pl.String,
+            "id": pl.String,
             "n": pl.Int64,
             "x": pl.Float32,
             "y": pl.Float32,
@@ -376,16 +378,17 @@ def write_map(
     titles: Sequence[str],
     coordinates: Singles,
     found: Topics,
-    codes: pl.DataFrame,
-    code_titles: Mapping[str, str],
-    years: Sequence[int] | None = None,
+    marks: pl.DataFrame,
+    mark_titles: Mapping[str, str],
+    years: Sequence[int | None] | None = None,
     patent_codes: Sequence[Sequence[str]] | None = None,
+    kind: str = "code",
 ) -> None:
     """Write ``folder/map.parquet`` and ``folder/topics.parquet``, to be drawn without computing anything.
 
-    map.parquet has a row per patent, as they come, and then per code (`place`): `id`, `kind` ("patent" or
-    "code"), `x`, `y`, `topic` (-1: none), `title` (null for a code that `code_titles` lacks), `year` and
-    `codes` of a patent where they are given.
+    map.parquet has a row per patent, as they come, and then per mark (`place`): `id`, `kind` ("patent", or
+    that of the marks), `x`, `y`, `topic` (-1: none), `title` (null for a mark that `mark_titles` lacks),
+    `year` and `codes` of a patent where they are given.
     topics.parquet is `Topics.table`.
     """
     schema: dict[str, Any] = {
@@ -412,14 +415,14 @@ def write_map(
         },
         schema_overrides=schema,
     )
-    names = codes["code"].to_list()
-    below = codes.select(
-        id="code",
-        kind=pl.lit("code"),
+    names = marks["id"].to_list()
+    below = marks.select(
+        id="id",
+        kind=pl.lit(kind),
         x="x",
         y="y",
         topic="topic",
-        title=pl.Series([code_titles.get(name) for name in names], dtype=pl.String),
+        title=pl.Series([mark_titles.get(name) for name in names], dtype=pl.String),
         year=pl.lit(None, pl.Int32),
         codes=pl.lit(None, pl.List(pl.String)),
     )
@@ -429,11 +432,15 @@ def write_map(
 
 
 def figure(
-    coordinates: Singles, found: Topics, seed: int, codes: pl.DataFrame | None = None
+    coordinates: Singles,
+    found: Topics,
+    seed: int,
+    marks: pl.DataFrame | None = None,
+    kind: str = "code",
 ) -> Figure:
     """The map as a figure of a report: patents coloured by topic, and topics' first words at their centres.
 
-    Of more than 5,000 patents as many are drawn by lot, which the caption says. Of `codes` (`place`) those
+    Of more than 5,000 patents as many are drawn by lot, which the caption says. Of `marks` (`place`) those
     with the most patents are marked where they stand.
     """
     n, n_topics = len(coordinates), found.table.height
@@ -448,9 +455,9 @@ def figure(
             grey = topic == NO_TOPIC
             series.append(ScatterSeries(name=name, x=mine[:, 0], y=mine[:, 1], baseline=grey))
     marked = (
-        [] if codes is None else codes.sort("n", "code", descending=[True, False])[:MARKED].rows()
+        [] if marks is None else marks.sort("n", "id", descending=[True, False])[:MARKED].rows()
     )
-    series += [ScatterSeries(name=code, x=[x], y=[y], mark=True) for code, _, x, y, _ in marked]
+    series += [ScatterSeries(name=name, x=[x], y=[y], mark=True) for name, _, x, y, _ in marked]
     drawn = f"{len(rows):,} of {n:,} patents, drawn by lot" if n > DRAWN else f"{n:,} patents"
     counted = f"{n_topics} topics" if n_topics != 1 else "1 topic"
     without = float((found.labels == NO_TOPIC).mean()) if n else 0.0
@@ -462,7 +469,7 @@ def figure(
     note = "Near patents are alike; axes have no meaning, and distances between far areas little."
     if marked:
         note += (
-            f" Dark points: where the patents of the {len(marked)} codes with the most patents stand; "
+            f" Dark points: where the patents of the {len(marked)} {kind}s with the most patents stand; "
             "names where "
             "there is room."
         )
@@ -476,6 +483,42 @@ def figure(
         chart=ScatterChart(series=series),
         note=note,
     )
+
+
+def draw_map(
+    vectors: Singles,
+    patents: pl.DataFrame,
+    texts: Sequence[str],
+    code_sets: Sequence[Collection[str]],
+    context: Context,
+    *,
+    kind: str = "code",
+    titles: Mapping[str, str] | None = None,
+) -> Figure:
+    """The map of patents (n, size) with what they carry: both files in `context.folder`, and the figure.
+
+    `patents` have `id`, `title` and, where known, `year` and `codes`; their `texts` (n,) name the topics.
+    `code_sets` (n,) are what is marked on the map, of a `kind` ("code" or "pollutant") with these `titles`.
+    """
+    settings = MapConfig()
+    with context.step("draw the map", 100):
+        components = principal_components(vectors, settings.components)
+        at = layout(components, settings, context.seed, context.progress.advance)
+        found = topics(at, texts, settings)
+        marks = place(at, found.labels, code_sets)
+        write_map(
+            context.folder,
+            patents["id"].to_list(),
+            patents["title"].to_list(),
+            at,
+            found,
+            marks,
+            titles or {},
+            patents["year"].to_list() if "year" in patents.columns else None,
+            patents["codes"].to_list() if "codes" in patents.columns else None,
+            kind,
+        )
+        return figure(at, found, context.seed, marks, kind)
 
 
 def _name(topic: int, said: Sequence[str]) -> str:
