@@ -206,7 +206,9 @@ def test_a_server_s_log_probabilities_are_the_score(stage: Stage, tmp_path: Path
     assert judge.how == {"log-probabilities": 3}
     sent = stage.heard[0].body["messages"]
     assert sent[0]["content"] == "x. Only answer Yes or No."
-    assert sent[1]["content"].startswith(f"p: {judge.queries.texts[0]}\n\ns: the alien. ")
+    asked = [heard.body["messages"][1]["content"] for heard in stage.heard]  # in any order
+    first = f"p: {judge.queries.texts[0]}\n\ns: the alien. "
+    assert sum(question.startswith(first) for question in asked) == 1
     n = len(stage.heard)
     judge.score(pairs)  # answered from the cache of the run
     assert len(stage.heard) == n
@@ -313,7 +315,7 @@ def test_a_run_without_labels_says_that_probabilities_are_the_model_s_own(
     assert run.ranking["yes"].all()
     page = run.report.read_text()
     assert "the probabilities are the model&#39;s own" in page or "the model's own" in page
-    assert not (run.folder / "model").exists()
+    assert not (run.folder / "model" / "judge.json").exists()
     assert KEY not in "".join(p.read_text() for p in run.folder.glob("*.*son"))
 
 

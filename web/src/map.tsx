@@ -26,6 +26,7 @@ export function PointMap(props: {
   const canvas = useRef<HTMLCanvasElement>(null);
   const renderer = useRef<Renderer | null>(null);
   const [eye, setEye] = useState(props.eye);
+  const drawnEye = useRef(eye);
   const [size, setSize] = useState({ width: 800, height: 520 });
   const [drawing, setDrawing] = useState<[number, number][] | null>(null);
   const [mode, setMode] = useState<"pan" | "lasso">("pan");
@@ -47,11 +48,18 @@ export function PointMap(props: {
   }, []);
   useEffect(() => renderer.current?.set(points, visible), [points, visible]);
   useEffect(() => {
-    const frame = requestAnimationFrame(() => {
-      renderer.current?.draw(eye, size.width, size.height);
+    const moving = drawnEye.current !== eye;
+    drawnEye.current = eye;
+    const draw = (part: boolean) => {
+      renderer.current?.draw(eye, size.width, size.height, part);
       if (canvas.current) canvas.current.dataset.drawn = String(points.n);
-    });
-    return () => cancelAnimationFrame(frame);
+    };
+    const frame = requestAnimationFrame(() => draw(moving));
+    const timer = moving ? setTimeout(() => draw(false), 200) : 0;
+    return () => {
+      cancelAnimationFrame(frame);
+      clearTimeout(timer);
+    };
   }, [eye, size, points, visible]);
   // The address follows once the hand rests: browsers refuse too many changes of it.
   useEffect(() => {

@@ -62,10 +62,24 @@ varying vec4 shown; void main() { gl_Position = vec4((place - middle) * scale, 0
 const FRAGMENT = `precision mediump float; varying vec4 shown; uniform float opacity;
 void main() { vec2 d = gl_PointCoord - 0.5; if (dot(d, d) > 0.25) discard; gl_FragColor = vec4(shown.rgb, opacity); }`;
 
+// In an order drawn by lot, the same each time: the first points are a sample of all, and none of the colours
+// always lies on top.
+function shuffled(order: Uint32Array): Uint32Array {
+  let state = 1;
+  for (let k = order.length - 1; k > 0; k--) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    const other = Math.floor((state / 2 ** 32) * (k + 1));
+    [order[k], order[other]] = [order[other]!, order[k]!];
+  }
+  return order;
+}
+
+const MOVING = 100_000; // points that are drawn while the map moves; all of them once it rests
+
 export interface Renderer {
   readonly kind: "WebGL" | "canvas";
   set(points: PointSet, visible: Uint8Array | null): void;
-  draw(eye: Eye, width: number, height: number): void;
+  draw(eye: Eye, width: number, height: number, moving: boolean): void;
   close(): void;
 }
 
@@ -106,17 +120,17 @@ class WebGLRenderer implements Renderer {
 
   set(points: PointSet, visible: Uint8Array | null): void {
     const { gl } = this;
-    const colours = coloursOf(points);
-    const kept = visible ? indices(visible) : null;
-    this.n = kept ? kept.length : points.n;
+    const colours = new Uint32Array(coloursOf(points).buffer);
+    const kept = shuffled(visible ? indices(visible) : Uint32Array.from({ length: points.n }, (_, k) => k));
+    this.n = kept.length;
     this.total = points.n;
     const place = new Float32Array(2 * this.n);
-    const shown = kept ? new Uint8Array(4 * this.n) : colours;
+    const shown = new Uint32Array(this.n);
     for (let k = 0; k < this.n; k++) {
-      const from = kept ? kept[k]! : k;
+      const from = kept[k]!;
       place[2 * k] = points.x[from]!;
       place[2 * k + 1] = points.y[from]!;
-      if (kept) shown.set(colours.subarray(4 * from, 4 * from + 4), 4 * k);
+      shown[k] = colours[from]!;
     }
     gl.bindBuffer(gl.ARRAY_BUFFER, this.place);
     gl.bufferData(gl.ARRAY_BUFFER, place, gl.STATIC_DRAW);
@@ -128,7 +142,7 @@ class WebGLRenderer implements Renderer {
     gl.vertexAttribPointer(1, 4, gl.UNSIGNED_BYTE, true, 0, 0);
   }
 
-  draw(eye: Eye, width: number, height: number): void {
+  draw(eye: Eye, width: number, height: number, moving: boolean): void {
     const { gl, canvas, uniforms } = this;
     if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
     gl.viewport(0, 0, width, height);
@@ -139,7 +153,7 @@ class WebGLRenderer implements Renderer {
     gl.uniform2f(uniforms.scale!, unit * Math.min(1, height / width), unit * Math.min(1, width / height));
     gl.uniform1f(uniforms.size!, pointSize(this.total, eye.zoom));
     gl.uniform1f(uniforms.opacity!, this.total > 50_000 ? 0.55 : 0.8);
-    gl.drawArrays(gl.POINTS, 0, this.n);
+    gl.drawArrays(gl.POINTS, 0, moving ? Math.min(MOVING, this.n) : this.n);
   }
 
   close(): void {

@@ -20,6 +20,7 @@ import polars as pl
 from linkwise.errors import InputError, UsageError
 
 MOST_ROWS = 1000  # of a page
+SEARCHED_AT_ONCE = 65_536  # rows, between which a search may have found enough
 MOST_CATEGORIES = 256  # of a colour; the rest are one more
 SAID = {
     "eq": "equal to",
@@ -213,13 +214,18 @@ class Names:
         wanted = pl.Series([text.lower()]).str.replace_all(r"[^\p{L}\p{N}]+", " ")[0].split()
         if not wanted:
             return []
-        rows: np.ndarray[Any, np.dtype[np.uint32]] | None = None
-        for word in sorted(wanted, key=len, reverse=True):
-            among = self.words if rows is None else self.words.gather(rows)
-            held = among.str.contains(f" {word}", literal=True).fill_null(False).arg_true()
-            rows = held.to_numpy() if rows is None else rows[held.to_numpy()]
-        assert rows is not None
-        return [int(row) for row in rows[:limit]]
+        wanted.sort(key=len, reverse=True)  # the rarest first, it may be
+        found: list[int] = []
+        for first in range(0, len(self.words), SEARCHED_AT_ONCE):
+            some = self.words.slice(first, SEARCHED_AT_ONCE)
+            rows = np.arange(first, first + len(some))
+            for word in wanted:
+                held = some.str.contains(f" {word}", literal=True).fill_null(False)
+                some, rows = some.filter(held), rows[held.to_numpy()]
+            found += rows.tolist()
+            if len(found) >= limit:
+                break
+        return found[:limit]
 
 
 def counts(
@@ -260,7 +266,11 @@ def quantiles(path: Path, wanted: Wanted, column: str, n: int) -> tuple[int, lis
 
 def rows_at(path: Path, rows: Sequence[int]) -> list[dict[str, Any]]:
     """Some rows by their place in the file, each with `row`, in the order asked for."""
-    frame = pl.scan_parquet(path).with_row_index("row")
+    if not rows:
+        return []
+    # Only the part of the file that they stand in: a filter by row alone would read all of it.
+    first, last = min(rows), max(rows)
+    frame = pl.scan_parquet(path).with_row_index("row").slice(first, last - first + 1)
     found = plain(frame.filter(pl.col("row").is_in(list(rows))).collect())
     by_row = {record["row"]: record for record in found}
     return [by_row[row] for row in rows if row in by_row]

@@ -12,7 +12,7 @@ const ORIGINS = ["", "model", "person", "published"];
 
 // A technique's number without its last part: "CWW:::3.3.2" lies below "CWW:::3.3".
 export function above(id: string): string {
-  return /[.:]/.test(id) ? id.replace(/(\.[^.:]*|:+[^:]*)$/, "") : "";
+  return /[.:]/.test(id) ? id.replace(/(\.[^.:]*|:+[^.:]*)$/, "") : "";
 }
 
 type Branch = { id: string; title: string; n: number; below: Branch[] };
