@@ -28,6 +28,8 @@ VIEWS = {
     "map": "#/run/codes/map?codes=yes",
     "pairs": "#/run/codes/pairs",
     "links": "#/run/links/links",
+    "link-map": "#/run/links/map?pollutant=zinc",
+    "match": "#/run/pairs/match",
     "graphs": "#/run/graphs/graphs",
     "own-graph": "#/run/graphs/own",
     "report": "#/run/graphs/report",
@@ -177,6 +179,40 @@ def test_a_lasso_lists_patents(visit: Visit) -> None:
     page.mouse.up()
     page.wait_for_selector("text=Chosen on the map")
     assert "patents chosen" in page.locator("p[role=status]:has-text('chosen')").inner_text()
+
+
+def test_a_map_shows_how_well_patents_go_with_a_pollutant(visit: Visit, runs: Path) -> None:
+    page = visit.open("#/run/links/links")
+    page.get_by_role("link", name="zinc on the map").click()
+    visit.settle()
+    ranking = pl.read_parquet(runs / "links" / "ranking.parquet").filter(
+        query_kind="patent", item_kind="pollutant", item="zinc"
+    )
+    low, high = ranking["score"].min(), ranking["score"].max()
+    told = page.get_by_text("How well a patent goes with zinc").inner_text()
+    for score in (low, high):
+        assert f"{score:.3f}".removeprefix("0") in told
+    page.get_by_role("combobox", name="Patents of one pollutant").fill("copp")
+    page.locator(".finder [role=option]").first.click()
+    page.wait_for_selector("text=How well a patent goes with copper")
+    page.get_by_label("Colour by").select_option("topic")
+    until(page, "!location.hash.includes('copper')")
+
+
+def test_a_map_shows_the_patents_of_a_code(visit: Visit, runs: Path) -> None:
+    code = pl.read_parquet(runs / "codes" / "map.parquet").filter(kind="code")["id"][0]
+    page = visit.open("#/run/codes/map")
+    page.get_by_role("combobox", name="Patents of one code").fill(code)
+    page.locator(".finder [role=option]").first.click()
+    page.wait_for_selector(f"text=patents with {code}")
+    visit.picture("map-code")
+
+
+def test_techniques_stand_below_their_chapters(visit: Visit) -> None:
+    page = visit.open("#/run/links/links")
+    chapters = page.locator(".tree > li > details > ul > li")  # of the one document
+    assert chapters.count() == 2
+    assert "Filters manual:::2.1" in chapters.nth(1).text_content()
 
 
 def test_without_webgl_the_map_is_drawn_on_a_plain_canvas(browser: Any, served: str) -> None:

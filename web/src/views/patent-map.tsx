@@ -93,7 +93,7 @@ export function MapView({ run, details, route }: ViewProps) {
     <>
       <div class="controls">
         <Choice label="Colour by" value={about ? kind : colour} set={(v) => setParams({ colour: v, [kind]: null })} options={about ? [...colourings, [kind, `${kind} ${about}`]] : colourings} />
-        <Finder label={`Colour by a ${kind}`} placeholder={kind === "code" ? "a code, or words of its title" : "a pollutant"} search={findMark} choose={(item) => setParams({ [kind]: item.id }, true)} />
+        <Finder label={`Patents of one ${kind}`} placeholder={kind === "code" ? "a code, or words of its title" : "a pollutant"} search={findMark} choose={(item) => setParams({ [kind]: item.id }, true)} />
         {pairs.data && <Choice label="Forecast pairs" value={showCodes ? "yes" : ""} set={(v) => setParams({ codes: v, pair: null })} options={[["", "hide"], ["yes", "show the first 30"]]} />}
         {spread && Number.isFinite(spread[0]) && <Slider label="Patents up to" value={until || spread[1]!} set={(v) => setParams({ year: v >= spread[1]! ? null : String(v) })} min={spread[0]!} max={spread[1]!} step={1} shown={String(until || spread[1])} />}
         <Finder
