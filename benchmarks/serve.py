@@ -49,15 +49,18 @@ def start(runs: Path, *words: str) -> tuple[subprocess.Popen[str], str, float]:
             time.sleep(0.02)
 
 
-def requests_of(address: str, kind: str, candidates: int) -> list[tuple[str, dict[str, Any]]]:
+def requests_of(
+    address: str, kind: str, candidates: int, model: str | None
+) -> list[tuple[str, dict[str, Any]]]:
     """Different requests of one kind, with what the runs have."""
     rng = random.Random(0)
     if kind == "recommend":
         params = {"limit": 200}
         rows = httpx.get(f"{address}/v1/recommend/items", params=params, timeout=60).json()["rows"]
         ids = [row["item"] for row in rows]
+        of_model = {} if model is None else {"model": model}
         return [
-            ("recommend", {"history": rng.sample(ids, rng.randint(6, 20)), "k": 10})
+            ("recommend", {"history": rng.sample(ids, rng.randint(6, 20)), "k": 10} | of_model)
             for _ in range(300)
         ]
     if kind == "churn":
@@ -134,6 +137,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float)
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--candidates", type=int, default=200)
+    parser.add_argument("--model", help="of recommend; by default the one that the run chose")
     given = parser.parse_args()
     process, address, cold = start(given.runs)
     print(f"ready after {cold:.2f} s")
@@ -142,7 +146,7 @@ def main() -> None:
             if given.only not in (None, kind):
                 continue
             rate = given.rate or rate
-            requests = requests_of(address, kind, given.candidates)
+            requests = requests_of(address, kind, given.candidates, given.model)
             asyncio.run(send(address, requests, min(rate, 20), 2))  # loads and warms
             taken, statuses = asyncio.run(send(address, requests, rate, given.seconds))
             taken.sort()
@@ -159,7 +163,7 @@ def main() -> None:
     # Twice what the queue admits, at once: all are answered, some with 503, and none is left hanging.
     process, address, _ = start(given.runs, "--queue", "50")
     try:
-        requests = requests_of(address, "recommend", 0)
+        requests = requests_of(address, "recommend", 0, given.model)
         asyncio.run(send(address, requests, 10, 1))
         began = time.perf_counter()
         _, statuses = asyncio.run(send(address, requests, 100_000, 100 / 100_000))
