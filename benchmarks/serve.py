@@ -26,7 +26,7 @@ from typing import Any
 import httpx
 import psutil
 
-RATES = {"recommend": 100.0, "churn": 50.0, "rank": 10.0, "ask": 20.0}
+RATES = {"recommend": 100.0, "churn": 50.0, "rank": 4.0, "ask": 20.0}
 
 
 def start(runs: Path, *words: str) -> tuple[subprocess.Popen[str], str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -20,6 +21,7 @@ import httpx
 import pytest
 
 from linkwise.recommend.serving import Lists, Wish
+from linkwise.serve.listen import timed_protocol
 
 
 def start(runs: Path, *words: str, **environment: str) -> tuple[subprocess.Popen[str], str]:
@@ -170,3 +172,35 @@ def test_an_address_that_is_taken_is_told(runs: Path) -> None:
         done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "another --port" in done.stderr
+
+
+def test_small_packets_do_not_wait_for_each_other() -> None:
+    """An answer is two packets: with Nagle's algorithm on, the second waits for the client's receipt."""
+    from uvicorn import Config
+    from uvicorn.server import ServerState
+
+    made: list[Any] = []
+
+    async def connect() -> int:
+        bound = socket.socket(
+            socket.AF_INET
+        )  # as uvicorn binds it: asyncio leaves such sockets as they are
+        bound.bind(("127.0.0.1", 0))
+
+        def make() -> Any:
+            config = Config(app=lambda *_: None)
+            config.load()
+            made.append(timed_protocol(5)(config=config, server_state=ServerState(), app_state={}))
+            return made[-1]
+
+        server = await asyncio.get_running_loop().create_server(make, sock=bound)
+        _, writer = await asyncio.open_connection(*bound.getsockname())
+        while not made:
+            await asyncio.sleep(0.01)
+        of = made[0].transport.get_extra_info("socket")
+        found = of.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        writer.close()
+        server.close()
+        return int(found)
+
+    assert asyncio.run(connect()) == 1

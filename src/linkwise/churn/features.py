@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import narwhals as nw
@@ -206,9 +207,10 @@ def user_features(frame: Frame, spec: FeatureSpec, window: Window) -> Frame:
     return users.select("user", *[expr.alias(name) for name, expr in named.items()]).sort("user")
 
 
-def feature_names(spec: FeatureSpec) -> list[str]:
+@lru_cache
+def feature_names(spec: FeatureSpec) -> tuple[str, ...]:
     """The names of the features, in the order of their columns."""
-    return list(_features(spec, Window(spec.feature_days, spec.feature_days, 0, 1)))
+    return tuple(_features(spec, Window(spec.feature_days, spec.feature_days, 0, 1)))
 
 
 def _user_sums(spec: FeatureSpec, window: Window) -> list[Any]:

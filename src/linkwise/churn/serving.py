@@ -74,7 +74,9 @@ class Risks:
             except LinkwiseError as error:
                 found[number] = error
         self._rows = pl.concat(frames) if frames else self._rows.head(0)
-        table = unlabelled(pl.collect_all(self._plan), self.spec, self.config)
+        # The in-memory engine: of a few hundred rows the default spends most time on starting itself.
+        collected = pl.collect_all(self._plan, engine="in-memory")
+        table = unlabelled(collected, self.spec, self.config)
         if not len(table):
             return found
         listed = make_list(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,6 +72,11 @@ def timed_protocol(seconds: float) -> Any:
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
+            # Of sockets that uvicorn binds itself asyncio does not know that they are TCP, and leaves Nagle's
+            # algorithm on: each answer of two packets would wait 40 ms for the client's acknowledgement.
+            connection = transport.get_extra_info("socket")
+            if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._late = asyncio.get_running_loop().call_later(seconds, self._let_go)
 
         def data_received(self, data: bytes) -> None:
