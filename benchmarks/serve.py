@@ -160,14 +160,14 @@ def main() -> None:
         process.wait(30)
     if given.only:
         return
-    # Twice what the queue admits, at once: all are answered, some with 503, and none is left hanging.
-    process, address, _ = start(given.runs, "--queue", "50")
+    # Ten times what the queue admits, at once: all are answered, some with 503, and none is left hanging.
+    process, address, _ = start(given.runs, "--queue", "20")
     try:
         requests = requests_of(address, "recommend", 0, given.model)
         asyncio.run(send(address, requests, 10, 1))
         began = time.perf_counter()
-        _, statuses = asyncio.run(send(address, requests, 100_000, 100 / 100_000))
-        print(f"100 at once, queue of 50: {statuses} in {time.perf_counter() - began:.2f} s")
+        _, statuses = asyncio.run(send(address, requests, 100_000, 200 / 100_000))
+        print(f"200 at once, queue of 20: {statuses} in {time.perf_counter() - began:.2f} s")
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
