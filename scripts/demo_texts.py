@@ -3,7 +3,8 @@
     python scripts/demo_texts.py FOLDER
 
 Each patent is about one way of abatement and one or two pollutants, drawn at random, and names another way
-that it is better than. Its pair with the section of the one is labelled yes, with that of the other no.
+that it is better than. Its pair with the section of the one is labelled yes; with those of the other, of a
+third, and with a chapter, no.
 """
 
 from __future__ import annotations
@@ -120,7 +121,10 @@ def write(folder: Path, n: int = 160, seed: int = 4) -> None:
             f"{rng.choice(WAYS[number][3])} {WAYS[other][0]} known before it need more room."
         )
         patents.append(f'D{k:03},"{device.capitalize()}","{text}",{2000 + k % 20}')
-        labels += [f"D{k:03},manual:::{number},yes", f"D{k:03},manual:::{other},no"]
+        third = rng.choice([way for way in WAYS if way not in (number, other)])
+        # Chapters say nothing of a way, and sections that a patent does not name are no match either.
+        no = [other, third, rng.choice("12")]
+        labels += [f"D{k:03},manual:::{number},yes", *(f"D{k:03},manual:::{of},no" for of in no)]
     (folder / "patents.csv").write_text("\n".join(patents) + "\n")
     (folder / "labels.csv").write_text("\n".join(labels) + "\n")
 

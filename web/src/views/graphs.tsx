@@ -20,8 +20,9 @@ export function flagged(p: number[], rate: number): number {
   return last;
 }
 
-export function GraphsView({ run, report, route }: ViewProps) {
-  const rate = Number(route.params.get("rate") ?? 0.1);
+export function GraphsView({ run, details, report, route }: ViewProps) {
+  const own = (details.config.detect as { false_alarms?: number } | undefined)?.false_alarms;
+  const rate = Number(route.params.get("rate") ?? own ?? 0.05);
   const all = useData((signal) => allRows(runPath(run, "/ranking"), {}, MOST, signal), [run]);
   return (
     <>
