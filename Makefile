@@ -25,8 +25,9 @@ demo: $(VENV)/.demo  ## simulate a little of everything, run every study on it, 
 	  --split by-patent --retrieve 8 --out runs/demo/match
 	$(DEMO) match link --patents demo-data/texts/patents.csv --sections demo-data/texts/manual.md \
 	  --pollutants demo-data/texts/pollutants.json --retrieve 6 --map --out runs/demo/links
-	$(DEMO) simulate members --members 200 --days 70 --seed 3 --out demo-data/members
-	$(DEMO) rank train demo-data/members/tasks/connect.toml --base tiny --epochs 1 --out runs/demo/members
+	$(DEMO) simulate members --members 2000 --days 120 --seed 3 --out demo-data/members
+	$(DEMO) rank train demo-data/members/tasks/connect.toml --base tiny --max-tokens 512 --sequences 50 \
+	  --judged 500 --out runs/demo/members
 	@echo "Each run has a report.html in $(CURDIR)/runs/demo. All of them in the browser:"
 	@echo "    $(DEMO) serve runs/demo"
 
