@@ -683,12 +683,17 @@ def _write_outcome(
     prints: list[dict[str, str | int]],
     seconds: float,
 ) -> None:
+    import polars as pl
+
     from linkwise.report import save, write_report
 
     folder = context.folder
     (folder / "config.toml").write_text(config.to_toml())
     (folder / "metrics.json").write_text(json.dumps(outcome.metrics, indent=1))
-    outcome.ranking.write_parquet(folder / "ranking.parquet")
+    if isinstance(outcome.ranking, pl.LazyFrame):
+        outcome.ranking.sink_parquet(folder / "ranking.parquet")
+    else:
+        outcome.ranking.write_parquet(folder / "ranking.parquet")
     outcome.evaluation.write_parquet(folder / "evaluation.parquet")
     save(outcome.report.model_copy(update={"details": _details(config, prints)}), folder)
     write_report(folder)

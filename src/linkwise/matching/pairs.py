@@ -488,60 +488,62 @@ def _some(pieces: Pieces, rows: Longs) -> Pieces:
 
 def ranked(
     compared: Compared, config: PairsConfig, use: Fitted | None, context: Context
-) -> pl.DataFrame:
+) -> pl.LazyFrame:
     """The retrieved sections of every patent, the best first by the judge, with what speaks for each.
 
     `score` are the log-odds of yes; without a judge the cosine that retrieved. `query_part` and `item_part`
-    are the sentences of both that go best with each other.
+    are the sentences of both that go best with each other. The rows lie in files of the run's folder of
+    work, a block of patents each: of many patents they are more than memory holds, and a resumed run judges
+    no block twice.
     """
+    model = TEXT if use is None else config.judge
+    step = "list what was retrieved" if use is None else "judge what was retrieved"
+    files = []
+    with context.step(step, len(compared.queries)):
+        for rows in _blocks(len(compared.queries)):
+            path = context.work / f"ranking-{rows.start:09}.parquet"
+            if not path.exists():
+                partial = path.with_suffix(".partial")
+                _ranked_block(compared, rows, use, model).write_parquet(partial)
+                partial.replace(path)
+            files.append(path)
+            context.progress.advance(rows.stop)
+    return pl.scan_parquet(files)
+
+
+def _ranked_block(compared: Compared, rows: range, use: Fitted | None, model: str) -> pl.DataFrame:
+    """The ranking of some patents."""
     queries, items = compared.queries, compared.items
     k = compared.candidates.shape[1]
-    parts = []
-    step = "list what was retrieved" if use is None else "judge what was retrieved"
-    with context.step(step, len(queries)):
-        for rows in _blocks(len(queries)):
-            similar = compared.similar(rows)
-            near = compared.candidates[rows.start : rows.stop]
-            scores = compared.cosines[rows.start : rows.stop].astype(np.float64)
-            if use is not None:
-                features = np.concatenate(
-                    [
-                        compared.features(similar, at, row, near[at], k)
-                        for at, row in enumerate(rows)
-                    ]
-                )
-                pairs = Pairs(
-                    np.repeat(np.arange(rows.start, rows.stop), k), near.ravel(), features
-                )
-                scores = use.log_odds(pairs).reshape(len(rows), k)
-            order = np.argsort(-scores, axis=1, kind="stable")
-            near = np.take_along_axis(near, order, axis=1)
-            scores = np.take_along_axis(scores, order, axis=1)
-            spoken = [
-                similar.best_parts(at, int(item)) for at in range(len(rows)) for item in near[at]
-            ]
-            parts.append(
-                pl.DataFrame(
-                    {
-                        "query": np.repeat([queries.ids[row] for row in rows], k),
-                        "item": [items.ids[item] for item in near.ravel()],
-                        "title": [items.titles[item] for item in near.ravel()],
-                        "score": scores.ravel(),
-                        "rank": np.tile(np.arange(1, k + 1), len(rows)),
-                        "query_part": [mine for mine, _ in spoken],
-                        "item_part": [theirs for _, theirs in spoken],
-                    }
-                )
-            )
-            context.progress.advance(rows.stop)
-    found = pl.concat(parts)
+    similar = compared.similar(rows)
+    near = compared.candidates[rows.start : rows.stop]
+    scores = compared.cosines[rows.start : rows.stop].astype(np.float64)
+    if use is not None:
+        features = np.concatenate(
+            [compared.features(similar, at, row, near[at], k) for at, row in enumerate(rows)]
+        )
+        pairs = Pairs(np.repeat(np.arange(rows.start, rows.stop), k), near.ravel(), features)
+        scores = use.log_odds(pairs).reshape(len(rows), k)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    near = np.take_along_axis(near, order, axis=1)
+    scores = np.take_along_axis(scores, order, axis=1)
+    spoken = [similar.best_parts(at, int(item)) for at in range(len(rows)) for item in near[at]]
     p = pl.lit(None, pl.Float64)
     yes = pl.lit(None, pl.Boolean)
     if use is not None:
         p = 1 / (1 + (-pl.col("score")).exp())
         yes = p >= use.threshold
-    model = TEXT if use is None else config.judge
-    return found.select(
+    return pl.DataFrame(
+        {
+            "query": np.repeat([queries.ids[row] for row in rows], k),
+            "item": [items.ids[item] for item in near.ravel()],
+            "title": [items.titles[item] for item in near.ravel()],
+            "score": scores.ravel(),
+            "rank": np.tile(np.arange(1, k + 1), len(rows)),
+            "query_part": [mine for mine, _ in spoken],
+            "item_part": [theirs for _, theirs in spoken],
+        }
+    ).select(
         pl.lit(model).alias("model"), "query", "item", "title", "score", "rank",
         p.alias("probability"), yes.alias("yes"), "query_part", "item_part",
     )  # fmt: skip

@@ -34,7 +34,7 @@ UNSEEN = {
 def build_report(
     compared: Compared,
     config: PairsConfig,
-    ranking: pl.DataFrame,
+    ranking: pl.LazyFrame,
     judged: Judged | None,
     use: Fitted | None,
     simulated: bool,
@@ -335,12 +335,13 @@ def _named(side: Side, row: int) -> str:
     return f"{side.ids[row]} {begin(side.titles[row].rpartition(' > ')[2], TITLE)}"
 
 
-def _found_section(ranking: pl.DataFrame, compared: Compared) -> Section:
+def _found_section(ranking: pl.LazyFrame, compared: Compared) -> Section:
     """The best sections of the surest patents."""
-    first = ranking.filter(pl.col("rank") == 1)
+    first = ranking.filter(pl.col("rank") == 1).select("query", "score", "probability").collect()
     judged = first["probability"].null_count() < len(first)
     surest = first.sort("score", descending=True, maintain_order=True).head(SHOWN)["query"]
-    shown = ranking.filter(pl.col("query").is_in(surest.to_list()), pl.col("rank") <= BEST)
+    wanted = pl.col("query").is_in(surest.to_list()), pl.col("rank") <= BEST
+    shown = ranking.filter(*wanted).collect()
     place = dict(zip(surest, range(len(surest)), strict=True))
     shown = shown.sort(pl.col("query").replace_strict(place), "rank")
     at = compared.queries.rows(), compared.items.rows()

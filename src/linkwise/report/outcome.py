@@ -15,6 +15,7 @@ class Outcome:
     """The numbers, the lists, and the page of a finished study."""
 
     metrics: list[dict[str, Any]]
-    ranking: pl.DataFrame
+    ranking: pl.DataFrame | pl.LazyFrame
+    """Lazy where it may be more than memory holds: it is written piece by piece."""
     evaluation: pl.DataFrame
     report: Report
