@@ -72,6 +72,32 @@ def test_a_large_graph_is_not_strange_for_its_size() -> None:
     assert equal[0] == pytest.approx(98 / 101)
 
 
+def test_p_values_by_size_hold_and_lose_little() -> None:
+    """Even of a score that is the size itself, with many equal sizes; the most that 41 graphs allow is 2/41."""
+    rng = np.random.default_rng(3)
+    draws, m = 6000, 160
+    p = np.empty(draws)
+    for k in range(draws):
+        size = np.round(rng.lognormal(3, 0.6, m + 1))
+        score = size + rng.normal(scale=0.3, size=m + 1)
+        p[k] = p_values_by_size(score[:1], size[:1], score[1:], size[1:])[0]
+    for a in (0.05, 0.1, 0.3):
+        error = 3 * np.sqrt(a * (1 - a) / draws)
+        assert a - 1 / 41 - error < (p <= a).mean() < a + error
+
+
+def test_bins_by_size_are_those_of_all_graphs_together() -> None:
+    normal_size = np.array([1, 1, 2, 3, 3, 3, 4, 9.0])
+    normal = np.arange(8.0)
+    # Of three or more: {1, 1, 2}, {3, 3, 3}, and {4, 9} too few, which join the threes.
+    for own, members in ((1.0, [0, 1]), (2.0, [0, 1, 2]), (3.0, [3, 4, 5, 6, 7]), (50.0, [6, 7])):
+        (p,) = p_values_by_size(np.array([0.5]), np.array([own]), normal, normal_size, fewest=3)
+        if own == 1:  # three of size 1: a bin by themselves
+            assert p == pytest.approx((1 + 1) / 3)
+            continue
+        assert p == pytest.approx((1 + sum(normal[members] >= 0.5)) / (1 + len(members)))
+
+
 def test_fisher_s_statistic_is_scipy_s() -> None:
     p = np.array([[0.1, 0.9], [0.02, 0.5]])
     for k in range(2):

@@ -26,6 +26,17 @@ class TestEnsemble(DetectorContract):
             Ensemble(EnsembleConfig(members=("size",))).fit(few)
 
 
+def test_the_threshold_is_that_of_graphs_that_the_members_left_out() -> None:
+    graphs = simulate_graphs("2b", 240, width=4, height=5, seed=3)
+    members = ("degrees", "netlsd")
+    detector = Ensemble(EnsembleConfig(members=members, share=0.5, contamination=0.1)).fit(graphs)
+    # Nearest neighbours of the whole spectrum: graphs that were learned from lie nearer to each other.
+    fresh = simulate_graphs("2b", 600, width=4, height=5, seed=4)
+    assert abs(detector.predict(fresh).mean() - 0.1) < 0.06
+    again = np.sort(detector.decision_scores_[detector._out])
+    assert int((again > detector.threshold_).sum()) in (11, 12)  # a tenth of 120
+
+
 def test_p_values_are_counted_within_and_fall_on_beyond() -> None:
     normal = np.arange(100.0)
     inside = np.array([-1.0, 0.0, 50.5, 99.0])

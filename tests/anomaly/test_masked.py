@@ -352,6 +352,8 @@ def test_known_anomalies_are_told_from_normal_graphs(tmp_path: Path) -> None:
         again.decision_function(graphs), detector.decision_function(graphs)
     )
     assert again.contributions(graphs, 0) is None
+    with pytest.raises(InputError, match="7 normal graphs"):
+        detector.fit_with_anomalies(graphs.select(range(7)), anomalies)
     with pytest.raises(InputError, match="1 known anomalies"):
         detector.fit_with_anomalies(graphs, anomalies.select([0]))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -43,6 +43,15 @@ class Ensemble(Detector):
             members = [make(name, study) for name in self.config.members]
         self.members = list(members)
 
+    def fit(self, graphs: Graphs, context: Context | None = None) -> Self:
+        """As of any detector; `threshold_` is taken of the graphs that the members left out."""
+        super().fit(graphs, context)
+        left_out = self.decision_scores_[self._out]
+        self.threshold_ = float(
+            np.quantile(left_out, 1 - self.config.contamination, method="higher")
+        )
+        return self
+
     def _fit(self, graphs: Graphs, context: Context) -> Floats:
         n = len(graphs)
         left_out = int(np.ceil(self.config.share * n))
@@ -53,6 +62,7 @@ class Ensemble(Detector):
             )
         order = context.rng("ensemble").permutation(n)
         out, learned = np.sort(order[:left_out]), np.sort(order[left_out:])
+        self._out = out
         self._normal = []
         scores = np.empty((len(self.members), n))
         for number, member in enumerate(self.members):

@@ -134,10 +134,13 @@ class Masked(Detector):
         """Learn from normal graphs, and to tell their summaries from those of a few known anomalies.
 
         Scores are then log-odds of a logistic regression on summaries (each number in deviations), edges
-        completed by the network of normal graphs alone. `decision_scores_` are those of a regression without
-        the graph (5 folds, or as many as there are anomalies).
+        completed by the network of normal graphs alone. The network learns from three quarters of the normal
+        graphs, and the regression from the rest, whose edges it completes as it will those of others: graphs
+        that it learned from would be told from the anomalies by that alone. `decision_scores_` of the rest
+        are those of a regression without the graph (5 folds, or as many as there are anomalies), and
+        `threshold_` is taken of them.
 
-        Raises `InputError` where there are fewer than two anomalies.
+        Raises `InputError` where there are fewer than two anomalies, or eight normal graphs.
         """
         from sklearn.linear_model import LogisticRegression
         from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -146,23 +149,33 @@ class Masked(Detector):
             raise InputError(
                 f"{len(anomalies)} known anomalies; expected two or more. Use fit without them."
             )
-        self.fit(graphs, context)
-        summary = np.concatenate([self._summaries, self.summaries(anomalies)])
-        strange = np.arange(len(summary)) >= len(graphs)
+        if len(graphs) < 8:
+            raise InputError(
+                f"{len(graphs)} normal graphs; to learn from known anomalies, too, takes eight or more."
+            )
+        context = context or Context(Path())
+        order = context.rng("known anomalies").permutation(len(graphs))
+        out = np.sort(order[: -(-len(graphs) // 4)])
+        learned = np.setdiff1d(order, out)
+        self.fit(graphs.select(learned), context)
+        summary = np.concatenate([self.summaries(graphs.select(out)), self.summaries(anomalies)])
+        strange = np.arange(len(summary)) >= len(out)
         deviation = self._summaries.std(axis=0)
         mean = self._summaries.mean(axis=0)
         scale = np.where(deviation > 1e-6, deviation, summary.std(axis=0).clip(1e-6))
         # By classes of like weight: anomalies are few.
         model = LogisticRegression(class_weight="balanced", max_iter=1000)
-        folds = StratifiedKFold(min(5, len(anomalies), len(graphs)), shuffle=True, random_state=0)
+        folds = StratifiedKFold(min(5, len(anomalies), len(out)), shuffle=True, random_state=0)
         scaled = (summary - mean) / scale
         held_out = cross_val_predict(model, scaled, strange, cv=folds, method="decision_function")
         model.fit(scaled, strange)
         weights = model.coef_[0] / scale
         self._judge = np.append(weights, model.intercept_[0] - mean @ weights)
-        self.decision_scores_ = np.asarray(held_out[: len(graphs)], dtype=np.float64)
+        self.decision_scores_ = np.empty(len(graphs))
+        self.decision_scores_[out] = held_out[: len(out)]
+        self.decision_scores_[learned] = self._summaries @ weights + self._judge[-1]
         self.threshold_ = float(
-            np.quantile(self.decision_scores_, 1 - self.config.contamination, method="higher")
+            np.quantile(held_out[: len(out)], 1 - self.config.contamination, method="higher")
         )
         return self
 

@@ -49,8 +49,12 @@ def build_report(
     more: tuple[Any, ...],
     simulated: bool,
     config: DetectConfig,
+    left_out: int,
 ) -> Report:
-    """The page: the verdict, detectors side by side, the strangest graphs, what the score saw."""
+    """The page: the verdict, detectors side by side, the strangest graphs, what the score saw.
+
+    `left_out` is the number of strange graphs that are not judged because they equal a known anomaly.
+    """
     first = answered[0]
     lead, beats = _verdict(answered, config)
     sections = [_detectors(judged, config) for judged in answered if judged.task.labelled]
@@ -72,7 +76,8 @@ def build_report(
         taught = ", ".join(n for n in config.detector if n in LEARN_ANOMALIES)
         lead = (
             *lead,
-            f"{taught}: learned from known anomalies, too, which are not judged; others did not.",
+            f"{taught}: learned from known anomalies, too; others did not. {left_out:,} strange graphs equal "
+            "a known one, and are not judged.",
         )
     return Report(
         title="Graphs that do not belong",

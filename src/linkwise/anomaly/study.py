@@ -93,9 +93,15 @@ def study(paths: Sequence[str], config: DetectConfig, context: Context) -> Outco
         graphs, n_against = read_all(paths, config)
         tasks = tasks_of(graphs, n_against, config, context.seed)
         known = None
+        left_out = 0
         if config.known_anomalies:
             known = read_known(config)
+            before = tasks
             tasks = without_known(graphs, tasks, known)
+            left_out = sum(
+                len(old.test) - len(new.test)
+                for old, new in zip(before[0].parts, tasks[0].parts, strict=True)
+            )
         _check_names(config)
     asked = config.detector[0]
     answered = [_answer(graphs, task, config, context, known) for task in tasks]
@@ -119,7 +125,7 @@ def study(paths: Sequence[str], config: DetectConfig, context: Context) -> Outco
         _final(graphs, first, config, context, known).save(context.folder / "model")
     files = [Path(path) for path in (*paths, *config.against, *config.known_anomalies)]
     simulated = is_simulated([path / "x" if path.is_dir() else path for path in files])
-    page = build_report(graphs, answered, turned, reasons, more, simulated, config)
+    page = build_report(graphs, answered, turned, reasons, more, simulated, config, left_out)
     metrics = [row for judged in answered for row in judged.metrics]
     metrics += [] if turned is None else turned.metrics
     ranking = pl.concat(
@@ -157,6 +163,9 @@ def read_known(config: DetectConfig) -> Graphs:
 
 def without_known(graphs: Graphs, tasks: Sequence[Task], known: Graphs) -> list[Task]:
     """The question without judged strange graphs that equal a known one (by WL refinement).
+
+    Where only one of both has labels of nodes, or of edges, graphs are compared without them: rather too many
+    are left out than one that was taught.
 
     Raises `UsageError` where each class is strange in turn, `InputError` where no strange graph is left.
     """
