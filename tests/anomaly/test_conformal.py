@@ -73,7 +73,7 @@ def test_a_large_graph_is_not_strange_for_its_size() -> None:
 
 
 def test_p_values_by_size_hold_and_lose_little() -> None:
-    """Even of a score that is the size itself, with many equal sizes; the most that 41 graphs allow is 2/41."""
+    """Even of a score that is the size itself, with many equal sizes; of 41 graphs 2/41 is the most."""
     rng = np.random.default_rng(3)
     draws, m = 6000, 160
     p = np.empty(draws)

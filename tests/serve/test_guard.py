@@ -7,6 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,27 @@ def test_a_chat_server_that_hangs_is_told_of(runs: Path, stage: Stage) -> None:
         assert time.monotonic() - began < 2.5
         assert "event: problem" in answer.text
         assert '"status": 504' in answer.text
+
+
+def test_a_chat_server_that_hangs_keeps_no_model_from_answering(runs: Path, stage: Stage) -> None:
+    stage.answer = lambda body, number: Played(b"", delay=3)
+    served = Server(stage.url, "tiny", timeout=10, attempts=1)
+    with TestClient(make_app(runs, ServeConfig(answer_seconds=8), None, served)) as client:
+        question = "Which pollutant has the most patents?"
+        client.post("/v1/recommend", json={"history": []})  # loaded
+        with ThreadPoolExecutor(4) as several:
+            asked = [
+                several.submit(client.post, "/v1/ask", json={"run": run, "question": question})
+                for run in ("links", "churn", "songs", "graphs")
+            ]
+            until = time.monotonic() + 5
+            while len(stage.heard) < 1 and time.monotonic() < until:
+                time.sleep(0.02)
+            time.sleep(0.3)
+            began = time.monotonic()
+            assert client.post("/v1/recommend", json={"history": []}).status_code == 200
+            assert time.monotonic() - began < 1
+            assert not all(one.done() for one in asked)  # some still wait for the server
 
 
 def test_a_chat_server_words_the_answer_and_its_key_is_never_told(

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anyio import to_thread
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -23,6 +24,7 @@ from linkwise.serve.models import Models
 if TYPE_CHECKING:
     from linkwise.lm.server import Server
 
+READERS = 16  # tables that are read at a time
 STATIC = Path(__file__).parent / "static"
 ABOUT = """The finished runs of a folder: their records, and the models that they hold.
 
@@ -50,6 +52,8 @@ def make_app(
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         app.state.catalogue.entries()
+        # Tables are read in these threads; each may hold a large one, and Polars has threads of its own.
+        to_thread.current_default_thread_limiter().total_tokens = READERS
         app.state.ready = True
         yield
         app.state.ready = False

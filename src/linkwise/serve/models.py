@@ -28,6 +28,8 @@ class Models:
         self.counts = counts
         # As many batches at a time as there are cores: more only make each other wait.
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="linkwise-model")
+        # Those that wait for a chat server wait here, and keep no model from answering.
+        self.talkers = ThreadPoolExecutor(8, thread_name_prefix="linkwise-chat")
         self._lock = threading.Lock()
         self._held: OrderedDict[Key, tuple[Any, Any]] = OrderedDict()
         self._loading: dict[Key, threading.Lock] = {}
@@ -55,9 +57,15 @@ class Models:
         return value
 
     def batcher(
-        self, entry: Entry, verb: str, load: Callable[[], Any], most: int | None = None
+        self,
+        entry: Entry,
+        verb: str,
+        load: Callable[[], Any],
+        *,
+        most: int | None = None,
+        pool: ThreadPoolExecutor | None = None,
     ) -> Batcher[Any, Any]:
-        """The queue of one model of a run; its method `answer` answers a batch, in a thread.
+        """The queue of one model of a run; its method `answer` answers a batch, in a thread of the `pool`.
 
         Called in the event loop alone. `most` requests at once, by default those of the config.
         """
@@ -73,7 +81,7 @@ class Models:
             return answered
 
         made: Batcher[Any, Any] = Batcher(
-            answer_all, self.pool, most=most or self.config.batch, waiting=self.config.queue
+            answer_all, pool or self.pool, most=most or self.config.batch, waiting=self.config.queue
         )
         self._batchers[key] = (entry.stamp, made)
         while len(self._batchers) > 4 * self.config.models:
@@ -82,4 +90,5 @@ class Models:
 
     def close(self) -> None:
         """Wait for what is being answered, and take no more."""
-        self.pool.shutdown(wait=True, cancel_futures=True)
+        for pool in (self.pool, self.talkers):
+            pool.shutdown(wait=True, cancel_futures=True)

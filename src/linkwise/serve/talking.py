@@ -93,7 +93,8 @@ async def ask(request: Request, body: AskBody) -> StreamingResponse:
         return Conversations(Session(entry.folder, server=request.app.state.server))
 
     # One at a time: a line is shown before the next question is begun.
-    batcher = models.batcher(entry, "ask", load, most=1)
+    pool = models.talkers if request.app.state.server is not None else None
+    batcher = models.batcher(entry, "ask", load, most=1, pool=pool)
     if len(batcher) >= config.queue:
         raise BusyError
     answer = asyncio.ensure_future(batcher.ask(_Question(body.question, session, show)))
