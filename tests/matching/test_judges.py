@@ -18,6 +18,7 @@ import linkwise
 from linkwise.context import Context
 from linkwise.errors import InputError, ResourceError, UsageError
 from linkwise.lm.config import TrainConfig
+from linkwise.lm.encode import TextEncoder
 from linkwise.lm.load import load_model
 from linkwise.matching.config import PairsConfig
 from linkwise.matching.judges import Fitted, Pairs, as_it_is, fitted
@@ -363,3 +364,18 @@ def test_a_dry_run_counts_what_a_run_takes(world: Path, llama: Path) -> None:
     assert "tuning" not in bare
     with pytest.raises(UsageError, match="--judge is weighed"):
         plan(paths, DocumentsConfig(), PairsConfig())
+
+
+def test_a_later_match_reads_the_vectors_that_were_kept(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = matched(world, vectors=str(tmp_path / "kept"))
+
+    def none(*_: Any) -> Any:
+        raise AssertionError("a text was embedded again")
+
+    monkeypatch.setattr(TextEncoder, "_vectors", none)
+    again = matched(world, vectors=str(tmp_path / "kept"))
+    assert again.ranking.drop("score", "probability").equals(
+        first.ranking.drop("score", "probability")
+    )

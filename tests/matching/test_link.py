@@ -129,6 +129,30 @@ def test_the_tables_are_as_promised(made: tuple[dict[str, Path], Path]) -> None:
         assert own["score"].is_sorted(descending=True)
 
 
+def test_a_later_run_reads_the_vectors_that_were_kept(
+    tmp_path: Path, bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from linkwise.lm.encode import TextEncoder
+
+    paths = files(tmp_path)
+    kept = str(tmp_path / "vectors")
+    first = linkwise.match_links(
+        str(paths["patents"]), **options(paths, bert, vectors=kept), out=tmp_path / "a"
+    )
+
+    def none(*_: Any) -> Any:
+        raise AssertionError("a text was embedded again")
+
+    monkeypatch.setattr(TextEncoder, "_vectors", none)
+    again = linkwise.match_links(
+        str(paths["patents"]), **options(paths, bert, vectors=kept), out=tmp_path / "b"
+    )
+    assert again.links.drop("score").equals(first.links.drop("score"))
+    np.testing.assert_allclose(again.links["score"], first.links["score"], atol=1e-5)
+    with pytest.raises(AssertionError, match="embedded again"):
+        linkwise.match_links(str(paths["patents"]), **options(paths, bert), out=tmp_path / "c")
+
+
 def test_the_map_has_the_patents_and_the_pollutants_they_are_linked_with(
     tmp_path: Path, bert: Path
 ) -> None:

@@ -62,7 +62,7 @@ class Encoder(ABC):
         Texts of like length go together, the longest first, at most `batch_tokens` tokens with padding at a
         time; the order of the result is that of `texts`. A text without any token gets zeros.
         """
-        _check(texts, max_tokens)
+        check_texts(texts, max_tokens)
         tokens = self._tokens(texts, max_tokens)
         found = np.zeros((len(texts), self.size), dtype=np.float32)
         order = sorted(range(len(texts)), key=lambda row: -len(tokens[row]))
@@ -154,7 +154,8 @@ def mean_states(network: Any, ids: Any, mask: Any, bidirectional: bool) -> Any:
     return torch.nn.functional.normalize(mean, dim=1)
 
 
-def _check(texts: Sequence[str], max_tokens: int) -> None:
+def check_texts(texts: Sequence[str], max_tokens: int) -> None:
+    """Raise `InputError` for an entry that is no text, `UsageError` for one string or too few tokens."""
     if isinstance(texts, str):
         raise UsageError("texts is one string; expected a list of texts.")
     if max_tokens < 2:  # a tokenizer that puts two of its own around a text would not cut at all

@@ -30,6 +30,9 @@ class MatchConfig(BaseModel):
     the 17 Sustainable Development Goals in the package's own words."""
     lm: str = "minilm"
     """Text encoder: minilm, the folder of a model, or its name on the hub."""
+    vectors: str | None = None
+    """Folder in which vectors of texts are kept, so that a later run with the same encoder reads them; by
+    default they are made anew."""
     max_tokens: int = Field(256, ge=8)
     """Tokens at which a text is cut; its sentences are read whole."""
     cost_wrong_yes: float = Field(1.0, gt=0)
@@ -49,6 +52,9 @@ class PairsConfig(BaseModel):
     """Sections that are judged for each patent: those whose text vectors go best with it."""
     lm: str = "minilm"
     """Text encoder that retrieves: minilm, the folder of a model, or its name on the hub."""
+    vectors: str | None = None
+    """Folder in which vectors of texts are kept, so that a later run with the same encoder reads them; by
+    default they are made anew."""
     judge: str = "weighed"
     """Who judges them: weighed (similarities, weighed by a logistic regression), cross-encoder (--lm, trained
     on the pairs of both texts), server, a causal language model (a folder, or a name on the hub), or the

@@ -38,6 +38,9 @@ class LinkConfig(BaseModel):
     called version."""
     lm: str = "minilm"
     """Text encoder: minilm, the folder of a model, or its name on the hub."""
+    vectors: str | None = None
+    """Folder in which vectors of texts are kept, so that a later run with the same encoder reads them; by
+    default they are made anew."""
     max_tokens: int = Field(256, ge=8)
     """Tokens at which a sentence is cut."""
     near: int = Field(30, ge=1)

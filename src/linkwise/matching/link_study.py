@@ -89,12 +89,12 @@ def study(
     Raises `InputError` where files or pairs cannot be used, `UsageError` where some are missing, and what a
     server raises that cannot be reached.
     """
-    from linkwise.lm.encode import TextEncoder
+    from linkwise.lm.keep import text_encoder
     from linkwise.matching.link_page import build_report
 
     with context.step("read"):
         read = read_all(paths, documents, config)
-    encoder = TextEncoder(config.lm, threads=context.threads)
+    encoder = text_encoder(config.lm, config.vectors, context.threads)
 
     def embed(what: str) -> Embed:
         """Makes vectors, of equal texts once; kept for a run that is resumed."""

@@ -15,7 +15,7 @@ from linkwise.data.documents import DocumentsConfig, read_documents
 from linkwise.data.files import is_simulated
 from linkwise.data.sections import read_sections
 from linkwise.errors import InputError
-from linkwise.lm.encode import TextEncoder
+from linkwise.lm.keep import text_encoder
 from linkwise.matching.config import PairsConfig
 from linkwise.matching.judges import (
     TEXT,
@@ -93,7 +93,7 @@ class Compared:
         self.queries, self.items, self.context = queries, items, context
         self._kept: dict[str, Any] = {}  # vectors of sentences of labelled patents, asked for again
         self._keeping = False
-        self.encoder = TextEncoder(config.lm, threads=context.threads)
+        self.encoder = text_encoder(config.lm, config.vectors, context.threads)
         with context.step(f"embed {len(items):,} sections"):
             self.item_pieces = embed_pieces(items.texts, self._stored("sections"))
             self.collection = collect(

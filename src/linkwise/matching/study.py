@@ -55,7 +55,7 @@ def study(paths: Sequence[str], config: MatchConfig, context: Context) -> Outcom
 
     Raises `InputError` where texts, goals or labels cannot be used.
     """
-    from linkwise.lm.encode import TextEncoder
+    from linkwise.lm.keep import text_encoder
     from linkwise.matching.page import build_report
 
     with context.step("read the texts"):
@@ -63,7 +63,7 @@ def study(paths: Sequence[str], config: MatchConfig, context: Context) -> Outcom
         texts = read_labelled(paths, goals, config)
         _check_labels(texts, paths[0])
     simulated = is_simulated([Path(path) for path in paths])
-    encoder = TextEncoder(config.lm, threads=context.threads)
+    encoder = text_encoder(config.lm, config.vectors, context.threads)
 
     def embed(some: Sequence[str]) -> Any:
         context.progress.start(f"embed {len(some):,} texts", len(some))
