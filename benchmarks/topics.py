@@ -18,8 +18,8 @@ import polars as pl
 from linkwise.lm.encode import TextEncoder
 from linkwise.matching.config import MatchConfig
 from linkwise.matching.goals import Goals, Texts
-from linkwise.matching.similar import FEATURES, Pools, Similar, collect, with_rivals
-from linkwise.matching.study import judge, pools_of
+from linkwise.matching.similar import Pools, Similar, collect
+from linkwise.matching.study import features_of, judge, pools_of
 from linkwise.metrics.binary import auc
 
 
@@ -72,12 +72,8 @@ def main() -> None:
         )
         items = collect(goals.ids, goals.names, embed, goals.about)
         queries = collect(texts.ids, texts.texts, embed)
-        similar = Similar(queries, items)
         pools = Pools(queries.whole, items.whole, pools_of(texts, len(items)))
-        every = np.arange(len(items))
-        features = np.empty((len(queries), len(items), len(FEATURES)))
-        for row in range(len(queries)):
-            features[row] = np.hstack([with_rivals(similar(row, every)), pools(row, every)])
+        features = features_of(Similar(queries, items), pools)
         judged = judge(features, texts, goals, MatchConfig(bootstrap=200), 0)
         for row in judged.metrics:
             if row["metric"] == "auc" and row["slice"] == "all" and seed is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -78,11 +78,7 @@ def study(paths: Sequence[str], config: MatchConfig, context: Context) -> Outcom
     with context.step("compare", len(queries)):
         similar = Similar(queries, items)
         pools = Pools(queries.whole, items.whole, pools_of(texts, len(items)))
-        every = np.arange(len(items))
-        features = np.empty((len(queries), len(items), len(FEATURES)))
-        for row in range(len(queries)):
-            features[row] = np.hstack([with_rivals(similar(row, every)), pools(row, every)])
-            context.progress.advance(row + 1)
+        features = features_of(similar, pools, context.progress.advance)
     judged = None
     if len(texts.label):
         with context.step("judge"):
@@ -99,6 +95,18 @@ def study(paths: Sequence[str], config: MatchConfig, context: Context) -> Outcom
     evaluation = evaluation_of(texts, goals, judged)
     page = build_report(texts, goals, queries, items, similar, ranking, judged, config, simulated)
     return Outcome([] if judged is None else judged.metrics, ranking, evaluation, page)
+
+
+def features_of(
+    similar: Similar, pools: Pools, advance: Callable[[int], None] = lambda done: None
+) -> Floats:
+    """What a judge is told of every text with every goal (n, n_goals, n_features)."""
+    n, every = len(similar.queries), np.arange(len(similar.items))
+    found = np.empty((n, len(every), len(FEATURES)))
+    for row in range(n):
+        found[row] = np.hstack([with_rivals(similar(row, every)), pools(row, every)])
+        advance(row + 1)
+    return found
 
 
 def pools_of(texts: Texts, n_goals: int) -> list[Longs]:
