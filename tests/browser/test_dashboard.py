@@ -215,6 +215,29 @@ def test_techniques_stand_below_their_chapters(visit: Visit) -> None:
     assert "Filters manual:::2.1" in chapters[1].text_content()
 
 
+def test_codes_have_a_map_of_their_own(visit: Visit, runs: Path) -> None:
+    codes = pl.read_parquet(runs / "codes" / "map.parquet").filter(kind="code")
+    page = visit.open("#/run/codes/map")
+    page.get_by_label("Points are").select_option("code")
+    until(page, f"document.querySelector('canvas').dataset.drawn === '{len(codes)}'")
+    assert (
+        page.get_by_role("application")
+        .get_attribute("aria-label")
+        .startswith(f"Map of {len(codes)} codes")
+    )
+    page.get_by_role("button", name="Lasso").click()
+    box = page.locator("canvas").bounding_box()
+    page.mouse.move(box["x"] + 2, box["y"] + 2)
+    page.mouse.down()
+    for x, y in ((0.99, 0.01), (0.99, 0.99), (0.01, 0.99)):
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+    page.mouse.up()
+    page.wait_for_selector(f"text={len(codes)} codes chosen")
+    name = str(codes["id"][0])
+    page.get_by_role("link", name=name, exact=True).click()
+    page.wait_for_selector(f"text=Forecast pairs with {name}")
+
+
 def test_without_webgl_the_map_is_drawn_on_a_plain_canvas(browser: Any, served: str) -> None:
     for visit in visit_with(browser, served, viewport={"width": 1000, "height": 800}):
         visit.page.add_init_script(

@@ -1,5 +1,5 @@
 // The map of patents with their codes or pollutants: coloured by topic, year, or one code or pollutant.
-import { useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import { allRows, get, getBytes, runPath, useData, type Row, type Rows } from "../api";
 import type { ViewProps } from "../app";
 import { cell, number } from "../format";
@@ -10,7 +10,6 @@ import { href, setParams } from "../route";
 
 const NAMED = 12; // marks whose names fit beside each other
 const MOST_MARKS = 20_000;
-const PATENTS = "kind:eq:patent";
 
 // What colours the points: a column, the patents with a code, or a pollutant's scores.
 function colouring(kind: string, about: string, colour: string): Record<string, unknown> {
@@ -25,25 +24,28 @@ export function MapView({ run, details, route }: ViewProps) {
   const colourings = ["topic", "year"].filter((name) => columns.includes(name));
   const kind = details.card.verb === "forecast" ? "code" : "pollutant";
   const about = params.get(kind) ?? "";
+  const shown = params.get("show") === kind ? kind : "patent"; // what the points are
+  const where = [`kind:eq:${shown}`];
   const colour = params.get("colour") ?? colourings[0] ?? "";
   const showCodes = params.get("codes") === "yes";
   const until = Number(params.get("year") ?? 0);
   const pairs = useData(async (signal) => (details.card.tables.includes("pairs") ? await get<Rows>(runPath(run, "/tables/pairs"), { sort: "rank", limit: 30 }, signal) : null), [run]);
   const topics = useData(async (signal) => (details.card.tables.includes("topics") ? (await get<Rows>(runPath(run, "/tables/topics"), { limit: 200 }, signal)).rows : []), [run]);
   const marked = useData((signal) => allRows(runPath(run, "/tables/map"), { where: [`kind:eq:${kind}`], columns: ["id", "x", "y", "title"] }, MOST_MARKS, signal), [run]);
-  const patents = useData(async (signal) => readPoints(await getBytes(runPath(run, "/tables/map/points"), { ...colouring(kind, about, colour), where: [PATENTS] }, signal)), [run, colour, about]);
+  const patents = useData(async (signal) => readPoints(await getBytes(runPath(run, "/tables/map/points"), { ...(shown === "patent" ? colouring(kind, about, colour) : { colour: "topic" }), where }, signal)), [run, colour, about, shown]);
   const years = useData(
-    async (signal): Promise<PointSet | null> => (columns.includes("year") ? readPoints(await getBytes(runPath(run, "/tables/map/points"), { colour: "year", where: [PATENTS] }, signal)) : null),
+    async (signal): Promise<PointSet | null> => (columns.includes("year") ? readPoints(await getBytes(runPath(run, "/tables/map/points"), { colour: "year", where: ["kind:eq:patent"] }, signal)) : null),
     [run],
   );
   const [chosen, setChosen] = useState<number[]>([]);
+  useEffect(() => setChosen([]), [shown]);
   const yearOf = useMemo(() => {
     const found = years.data;
     if (!found?.colour || !found.about) return null;
     const { categories, range } = found.about;
     return Float32Array.from(found.colour, (v) => (categories ? Number(categories[v]) : range ? range[0] + v * (range[1] - range[0]) : NaN));
   }, [years.data]);
-  const visible = useMemo(() => (until && yearOf ? Uint8Array.from(yearOf, (year) => (year <= until ? 1 : 0)) : null), [until, yearOf]);
+  const visible = useMemo(() => (until && yearOf && shown === "patent" ? Uint8Array.from(yearOf, (year) => (year <= until ? 1 : 0)) : null), [until, yearOf, shown]);
   const rows = chosen.slice(0, 100).map((k) => String(patents.data?.row[k] ?? 0));
   const listed = useData(async (signal) => (rows.length ? (await get<Rows>(runPath(run, "/tables/map/at"), { row: rows }, signal)).rows : []), [run, rows.join()]);
   const search = async (text: string, signal: AbortSignal): Promise<Item[]> =>
@@ -92,11 +94,12 @@ export function MapView({ run, details, route }: ViewProps) {
   return (
     <>
       <div class="controls">
-        <Choice label="Colour by" value={about ? kind : colour} set={(v) => setParams({ colour: v, [kind]: null })} options={about ? [...colourings, [kind, `${kind} ${about}`]] : colourings} />
+        <Choice label="Points are" value={shown} set={(v) => setParams({ show: v === "patent" ? null : v })} options={[["patent", "patents"], [kind, `${kind}s`]]} />
+        {shown === "patent" && <Choice label="Colour by" value={about ? kind : colour} set={(v) => setParams({ colour: v, [kind]: null })} options={about ? [...colourings, [kind, `${kind} ${about}`]] : colourings} />}
         <Finder label={`Patents of one ${kind}`} placeholder={kind === "code" ? "a code, or words of its title" : "a pollutant"} search={findMark} choose={(item) => setParams({ [kind]: item.id }, true)} />
         {pairs.data && <Choice label="Forecast pairs" value={showCodes ? "yes" : ""} set={(v) => setParams({ codes: v, pair: null })} options={[["", "hide"], ["yes", "show the first 30"]]} />}
-        {spread && Number.isFinite(spread[0]) && <Slider label="Patents up to" value={until || spread[1]!} set={(v) => setParams({ year: v >= spread[1]! ? null : String(v) })} min={spread[0]!} max={spread[1]!} step={1} shown={String(until || spread[1])} />}
-        <Finder
+        {shown === "patent" && spread && Number.isFinite(spread[0]) && <Slider label="Patents up to" value={until || spread[1]!} set={(v) => setParams({ year: v >= spread[1]! ? null : String(v) })} min={spread[0]!} max={spread[1]!} step={1} shown={String(until || spread[1])} />}
+        {shown === "patent" && <Finder
           label={`Find a patent or a ${kind}`}
           placeholder="words of a title, or an id"
           search={search}
@@ -105,7 +108,7 @@ export function MapView({ run, details, route }: ViewProps) {
             const k = patents.data?.row.indexOf(Number(item.id.slice(4))) ?? -1;
             if (k >= 0) setChosen([k]);
           }}
-        />
+        />}
       </div>
       <Wait of={patents} what="the map">
         {(points) => (
@@ -116,7 +119,7 @@ export function MapView({ run, details, route }: ViewProps) {
               eye={readEye(params.get("eye"))}
               marks={marks}
               lines={lines}
-              label={`Map of ${number(points.n)} patents`}
+              label={`Map of ${number(points.n)} ${shown}s`}
               choose={(k) => setChosen([k])}
               lasso={setChosen}
             />
@@ -124,19 +127,19 @@ export function MapView({ run, details, route }: ViewProps) {
               <ul class="legend">
                 {points.about.categories.slice(0, 12).map((name, k) => (
                   <li key={name}>
-                    <svg width="12" height="12" aria-hidden="true"><circle cx="6" cy="6" r="5" fill={name === "-1" ? "var(--base)" : PALETTE[k % PALETTE.length]} /></svg> {about ? `patents with ${name}` : points.about?.column === "topic" ? topicName(name) : name}
+                    <svg width="12" height="12" aria-hidden="true"><circle cx="6" cy="6" r="5" fill={name === "-1" ? "var(--base)" : PALETTE[k % PALETTE.length]} /></svg> {about && shown === "patent" ? `patents with ${name}` : points.about?.column === "topic" ? topicName(name) : name}
                   </li>
                 ))}
               </ul>
             )}
-            {points.about?.range && <p class="small">{about ? `How well a patent goes with ${about}` : points.about.column}: light is {number(points.about.range[0])}, dark red {number(points.about.range[1])}{about ? "; grey was not looked at" : ""}.</p>}
+            {points.about?.range && <p class="small">{about && shown === "patent" ? `How well a patent goes with ${about}` : points.about.column}: light is {number(points.about.range[0])}, dark red {number(points.about.range[1])}{about ? "; grey was not looked at" : ""}.</p>}
             <p class="small">Near points are alike; how far apart two distant areas lie means little.</p>
           </>
         )}
       </Wait>
-      <p role="status">{chosen.length > 0 && `${number(chosen.length)} ${chosen.length === 1 ? "patent" : "patents"} chosen${chosen.length > 100 ? "; the first 100 are listed" : ""}.`}</p>
+      <p role="status">{chosen.length > 0 && `${number(chosen.length)} ${shown}${chosen.length === 1 ? "" : "s"} chosen${chosen.length > 100 ? "; the first 100 are listed" : ""}.`}</p>
       <Wait of={listed} what="the patents">
-        {(of) => (of.length ? <Grid caption="Chosen on the map" columns={[{ name: "id" }, { name: "title" }, ...(columns.includes("year") ? [{ name: "year" }] : []), { name: "topic", show: (row: Row) => topicName(String(row.topic)) }]} rows={of} /> : <p class="small">Click a point, draw a lasso, or search, to list patents here.</p>)}
+        {(of) => (of.length ? <Grid caption="Chosen on the map" columns={[{ name: "id", show: (row: Row) => (shown === "patent" ? cell(row.id) : <a href={shown === "code" ? href(run, "pairs", { code: cell(row.id) }) : href(run, "links", { kind: shown, id: cell(row.id) })}>{cell(row.id)}</a>) }, { name: "title" }, ...(columns.includes("year") ? [{ name: "year" }] : []), { name: "topic", show: (row: Row) => topicName(String(row.topic)) }]} rows={of} /> : <p class="small">Click a point, draw a lasso, or search, to list {shown}s here.</p>)}
       </Wait>
       <Wait of={pairs} what="the pairs">
         {(of) => of && <Grid caption="The first forecast pairs" columns={[{ name: "rank", right: true }, { name: "pair", show: (row) => <a href={href(run, "pairs", { pair: `${cell(row.a)}|${cell(row.b)}` })}>{cell(row.a)} with {cell(row.b)}</a> }, { name: "score", right: true }]} rows={of.rows.slice(0, 10)} />}
