@@ -159,6 +159,8 @@ def test_bodies_that_are_no_json_are_refused(client: TestClient) -> None:
             "/v1/recommend", content=body, headers={"content-type": "application/json"}
         )
         assert answer.status_code in (400, 422), body[:20]
+        if body == b"{":
+            assert "the body is no JSON: " in answer.json()["detail"]
         assert answer.headers["content-type"] == "application/problem+json"
 
 

@@ -19,6 +19,7 @@ from linkwise.serve.catalogue import NoRunError
 
 log = logging.getLogger("linkwise.serve")
 MEDIA_TYPE = "application/problem+json"
+LONGEST_GOT = 80  # characters of what was got that a message repeats
 STATUS = ((NoRunError, 404), (UsageError, 400), (InputError, 422), (ResourceError, 503))
 
 
@@ -106,12 +107,24 @@ def without_paths(text: str, root: Path) -> str:
 
 
 def explain(error: RequestValidationError) -> str:
-    """What is wrong with a request: field, and what was expected."""
+    """What is wrong with a request: field, what was got, and what was expected."""
     parts = []
     for item in error.errors():
         message = str(item["msg"]).removeprefix("Value error, ")
         name = ".".join(str(part) for part in item["loc"] if part not in ("body", "query", "path"))
-        parts.append(f"{name}: {message}" if name else message)
+        if item["type"] == "json_invalid":
+            why = item.get("ctx", {}).get("error", message)
+            parts.append(f"the body is no JSON: {why}, at character {item['loc'][-1]}")
+        elif item["type"] == "extra_forbidden":
+            parts.append(f"there is no field {name}; /v1/openapi.json names those there are")
+        elif item["type"] == "missing":
+            parts.append(f"{name} is missing" if name else "the body is missing; expected JSON")
+        elif isinstance(item.get("input"), str | int | float) and name:
+            got = str(item["input"])
+            got = got if len(got) <= LONGEST_GOT else f"{got[:LONGEST_GOT]}..."
+            parts.append(f'{name} is "{got}": {message[0].lower()}{message[1:]}')
+        else:
+            parts.append(f"{name}: {message}" if name else message)
     return "; ".join(parts) + "."
 
 
