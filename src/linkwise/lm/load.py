@@ -88,7 +88,9 @@ class LanguageModel:
 
     def encode(self, text: str) -> list[int]:
         """The tokens of a text, without special ones."""
-        found: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        # Not verbose: texts that are longer than the model are cut by who asks, and need no warning.
+        read = self.tokenizer(text, add_special_tokens=False, verbose=False)
+        found: list[int] = read["input_ids"]
         return found
 
     def encode_after(self, text: str) -> list[int]:
