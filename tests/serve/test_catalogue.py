@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -115,3 +116,20 @@ def test_names_are_never_paths(root: Path, runs: Path) -> None:
 
 def test_a_run_itself_may_be_served(root: Path) -> None:
     assert names(Catalogue(root / "first")) == {"first"}
+
+
+def test_models_of_a_run_that_is_gone_are_let_go(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "songs", tmp_path / "songs")
+    with TestClient(make_app(tmp_path)) as client:
+
+        def loaded() -> float:
+            found = re.search(r"^linkwise_models_loaded (\S+)", client.get("/metrics").text, re.M)
+            assert found
+            return float(found[1])
+
+        assert client.post("/v1/recommend", json={"history": []}).status_code == 200
+        assert loaded() == 1
+        shutil.rmtree(tmp_path / "songs")
+        assert client.get("/v1/runs").json()["runs"] == []
+        assert loaded() == 0
+        assert client.post("/v1/recommend", json={"history": []}).status_code == 404

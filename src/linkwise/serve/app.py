@@ -69,8 +69,8 @@ def make_app(
         openapi_url="/v1/openapi.json",
     )
     app.state.config = config
-    app.state.catalogue = Catalogue(root)
     app.state.models = Models(config, counts)
+    app.state.catalogue = Catalogue(root, app.state.models.forget)
     app.state.server = server
     app.state.ready = False
     problems.add_to(app)

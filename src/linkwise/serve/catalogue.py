@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -110,11 +111,13 @@ class Entry:
 class Catalogue:
     """The runs below `root`, one folder each; `root` may be a run itself.
 
-    Names are looked up among what was found there: none is ever made into a path.
+    Names are looked up among what was found there: none is ever made into a path. `gone` is told the names
+    of runs that are there no more.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, gone: Callable[[set[str]], None] = lambda names: None) -> None:
         self.root = root
+        self._gone = gone
         self._entries: dict[str, Entry] = {}
         self._lock = threading.Lock()
         self._looked = -RESCAN
@@ -156,7 +159,9 @@ class Catalogue:
             found[name] = (
                 known if known is not None and known.stamp == stamp else _read(name, folder, stamp)
             )
-        self._entries = found
+        before, self._entries = self._entries, found
+        if lost := before.keys() - found.keys():
+            self._gone(set(lost))
 
 
 def _run_folders(root: Path) -> list[Path]:

@@ -88,6 +88,14 @@ class Models:
             self._batchers.popitem(last=False)
         return made
 
+    def forget(self, runs: set[str]) -> None:
+        """Let go what was loaded of runs that are gone. May be called from any thread."""
+        with self._lock:
+            for key in [key for key in self._held if key[0] in runs]:
+                del self._held[key]
+                self._loading.pop(key, None)
+            self.counts.models.set(len(self._held))
+
     def close(self) -> None:
         """Wait for what is being answered, and take no more."""
         for pool in (self.pool, self.talkers):
