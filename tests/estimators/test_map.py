@@ -322,6 +322,14 @@ def test_the_files_hold_the_map(
     assert pl.read_parquet(tmp_path / "model" / "topics.parquet").equals(found.table)
 
 
+def test_what_is_missing_is_told_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    maps.check_installed()
+    monkeypatch.setattr(maps, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(ResourceError, match=r"linkwise\[map\]"):
+        maps.check_installed()
+
+
 def test_the_figure_says_what_it_shows(
     drawn: tuple[np.ndarray, np.ndarray, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

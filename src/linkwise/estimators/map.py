@@ -15,6 +15,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,13 @@ class MapConfig(BaseModel):
     """How close points may lie on the map, where 10 is about the width of a map of one cluster."""
     min_topic: int | None = Field(None, ge=2)
     """Patents of the smallest topic; by default half the square root of all, and at least 5."""
+
+
+def check_installed() -> None:
+    """Raise `ResourceError`, before any work, where the packages that make a map are missing."""
+    for module in ("umap", "fast_hdbscan"):
+        if find_spec(module) is None:  # not imported: UMAP takes ten seconds
+            optional(module, "map", _PURPOSE)
 
 
 def principal_components(vectors: np.ndarray[Any, Any], k: int) -> Singles:

@@ -16,6 +16,7 @@ from linkwise.context import Context
 from linkwise.data.documents import DocumentsConfig
 from linkwise.data.files import is_simulated
 from linkwise.errors import InputError
+from linkwise.estimators.map import check_installed, draw_map
 from linkwise.lm.server import Server
 from linkwise.matching.link_agreement import (
     EVALUATION,
@@ -92,6 +93,8 @@ def study(
     from linkwise.lm.keep import text_encoder
     from linkwise.matching.link_page import build_report
 
+    if config.map:
+        check_installed()
     with context.step("read"):
         read = read_all(paths, documents, config)
     encoder = text_encoder(config.lm, config.vectors, context.threads)
@@ -163,8 +166,6 @@ def study(
 
 def drawn_map(read: Read, patents: Collection, links: pl.DataFrame, context: Context) -> Figure:
     """The map of the patents that have a text, with the pollutants that they are linked with."""
-    from linkwise.estimators.map import draw_map
-
     rows = np.flatnonzero(np.any(patents.whole != 0, axis=1))
     some = read.documents.table[rows]
     linked = links.filter(source_kind="patent", target_kind="pollutant")

@@ -18,6 +18,7 @@ from linkwise.data.documents import (
 )
 from linkwise.data.spreadsheet import write_csv
 from linkwise.errors import InputError, ResourceError, UsageError
+from linkwise.estimators.map import check_installed, draw_map
 from linkwise.report.outcome import Outcome
 from linkwise.technology.config import ForecastConfig
 from linkwise.technology.corpus import Corpus, corpus_of
@@ -57,6 +58,8 @@ def study(
     """
     from linkwise.technology.page import build_report
 
+    if config.map:
+        check_installed()
     with context.step("read the patents"):
         found = read_documents(paths, documents)
         found.check_years()
@@ -200,8 +203,6 @@ def drawn_map(
     context: Context,
 ) -> Figure:
     """The map of the patents of the embedding years and their codes, written beside the report."""
-    from linkwise.estimators.map import draw_map
-
     each = next(iter(vectors.patents.values()))
     rows = np.flatnonzero(corpus.within(plan.embed))
     some = documents.table[rows]
