@@ -7,7 +7,6 @@ import pytest
 
 from linkwise.cli import show
 from linkwise.context import Context, Silent
-from linkwise.lm import encode
 from linkwise.matching.config import PairsConfig
 from linkwise.matching.pairs import Compared
 from linkwise.matching.sides import Side
@@ -51,8 +50,7 @@ def test_embedding_tells_how_far_it_is(
         def note(self, text: str) -> None:
             noted.append(text)
 
-    monkeypatch.setattr("linkwise.matching.pairs.TextEncoder", Encoder)
-    assert encode.TextEncoder is not Encoder
+    monkeypatch.setattr("linkwise.matching.pairs.text_encoder", Encoder)
     context = Context(tmp_path_factory.mktemp("work"), progress=Noting())
     names = ["a", "b"]
     side = Side(names, names, ["Cats and mice of the house.", "Dogs of the garden."], names)
