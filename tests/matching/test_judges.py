@@ -21,6 +21,7 @@ from linkwise.lm.config import TrainConfig
 from linkwise.lm.encode import TextEncoder
 from linkwise.lm.load import load_model
 from linkwise.matching.config import PairsConfig
+from linkwise.matching.judge import calibrated
 from linkwise.matching.judges import Fitted, Pairs, as_it_is, fitted
 from linkwise.matching.lm_judge import LMJudge, Prompt
 from linkwise.matching.load_judge import begin_judge, folder_of_judge, load_judge, write_judge
@@ -138,6 +139,30 @@ def test_a_cross_encoder_learns_and_is_read_again_the_same(tmp_path: Path, bert:
     (tmp_path / "model" / "judge" / "head.json").write_text("{}")
     with pytest.raises(InputError, match=r"head\.json"):
         load_judge(tmp_path / "model", PairsConfig(), queries, items, Context(Path()))
+
+
+def test_a_cross_encoder_begins_with_the_cosine_of_both_texts(bert: Path) -> None:
+    queries, items = sides(20)
+    config = config_of("cross-encoder", lm=str(bert), labels="-", epochs=1, learning_rate=1e-12)
+    judge = begin_judge(config, queries, items, Context(Path()), "ce")
+    pairs = all_pairs(20)
+    label = (np.arange(len(pairs)) % 3 == 0).astype(float)
+    held_out = pairs.query < 4
+    judge.fit(pairs, label, pairs.query, held_out)
+
+    model, alike = load_model(str(bert), "encoder"), []
+    for q, i in zip(pairs.query.tolist(), pairs.item.tolist(), strict=True):
+        first = [*model.text_start(), *model.encode(queries.texts[q])[:24], 3]
+        second = [*model.encode(f"{items.titles[i]}. {items.texts[i]}")[:16], 3]
+        assert model.tokenizer.sep_token_id == 3
+        with torch.inference_mode():
+            found = model.network(input_ids=torch.tensor([[*first, *second]])).last_hidden_state[0]
+        a, b = found[: len(first)].mean(0), found[len(first) :].mean(0)
+        alike.append(float(a @ b / (a.norm() * b.norm())))
+    line = calibrated(np.array(alike)[~held_out], label[~held_out])
+    np.testing.assert_allclose(
+        judge.score(pairs), line.log_odds(np.array(alike)[:, None]), atol=2e-3
+    )
 
 
 @pytest.mark.parametrize("train", ["full", "lora"])

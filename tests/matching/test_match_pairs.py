@@ -473,7 +473,7 @@ def test_kappa_is_that_of_a_library() -> None:
     ("options", "words"),
     [
         ({"judge": "server"}, "--judge server, --server and --model go together"),
-        ({"judge": "cross-encoder"}, "a cross-encoder begins knowing nothing"),
+        ({"judge": "cross-encoder"}, "a cross-encoder is learned from labelled pairs"),
         ({"examples": 3}, "--examples and --chain-of-thought go with --judge server"),
         ({"four_bit": True}, "a model in 4 bits is tuned with --train lora"),
     ],

@@ -136,6 +136,6 @@ class PairsConfig(BaseModel):
             raise ValueError("--examples are taken from --labels, and none are given")
         if self.judge == "cross-encoder" and (self.labels is None or not self.epochs):
             raise ValueError(
-                "a cross-encoder begins knowing nothing: give --labels, and --epochs of 1 or more"
+                "a cross-encoder is learned from labelled pairs: give --labels, and --epochs of 1 or more"
             )
         return self

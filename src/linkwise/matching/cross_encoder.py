@@ -1,4 +1,4 @@
-"""A cross-encoder: both texts read together by an encoder, and yes or no from the mean of its states."""
+"""A cross-encoder: both texts read together by an encoder, and yes or no from its states."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from linkwise.errors import InputError, UsageError, optional
 from linkwise.lm.config import FitConfig
 from linkwise.lm.load import LanguageModel, load_model, save_model
 from linkwise.matching.config import PairsConfig
+from linkwise.matching.judge import calibrated
 from linkwise.matching.judges import Floats, Longs, Pairs
 from linkwise.matching.sides import Side
 
@@ -25,8 +26,9 @@ OWN = 3  # [CLS] and two [SEP]
 class CrossEncoder:
     """The log-odds of yes of two texts that an encoder reads as one (Nogueira and Cho 2019).
 
-    Begun from the weights of a text encoder, with a head of zeros on the mean of its last states, and trained
-    whole on labelled pairs.
+    A linear head on the mean of the last states and on the cosine of both texts' own means, over the weights
+    of a text encoder, all trained on labelled pairs. At first it is the logistic regression on the cosine
+    alone, which such an encoder knows already; a head of zeros stays at chance for some hundreds of pairs.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class CrossEncoder:
         self.queries, self.items, self.name, self.fit_config = queries, items, name, fit_config
         size = int(model.network.config.hidden_size)
         self.network = torch.nn.Module()
-        self.network.body, self.network.head = model.network, torch.nn.Linear(size, 1)
+        self.network.body, self.network.head = model.network, torch.nn.Linear(size + 1, 1)
         torch.nn.init.zeros_(self.network.head.weight)
         torch.nn.init.zeros_(self.network.head.bias)
         self.network.to(model.network.device)
@@ -58,16 +60,20 @@ class CrossEncoder:
         self._read: dict[tuple[int, int], list[int]] = {}
 
     def fit(self, pairs: Pairs, label: Floats, group: Longs, held_out: Any) -> tuple[Any, Floats]:
-        """Train on the pairs that are not held out, and stop by those that are."""
+        """Train on the pairs that are not held out, and keep what was best by those that are.
+
+        It may be what training began with: few documents, and it learns those and not what a pair is.
+        """
         import torch
 
-        from linkwise.lm.fit import Loss, Task, fit
+        from linkwise.lm.fit import Loss, Task, fit, held_out_loss
 
-        rows = [self._tokens(q, i) for q, i in self._pairs(pairs)]
+        own = self._pairs(pairs)
         answers = torch.from_numpy(label.astype(np.float32))
+        self._begin(pairs.at(~held_out), label[~held_out])
 
         def loss(chosen: Longs, rng: np.random.Generator) -> Loss:
-            raw, tokens = self._log_odds([rows[row] for row in chosen])
+            raw, tokens = self._log_odds([own[row] for row in chosen])
             answer = answers[torch.from_numpy(chosen)].to(raw.device)
             total = torch.nn.functional.binary_cross_entropy_with_logits(
                 raw, answer, reduction="sum"
@@ -75,24 +81,48 @@ class CrossEncoder:
             return Loss(total, len(chosen), tokens)
 
         task = Task(
-            lengths=np.array([len(row) for row in rows], dtype=np.int64),
+            lengths=np.array([len(self._tokens(*pair)[0]) for pair in own], dtype=np.int64),
             train=np.flatnonzero(~held_out),
             held_out=np.flatnonzero(held_out),
             loss=loss,
         )
-        fit(self.network, task, self.fit_config, self.context, f"train {self.name}")
+        first = {name: p.detach().clone() for name, p in self.network.named_parameters()}
+        self.network.eval()
+        before = held_out_loss(task, self.fit_config)
+        trained = fit(self.network, task, self.fit_config, self.context, f"train {self.name}")
+        if trained.history[trained.best]["held_out"] >= before:
+            self.network.load_state_dict(first, strict=False)
+            self.context.progress.say(
+                f"{self.name}: training was no gain on the pairs held out (loss {before:.3f} before, "
+                f"{trained.history[trained.best]['held_out']:.3f} after); it is left as it began"
+            )
         kept = np.flatnonzero(held_out)
         return kept, self.score(pairs.at(kept))
+
+    def _begin(self, pairs: Pairs, label: Floats) -> None:
+        """Set the head to the logistic regression on the cosine (nothing where one label is all there is)."""
+        import torch
+
+        if label.all() or not label.any():
+            return
+        with torch.no_grad():
+            self.network.head.weight.zero_()
+            self.network.head.bias.zero_()
+            self.network.head.weight[0, -1] = 1.0
+            line = calibrated(self.score(pairs), label)
+            slope = line.weights[0] / line.scale[0]
+            self.network.head.weight[0, -1] = slope
+            self.network.head.bias[0] = line.offset - slope * line.mean[0]
 
     def _pairs(self, pairs: Pairs) -> list[tuple[int, int]]:
         return list(zip(pairs.query.tolist(), pairs.item.tolist(), strict=True))
 
-    def _tokens(self, query: int, item: int) -> list[int]:
-        """[CLS] the document [SEP] the section under its titles [SEP]."""
+    def _tokens(self, query: int, item: int) -> tuple[list[int], int]:
+        """[CLS] the document [SEP] the section under its titles [SEP], and where the section begins."""
         tokenizer = self.model.tokenizer
         first, second = self._own(0, query), self._own(1, item)
         start, sep = self.model.text_start(), int(tokenizer.sep_token_id)
-        return [*start, *first, sep, *second, sep]
+        return [*start, *first, sep, *second, sep], len(start) + len(first) + 1
 
     def _own(self, side: int, row: int) -> list[int]:
         if (side, row) not in self._read:
@@ -104,17 +134,23 @@ class CrossEncoder:
             self._read[side, row] = self.model.encode(text)[: self.room[side]]
         return self._read[side, row]
 
-    def _log_odds(self, rows: list[list[int]]) -> tuple[Any, int]:
-        """The log-odds (b,) of some token rows, with gradients, and how many tokens were run."""
+    def _log_odds(self, pairs: list[tuple[int, int]]) -> tuple[Any, int]:
+        """The log-odds (b,) of some pairs, with gradients, and how many tokens were run."""
         import torch
 
         from linkwise.lm.heads import padded, states
         from linkwise.lm.objectives import mean_state
 
         device = self.network.head.weight.device
+        rows, parts = zip(*(self._tokens(*pair) for pair in pairs), strict=True)
         ids, there = padded(rows, self.model.tokenizer.pad_token_id or 0, device)
+        second = (
+            torch.arange(ids.shape[1], device=device) >= torch.tensor(parts, device=device)[:, None]
+        )
         found = states(self.network.body, ids, there)
-        raw = self.network.head(mean_state(found, there))[:, 0]
+        both = mean_state(found, ~second), mean_state(found, second & there)
+        cosine = torch.nn.functional.cosine_similarity(*both)
+        raw = self.network.head(torch.cat([mean_state(found, there), cosine[:, None]], 1))[:, 0]
         return raw.to(torch.float32), ids.numel()
 
     def score(self, pairs: Pairs) -> Floats:
@@ -131,7 +167,7 @@ class CrossEncoder:
             while start < len(order):
                 width = int(lengths[order[start]]) + OWN
                 rows = order[start : start + max(1, BATCH_TOKENS // width)]
-                raw, _ = self._log_odds([self._tokens(*own[row]) for row in rows.tolist()])
+                raw, _ = self._log_odds([own[row] for row in rows.tolist()])
                 found[rows] = raw.double().cpu().numpy()
                 start += len(rows)
         return found
