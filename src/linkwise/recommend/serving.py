@@ -80,8 +80,9 @@ def list_for(
                 )
         if k > SHOWN:
             raise UsageError(f"--k is {k}; the run made lists of {SHOWN} for its users.")
-        lists = pl.read_parquet(folder / "recommendations.parquet")
-        found = lists.filter(pl.col("user").cast(pl.String) == str(user), pl.col("rank") <= k)
+        lists = pl.scan_parquet(folder / "recommendations.parquet")
+        of_user = pl.col("user").cast(pl.String) == str(user)
+        found = lists.filter(of_user, pl.col("rank") <= k).collect()
         if not len(found):
             raise InputError(f'{folder}: the run knows no user "{user}".')
         return found.drop("user")
